@@ -1,0 +1,1 @@
+//! Makes the payloads of a plugin.

@@ -1,0 +1,214 @@
+//! The digest type and its written form.
+//!
+//! The bytes are private to this module and differ in number by algorithm, so that a longer hash
+//! or another way to compare them changes nothing for those who hold a digest.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::Error;
+
+/// A hash algorithm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Algorithm {
+    /// BLAKE3 with its default output of 256 bits.
+    Blake3,
+}
+
+impl Algorithm {
+    /// Every algorithm that a digest may name.
+    pub const ALL: &'static [Self] = &[Self::Blake3];
+
+    /// The name that stands before the colon of a written digest.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Blake3 => "blake3",
+        }
+    }
+
+    /// Length of a digest in bytes.
+    pub const fn digest_len(self) -> usize {
+        match self {
+            Self::Blake3 => 32,
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The hash of some bytes, together with the algorithm that made it.
+///
+/// Prints and parses as `<algorithm>:<lower-case hex>`; serde uses the same text. The order is
+/// that of the written forms.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(Bytes);
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Bytes {
+    Blake3([u8; 32]),
+}
+
+impl Digest {
+    /// A BLAKE3 digest of these bytes.
+    pub const fn blake3(bytes: [u8; 32]) -> Self {
+        Self(Bytes::Blake3(bytes))
+    }
+
+    /// The algorithm that made it.
+    pub const fn algorithm(&self) -> Algorithm {
+        match self.0 {
+            Bytes::Blake3(_) => Algorithm::Blake3,
+        }
+    }
+
+    /// The hash itself, [`Algorithm::digest_len`] bytes.
+    pub const fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            Bytes::Blake3(bytes) => bytes,
+        }
+    }
+
+    /// The hash in lower-case hexadecimal, without the algorithm: for names of files in a place
+    /// that holds digests of one algorithm only.
+    pub fn to_hex(&self) -> String {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        self.as_bytes()
+            .iter()
+            .flat_map(|byte| [byte >> 4, byte & 0xf])
+            .map(|nibble| char::from(DIGITS[usize::from(nibble)]))
+            .collect()
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.algorithm(), self.to_hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+impl FromStr for Digest {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let Some((name, hex)) = text.split_once(':') else {
+            return Err(Error::NoAlgorithm { text: text.into() });
+        };
+        let algorithm = Algorithm::ALL
+            .iter()
+            .copied()
+            .find(|algorithm| algorithm.name() == name);
+        match algorithm {
+            Some(Algorithm::Blake3) => decode(text, Algorithm::Blake3, hex).map(Self::blake3),
+            None => Err(Error::UnknownAlgorithm {
+                text: text.into(),
+                name: name.into(),
+            }),
+        }
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Written;
+
+        impl de::Visitor<'_> for Written {
+            type Value = Digest;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a digest such as `blake3:<hex>`")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Digest, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_str(Written)
+    }
+}
+
+/// The bytes that `hex` spells; `text` is the whole digest, for the error.
+fn decode<const N: usize>(text: &str, algorithm: Algorithm, hex: &str) -> Result<[u8; N], Error> {
+    if hex.len() != 2 * N {
+        return Err(Error::Length {
+            text: text.into(),
+            algorithm,
+            expected: 2 * N,
+            found: hex.len(),
+        });
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
+        let (Some(high), Some(low)) = (nibble(pair[0]), nibble(pair[1])) else {
+            return Err(Error::Digit { text: text.into() });
+        };
+        *byte = high << 4 | low;
+    }
+    Ok(bytes)
+}
+
+/// The value of a hexadecimal digit. Upper case is refused: a digest has one written form.
+const fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_written_digest_reads_back_as_itself(bytes: [u8; 32]) {
+            let digest = Digest::blake3(bytes);
+            prop_assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
+            let json = serde_json::to_string(&digest).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Digest>(&json).unwrap(), digest);
+        }
+
+        #[test]
+        fn no_text_makes_the_parser_panic(text: String) {
+            let _ = text.parse::<Digest>();
+            let _ = format!("blake3:{text}").parse::<Digest>();
+        }
+
+        #[test]
+        fn digests_sort_as_they_are_written(a: [u8; 32], b: [u8; 32]) {
+            let (a, b) = (Digest::blake3(a), Digest::blake3(b));
+            prop_assert_eq!(a.cmp(&b), a.to_string().cmp(&b.to_string()));
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_digest_is_refused_with_the_reason() {
+        let refusal = |text: &str| text.parse::<Digest>().unwrap_err().to_string();
+        assert!(refusal("af13").contains("write the algorithm before the hash"));
+        assert!(refusal("md5:af13").contains("algorithm `md5` is unknown"));
+        assert!(refusal("blake3:af13").contains("needs 64 hexadecimal digits, found 4"));
+        let upper = format!("blake3:{}", "AF".repeat(32));
+        assert!(refusal(&upper).contains("lower-case"));
+    }
+}

@@ -1,0 +1,78 @@
+//! Content hashes: what names a payload, a cache entry, a file.
+//!
+//! This crate is the only one that depends on a hash crate, so that a look at it tells which
+//! algorithms Vox relies on. It owns the [`Digest`] type and its written form,
+//! `<algorithm>:<lower-case hex>`, as in
+//! `blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262`.
+//!
+//! What must stay true: a digest carries its algorithm wherever it goes, two digests of different
+//! algorithms are never equal, and every digest has exactly one written form, so that written
+//! digests may be compared and used as file names' parts.
+//!
+//! ```
+//! let digest = vox_crypto::hash(b"");
+//! let written = digest.to_string();
+//! assert!(written.starts_with("blake3:af1349b9"));
+//! assert_eq!(written.parse::<vox_crypto::Digest>()?, digest);
+//! # Ok::<(), vox_crypto::Error>(())
+//! ```
+
+mod digest;
+mod hasher;
+
+pub use digest::{Algorithm, Digest};
+pub use hasher::{Hasher, hash, hash_file, hash_reader};
+
+use std::path::PathBuf;
+
+/// Why a digest could not be read or made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The text has no colon, so that it does not say which algorithm made it.
+    #[error("`{text}` is not a digest: write the algorithm before the hash, as in `blake3:<hex>`")]
+    NoAlgorithm {
+        /// The text that was to be read.
+        text: String,
+    },
+
+    /// The algorithm before the colon is not one of [`Algorithm::ALL`].
+    #[error("`{text}` is not a digest: algorithm `{name}` is unknown, known is `blake3`")]
+    UnknownAlgorithm {
+        /// The text that was to be read.
+        text: String,
+        /// The part before the colon.
+        name: String,
+    },
+
+    /// The part after the colon is too short or too long.
+    #[error(
+        "`{text}` is not a digest: {algorithm} needs {expected} hexadecimal digits, found {found}"
+    )]
+    Length {
+        /// The text that was to be read.
+        text: String,
+        /// The algorithm that the text names.
+        algorithm: Algorithm,
+        /// Digits that a digest of this algorithm has.
+        expected: usize,
+        /// Bytes that stand after the colon.
+        found: usize,
+    },
+
+    /// The part after the colon holds something else than `0` to `9` and `a` to `f`.
+    #[error("`{text}` is not a digest: only 0-9 and lower-case a-f may follow the colon")]
+    Digit {
+        /// The text that was to be read.
+        text: String,
+    },
+
+    /// A file that was to be hashed could not be read.
+    #[error("cannot hash {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+}
