@@ -1,0 +1,166 @@
+//! Capabilities: what a plugin may ask for. Denied unless granted; see [`crate::GrantsFile`].
+
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::points::{UnknownWord, word_traits};
+
+/// Something that a plugin may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Capability {
+    /// Hypervector operations.
+    VsaOps,
+    /// Streams connected by the host.
+    StreamIo,
+    /// Reading files.
+    FileRead,
+    /// Writing files.
+    FileWrite,
+    /// Connecting to hosts.
+    Network,
+    /// Computing on a GPU.
+    GpuCompute,
+    /// Starting agents.
+    AgentSpawn,
+    /// Reporting measurements.
+    Metrics,
+    /// Calling other plugins.
+    PluginCall,
+    /// Values that outlive the process.
+    Kv,
+    /// Notices to whoever watches the run.
+    Events,
+    /// Large data by range.
+    Blob,
+    /// Messages by topic.
+    Topics,
+    /// Starting programs.
+    Process,
+}
+
+impl Capability {
+    /// Every capability, in the order in which they are documented.
+    pub const ALL: [Self; 14] = [
+        Self::VsaOps,
+        Self::StreamIo,
+        Self::FileRead,
+        Self::FileWrite,
+        Self::Network,
+        Self::GpuCompute,
+        Self::AgentSpawn,
+        Self::Metrics,
+        Self::PluginCall,
+        Self::Kv,
+        Self::Events,
+        Self::Blob,
+        Self::Topics,
+        Self::Process,
+    ];
+
+    /// The name that manifests and grants write.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::VsaOps => "vsa_ops",
+            Self::StreamIo => "stream_io",
+            Self::FileRead => "file_read",
+            Self::FileWrite => "file_write",
+            Self::Network => "network",
+            Self::GpuCompute => "gpu_compute",
+            Self::AgentSpawn => "agent_spawn",
+            Self::Metrics => "metrics",
+            Self::PluginCall => "plugin_call",
+            Self::Kv => "kv",
+            Self::Events => "events",
+            Self::Blob => "blob",
+            Self::Topics => "topics",
+            Self::Process => "process",
+        }
+    }
+
+    /// One line for the person who is asked to grant it: what the plugin will be able to do.
+    pub const fn summary(self) -> &'static str {
+        match self {
+            Self::VsaOps => "compute with hypervectors",
+            Self::StreamIo => "read and write the streams that a run connects to it",
+            Self::FileRead => "read files",
+            Self::FileWrite => "create, change and delete files",
+            Self::Network => "connect to other machines",
+            Self::GpuCompute => "compute on the GPU",
+            Self::AgentSpawn => "start agents",
+            Self::Metrics => "report measurements",
+            Self::PluginCall => "call other plugins",
+            Self::Kv => "keep values of its own that outlive the run",
+            Self::Events => "send notices to whoever watches the run",
+            Self::Blob => "read archives and artefacts of the run",
+            Self::Topics => "send and receive messages",
+            Self::Process => "start programs, which may do whatever you may do",
+        }
+    }
+
+    /// What one entry of a scope is; none for a capability that is granted as a whole.
+    pub const fn scope_of(self) -> Option<&'static str> {
+        match self {
+            Self::FileRead | Self::FileWrite => Some("a path"),
+            Self::Network => Some("a host, with a port where only one is meant"),
+            Self::AgentSpawn | Self::PluginCall => Some("a plugin id"),
+            Self::Topics => Some("a topic"),
+            Self::Process => Some("a program"),
+            Self::VsaOps
+            | Self::StreamIo
+            | Self::GpuCompute
+            | Self::Metrics
+            | Self::Kv
+            | Self::Events
+            | Self::Blob => None,
+        }
+    }
+}
+
+impl FromStr for Capability {
+    type Err = UnknownWord;
+
+    fn from_str(value: &str) -> Result<Self, UnknownWord> {
+        Self::ALL
+            .into_iter()
+            .find(|capability| capability.name() == value)
+            .ok_or_else(|| UnknownWord::new("capability", value, &Self::ALL.map(Self::name)))
+    }
+}
+
+word_traits!(Capability);
+
+/// A capability that a plugin asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CapabilityRequest {
+    /// Which capability.
+    pub name: Capability,
+    /// What it is wanted for: paths, hosts, plugin ids, topics or programs. Empty: all of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scope: Vec<String>,
+    /// Why, in words for the person who is asked to grant it.
+    pub reason: String,
+}
+
+impl CapabilityRequest {
+    pub(crate) const KEYS: &[&str] = &["name", "scope", "reason"];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_capability_is_parsed_from_its_name_and_has_a_summary() {
+        for capability in Capability::ALL {
+            assert_eq!(capability.name().parse(), Ok(capability));
+            assert!(!capability.summary().is_empty());
+        }
+        let error = "stream-io".parse::<Capability>().unwrap_err();
+        assert_eq!(error.to_string(), "unknown capability `stream-io`");
+        assert_eq!(error.hint(), "did you mean `stream_io`?");
+    }
+}

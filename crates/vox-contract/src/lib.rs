@@ -1,0 +1,36 @@
+//! What Vox's files say: `Plugin.toml`, `Vox.toml`, `grants.toml`, `catalog.toml`, `SKILL.md`.
+//!
+//! This crate owns the vocabulary that those files share (ids, versions, platforms, extension
+//! points, capabilities, limits), reads them, and checks all that can be checked without looking
+//! at anything else. It opens a file only in the `load` functions and never executes or loads
+//! anything.
+//!
+//! What must stay true: a file is either read whole or refused with every problem that it has,
+//! each with line, column and what to write instead ([`ManifestError`]); a key that is not known is
+//! refused, never ignored; and the JSON Schemas list exactly the keys that are read.
+
+mod capability;
+mod document;
+mod error;
+mod grants;
+mod manifest;
+mod names;
+mod nearest;
+mod platform;
+mod points;
+mod quantities;
+mod spdx;
+
+pub use capability::{Capability, CapabilityRequest};
+pub use document::MAX_FILE_BYTES;
+pub use error::{Invalid, ManifestError, Problem};
+pub use grants::{Grant, Grants, GrantsFile, Scope};
+pub use manifest::{
+    CommandEntry, HookEntry, LibraryVersion, Limits, MANIFEST_FILE, Manifest, Payloads, Provides,
+    RequiredLibrary, Requires,
+};
+pub use names::{MAX_NAME_BYTES, NameError, PluginId, RunnerName, ServiceName, Verb};
+pub use nearest::nearest;
+pub use platform::{Carrier, PayloadKind, Platform};
+pub use points::{ExtensionPoint, HookPoint, UnknownWord};
+pub use quantities::{Bytes, CpuTime, QuantityError};

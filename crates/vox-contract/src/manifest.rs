@@ -1,0 +1,356 @@
+//! `Plugin.toml`: what a plugin is, what it provides, and what it asks for.
+//!
+//! The types here are the file: their fields are its keys in kebab case, their doc comments become
+//! the descriptions of its JSON Schema, and serialising a [`Manifest`] writes the file again. A
+//! manifest that exists has passed every check of `manifest/read.rs`, as long as its fields are
+//! left as they were read.
+
+mod read;
+
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use semver::{Version, VersionReq};
+use serde::{Serialize, Serializer};
+
+use crate::{
+    Bytes, Capability, CapabilityRequest, Carrier, CpuTime, ExtensionPoint, HookPoint,
+    ManifestError, PayloadKind, Platform, PluginId, RunnerName, ServiceName, Verb,
+    document::read_text,
+};
+
+/// The name of the file in a plugin's directory.
+pub const MANIFEST_FILE: &str = "Plugin.toml";
+
+/// What a plugin says of itself in its Plugin.toml.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(title = "Plugin.toml")]
+pub struct Manifest {
+    /// The plugin's id: lower-case words joined by hyphens, such parts joined by dots.
+    pub id: PluginId,
+    /// The plugin's name as people read it. The id when left out.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub name: String,
+    /// The plugin's semantic version.
+    pub version: Version,
+    /// One line that says what the plugin is for.
+    pub description: String,
+    /// Who made it, each as `Name <address>` or a name alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authors: Vec<String>,
+    /// An SPDX license expression, such as `Apache-2.0 OR MIT`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub license: Option<String>,
+    /// An http or https address with more about the plugin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub homepage: Option<String>,
+    /// The versions of the host that the plugin works with.
+    #[schemars(with = "String")]
+    pub host: VersionReq,
+    /// The files that the plugin ships. At least one.
+    pub payload: Payloads,
+    /// What the machine must offer.
+    #[serde(default, skip_serializing_if = "Requires::is_empty")]
+    pub requires: Requires,
+    /// What the plugin serves. May be left out only by a plugin whose sole payload is a skill.
+    #[serde(default, skip_serializing_if = "Provides::is_empty")]
+    pub provides: Provides,
+    /// What the plugin asks the user for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<CapabilityRequest>,
+    /// Other plugins that it needs, each with a range of versions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<PluginId, String>")]
+    pub dependencies: BTreeMap<PluginId, VersionReq>,
+    /// Other plugins that it cannot be loaded beside, each with a range of versions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<PluginId, String>")]
+    pub conflicts: BTreeMap<PluginId, VersionReq>,
+    /// The limits that the plugin asks for; the host's defaults apply to what is left out.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
+}
+
+/// The files that a plugin ships, as paths within its directory.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Payloads {
+    /// The WebAssembly component.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub component: Option<PathBuf>,
+    /// The native library for each platform, as `os-arch = "file"`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub native: BTreeMap<Platform, PathBuf>,
+    /// The SKILL.md.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skill: Option<PathBuf>,
+}
+
+/// What the machine must offer. An empty list allows any.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Requires {
+    /// Operating systems, one of which it must be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub os: Vec<String>,
+    /// Processor architectures, one of which it must be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arch: Vec<String>,
+    /// Native libraries, all of which must be installed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub libraries: Vec<RequiredLibrary>,
+}
+
+/// A native library that must be installed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RequiredLibrary {
+    /// Its name without prefix and suffix: `cudart` for `libcudart.so` and `cudart.dll`.
+    pub name: String,
+    /// The lowest version that will do. Any when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<LibraryVersion>,
+}
+
+/// The version of a native library: numbers joined by dots, such as `12.0`. Numbers that are left
+/// out count as 0.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LibraryVersion(Vec<u32>);
+
+/// What a plugin serves.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Provides {
+    /// The extension points that its code exports, each with its revision.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extension_points: BTreeMap<ExtensionPoint, u32>,
+    /// Names for a step to write after `uses`. Needs the extension point `step`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runners: Vec<RunnerName>,
+    /// Verbs of the command line. Needs the extension point `command`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<CommandEntry>,
+    /// The moments of a run that it is called at. Needs the extension point `hook`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookEntry>,
+    /// The topics that it publishes to: names, or prefixes that end in `.*`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub topics: Vec<String>,
+    /// Services for other plugins to call. Needs the extension point `service`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServiceName>,
+}
+
+/// A verb of the command line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct CommandEntry {
+    /// The word after `vox`.
+    pub verb: Verb,
+    /// One line for the list of commands, shown without loading the plugin.
+    pub summary: String,
+}
+
+/// A moment of a run at which a plugin is called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct HookEntry {
+    /// The hook point.
+    pub point: HookPoint,
+    /// Lower numbers are called first.
+    #[serde(default = "HookEntry::default_priority")]
+    pub priority: i32,
+}
+
+/// The limits that a plugin asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Limits {
+    /// Memory of one instance: a whole number and B, KiB, MiB or GiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Bytes>,
+    /// Processor time of one call: a whole number and ns, us, ms or s, or `unlimited`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<CpuTime>,
+    /// Stack of a component: a whole number and B, KiB, MiB or GiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack: Option<Bytes>,
+    /// All keys and values that it keeps: a whole number and B, KiB, MiB or GiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kv: Option<Bytes>,
+}
+
+impl Manifest {
+    pub(crate) const KEYS: &[&str] = &[
+        "id",
+        "name",
+        "version",
+        "description",
+        "authors",
+        "license",
+        "homepage",
+        "host",
+        "payload",
+        "requires",
+        "provides",
+        "capabilities",
+        "dependencies",
+        "conflicts",
+        "limits",
+    ];
+
+    /// Reads a manifest. `file` is named in errors and not opened.
+    ///
+    /// # Errors
+    /// [`ManifestError::Invalid`] with all that is wrong; after a syntax error nothing else is
+    /// looked at.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, ManifestError> {
+        read::manifest(text, file)
+    }
+
+    /// Reads the manifest in `file`.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse), and [`ManifestError::Unreadable`].
+    pub fn load(file: &Path) -> Result<Self, ManifestError> {
+        Self::parse(&read_text(file)?, file)
+    }
+
+    /// The request for a capability; none when the plugin does not ask for it.
+    pub fn request(&self, capability: Capability) -> Option<&CapabilityRequest> {
+        self.capabilities
+            .iter()
+            .find(|request| request.name == capability)
+    }
+}
+
+impl Payloads {
+    pub(crate) const KEYS: &[&str] = &["component", "native", "skill"];
+
+    /// The kinds of payload that there are.
+    pub fn kinds(&self) -> impl Iterator<Item = PayloadKind> + use<> {
+        let there = [
+            self.component.is_some(),
+            !self.native.is_empty(),
+            self.skill.is_some(),
+        ];
+        PayloadKind::ALL
+            .into_iter()
+            .zip(there)
+            .filter_map(|(kind, there)| there.then_some(kind))
+    }
+
+    /// True when there is code for at least one carrier on at least one platform.
+    pub fn has_code(&self) -> bool {
+        self.component.is_some() || !self.native.is_empty()
+    }
+
+    /// The file that `carrier` would load on this platform.
+    pub fn file_for(&self, carrier: Carrier) -> Option<&Path> {
+        match carrier {
+            Carrier::Component => self.component.as_deref(),
+            Carrier::Native => self.native.get(&Platform::current()).map(PathBuf::as_path),
+        }
+    }
+}
+
+impl Requires {
+    pub(crate) const KEYS: &[&str] = &["os", "arch", "libraries"];
+
+    /// True when any machine will do.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl RequiredLibrary {
+    pub(crate) const KEYS: &[&str] = &["name", "version"];
+}
+
+impl LibraryVersion {
+    /// The numbers, most significant first; without trailing zeros beyond the first two.
+    pub fn numbers(&self) -> &[u32] {
+        &self.0
+    }
+
+    /// The version with these numbers.
+    pub fn new(numbers: &[u32]) -> Self {
+        let significant = numbers
+            .iter()
+            .rposition(|number| *number != 0)
+            .map_or(0, |at| at + 1);
+        let mut numbers = numbers[..significant].to_vec();
+        numbers.resize(significant.max(2), 0);
+        Self(numbers)
+    }
+}
+
+impl fmt::Display for LibraryVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers: Vec<String> = self.0.iter().map(u32::to_string).collect();
+        f.pad(&numbers.join("."))
+    }
+}
+
+impl Serialize for LibraryVersion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for LibraryVersion {
+    fn schema_name() -> Cow<'static, str> {
+        "LibraryVersion".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)*$" })
+    }
+}
+
+impl Provides {
+    pub(crate) const KEYS: &[&str] = &[
+        "extension-points",
+        "runners",
+        "commands",
+        "hooks",
+        "topics",
+        "services",
+    ];
+
+    /// True when nothing is served.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl CommandEntry {
+    pub(crate) const KEYS: &[&str] = &["verb", "summary"];
+}
+
+impl HookEntry {
+    pub(crate) const KEYS: &[&str] = &["point", "priority"];
+
+    /// The priority of a hook that states none.
+    pub const DEFAULT_PRIORITY: i32 = 100;
+
+    const fn default_priority() -> i32 {
+        Self::DEFAULT_PRIORITY
+    }
+}
+
+impl Limits {
+    pub(crate) const KEYS: &[&str] = &["memory", "cpu", "stack", "kv"];
+
+    /// True when nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
