@@ -1,0 +1,227 @@
+//! Both ends of a call: encoding arguments and reading the reply, decoding arguments and filling
+//! the reply. The code that `vox-plugin-macros` generates is made of these pieces.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{Buffer, Slice, Status};
+
+/// Bytes of an encoded argument that fit without an allocation.
+const INLINE: usize = 192;
+
+/// An argument in its postcard encoding; small ones stay on the stack.
+pub struct Encoded {
+    inline: [u8; INLINE],
+    length: usize,
+    spilled: Vec<u8>,
+}
+
+impl Encoded {
+    /// Encodes `value`.
+    ///
+    /// # Panics
+    ///
+    /// Only if the value's `Serialize` fails, which those generated from the contract cannot.
+    #[inline]
+    pub fn new<T: Serialize + ?Sized>(value: &T) -> Self {
+        let mut encoded = Self { inline: [0; INLINE], length: 0, spilled: Vec::new() };
+        match postcard::to_slice(value, &mut encoded.inline) {
+            Ok(written) => encoded.length = written.len(),
+            Err(_) => encoded.spilled = encode(value),
+        }
+        encoded
+    }
+
+    /// The encoding, for one call.
+    #[inline]
+    pub fn slice(&self) -> Slice {
+        if self.spilled.is_empty() {
+            Slice::new(&self.inline[..self.length])
+        } else {
+            Slice::new(&self.spilled)
+        }
+    }
+}
+
+fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+    postcard::to_allocvec(value).expect("contract types are plain data, which postcard encodes")
+}
+
+/// Decodes one value that must take up all of `bytes`.
+///
+/// # Errors
+///
+/// What is wrong with the bytes, in words.
+#[inline]
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Malformed> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, rest)) => Err(Malformed(format!("{} bytes too many", rest.len()))),
+        Err(error) => Err(Malformed(error.to_string())),
+    }
+}
+
+/// Bytes that are not what the contract says.
+#[derive(Debug)]
+pub struct Malformed(pub String);
+
+/// The arguments of a call that is being served.
+#[derive(Clone, Copy)]
+pub struct Arguments<'a>(&'a [Slice]);
+
+impl<'a> Arguments<'a> {
+    /// The bytes of a `list<u8>`.
+    ///
+    /// # Errors
+    ///
+    /// The caller passed too few arguments.
+    #[inline]
+    pub fn bytes(self, index: usize) -> Result<&'a [u8], Malformed> {
+        let slice = self.0.get(index).ok_or_else(|| self.missing(index))?;
+        // SAFETY: `serve` promises that the slices are valid for the call, which `'a` is within.
+        Ok(unsafe { slice.bytes() })
+    }
+
+    /// A `string`.
+    ///
+    /// # Errors
+    ///
+    /// The argument is missing or not UTF-8.
+    #[inline]
+    pub fn text(self, index: usize) -> Result<&'a str, Malformed> {
+        std::str::from_utf8(self.bytes(index)?)
+            .map_err(|error| Malformed(format!("argument {index}: {error}")))
+    }
+
+    /// A value of any other type.
+    ///
+    /// # Errors
+    ///
+    /// The argument is missing or not the encoding of a `T`.
+    #[inline]
+    pub fn value<T: DeserializeOwned>(self, index: usize) -> Result<T, Malformed> {
+        decode(self.bytes(index)?)
+            .map_err(|Malformed(error)| Malformed(format!("argument {index}: {error}")))
+    }
+
+    #[cold]
+    fn missing(self, index: usize) -> Malformed {
+        Malformed(format!("argument {index} is missing: {} were passed", self.0.len()))
+    }
+}
+
+/// What a function that is being served answers.
+pub enum Answer {
+    /// Success without a value.
+    Unit,
+    /// Success with an encoded value.
+    Value(Vec<u8>),
+    /// The contract's `error`, encoded.
+    Error(Vec<u8>),
+    /// `lifecycle.init` was not called, or failed.
+    Uninitialised,
+}
+
+impl Answer {
+    /// Answers a value.
+    #[inline]
+    pub fn value<T: Serialize>(value: &T) -> Self {
+        Self::Value(encode(value))
+    }
+
+    /// Answers the contract's `error`.
+    #[inline]
+    pub fn error<E: Serialize>(error: &E) -> Self {
+        Self::Error(encode(error))
+    }
+}
+
+/// Serves a call: runs `body` on the arguments and fills the reply. A panic stays inside.
+///
+/// # Safety
+///
+/// `arguments` must point to `count` slices that are valid for the call, and `reply` to an empty
+/// buffer.
+#[inline]
+pub unsafe fn serve(
+    arguments: *const Slice,
+    count: usize,
+    reply: *mut Buffer,
+    body: impl FnOnce(Arguments<'_>) -> Result<Answer, Malformed>,
+) -> Status {
+    let slices = if count == 0 {
+        &[]
+    } else {
+        // SAFETY: the caller vouches for `count` slices.
+        unsafe { std::slice::from_raw_parts(arguments, count) }
+    };
+    let (status, bytes) = match catch_unwind(AssertUnwindSafe(|| body(Arguments(slices)))) {
+        Ok(Ok(Answer::Unit)) => return Status::OK,
+        Ok(Ok(Answer::Value(bytes))) => (Status::VALUE, bytes),
+        Ok(Ok(Answer::Error(bytes))) => (Status::ERROR, bytes),
+        Ok(Ok(Answer::Uninitialised)) => return Status::UNINITIALISED,
+        Ok(Err(Malformed(text))) => (Status::MALFORMED, text.into_bytes()),
+        Err(panic) => (Status::PANICKED, panic_text(&*panic).into_bytes()),
+    };
+    // SAFETY: the caller vouches for `reply`.
+    unsafe { reply.write(Buffer::new(bytes)) };
+    status
+}
+
+/// The message of a caught panic.
+pub fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "a panic without a message".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serve_one(argument: &[u8], body: impl FnOnce(Arguments<'_>) -> Result<Answer, Malformed>) -> (Status, Vec<u8>) {
+        let slices = [Slice::new(argument)];
+        let mut reply = Buffer::EMPTY;
+        // SAFETY: one live slice, and a reply buffer of our own.
+        let status = unsafe { serve(slices.as_ptr(), 1, &mut reply, body) };
+        let bytes = reply.bytes().to_vec();
+        // SAFETY: filled by `serve` in this library.
+        unsafe { reply.free() };
+        (status, bytes)
+    }
+
+    #[test]
+    fn a_panic_becomes_a_status_with_its_message() {
+        let (status, reply) = serve_one(b"", |_| panic!("out of {}", "cheese"));
+        assert_eq!((status, reply.as_slice()), (Status::PANICKED, b"out of cheese".as_slice()));
+    }
+
+    #[test]
+    fn an_argument_with_bytes_left_over_is_malformed() {
+        let (status, reply) = serve_one(&[1, 2], |arguments| arguments.value::<u8>(0).map(|_| Answer::Unit));
+        assert_eq!(status, Status::MALFORMED);
+        assert_eq!(String::from_utf8(reply).unwrap(), "argument 0: 1 bytes too many");
+    }
+
+    #[test]
+    fn a_missing_argument_is_malformed() {
+        let (status, _) = serve_one(b"", |arguments| arguments.text(1).map(|_| Answer::Unit));
+        assert_eq!(status, Status::MALFORMED);
+    }
+
+    #[test]
+    fn encodings_longer_than_the_inline_buffer_spill() {
+        for length in [0, 1, INLINE - 2, INLINE - 1, INLINE, 4 * INLINE] {
+            let text = "x".repeat(length);
+            let encoded = Encoded::new(&text);
+            // SAFETY: `encoded` lives on.
+            let decoded: String = decode(unsafe { encoded.slice().bytes() }).unwrap();
+            assert_eq!(decoded, text);
+        }
+    }
+}
