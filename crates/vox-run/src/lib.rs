@@ -1,0 +1,7 @@
+//! Runs: `pipeline.toml` to a plan, and the plan to its end.
+
+pub mod graph;
+pub mod plan;
+pub mod ports;
+
+pub use plan::{Plan, PlanError};
