@@ -35,7 +35,7 @@ type Edge<'a> = EdgeReference<'a, Wait>;
 pub struct Graph {
     groups: Vec<Group>,
     group_of: Vec<GroupIndex>,
-    dependants: Vec<Vec<StepIndex>>,
+    dependants: Vec<Vec<GroupIndex>>,
     streams: Vec<Stream>,
 }
 
@@ -44,8 +44,18 @@ pub struct Graph {
 pub struct Group {
     /// The steps, in the order of the plan.
     pub members: Vec<StepIndex>,
-    /// The steps of other groups that must have succeeded first, each once.
-    pub needs: Vec<StepIndex>,
+    /// The steps of other groups that must have succeeded first, each once, in the order of the
+    /// plan.
+    pub needs: Vec<Need>,
+}
+
+/// What a group needs, and for whose sake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Need {
+    /// The step that must have succeeded.
+    pub step: StepIndex,
+    /// The first member that needs it.
+    pub by: StepIndex,
 }
 
 /// An edge along which chunks flow.
@@ -126,9 +136,9 @@ impl Graph {
         }
         let (groups, group_of) = gather(&waits, &streams);
         let graph = Self {
+            dependants: dependants(&groups, steps.len()),
             groups,
             group_of,
-            dependants: dependants(&waits),
             streams,
         };
         graph.refuse_groups_that_wait_for_themselves(&waits, steps)?;
@@ -149,12 +159,12 @@ impl Graph {
         self.group_of[step]
     }
 
-    /// The steps that need this one.
+    /// The groups that need this step, each once.
     ///
     /// # Panics
     ///
     /// When `step` is not of this plan.
-    pub fn dependants(&self, step: StepIndex) -> &[StepIndex] {
+    pub fn dependants(&self, step: StepIndex) -> &[GroupIndex] {
         &self.dependants[step]
     }
 
@@ -323,12 +333,16 @@ fn gather(waits: &DiGraph<(), Wait>, streams: &[Stream]) -> (Vec<Group>, Vec<Gro
             groups.len() - 1
         });
         groups[group].members.push(step);
-        groups[group].needs.extend(needed_by(waits, step));
+        let needs = needed_by(waits, step).map(|needed| Need {
+            step: needed,
+            by: step,
+        });
+        groups[group].needs.extend(needs);
         group_of.push(group);
     }
     for group in &mut groups {
         group.needs.sort_unstable();
-        group.needs.dedup();
+        group.needs.dedup_by_key(|need| need.step);
     }
     (groups, group_of)
 }
@@ -340,11 +354,11 @@ fn needed_by(waits: &DiGraph<(), Wait>, step: StepIndex) -> impl Iterator<Item =
         .map(|edge| edge.target().index())
 }
 
-fn dependants(waits: &DiGraph<(), Wait>) -> Vec<Vec<StepIndex>> {
-    let mut dependants = vec![Vec::new(); waits.node_count()];
-    for step in 0..waits.node_count() {
-        for needed in needed_by(waits, step) {
-            dependants[needed].push(step);
+fn dependants(groups: &[Group], steps: usize) -> Vec<Vec<GroupIndex>> {
+    let mut dependants = vec![Vec::new(); steps];
+    for (index, group) in groups.iter().enumerate() {
+        for needed in &group.needs {
+            dependants[needed.step].push(index);
         }
     }
     dependants
@@ -389,18 +403,23 @@ mod tests {
         let groups: Vec<_> = graph
             .groups()
             .iter()
-            .map(|g| (g.members.clone(), g.needs.clone()))
+            .map(|g| {
+                (
+                    g.members.clone(),
+                    g.needs.iter().map(|need| (need.step, need.by)).collect(),
+                )
+            })
             .collect();
         assert_eq!(
             groups,
             [
-                (vec![0, 1, 2], vec![3]),
+                (vec![0, 1, 2], vec![(3, 2)]),
                 (vec![3], vec![]),
-                (vec![4], vec![2, 3])
+                (vec![4], vec![(2, 4), (3, 4)])
             ]
         );
         assert_eq!(graph.group_of(1), 0);
-        assert_eq!(graph.dependants(3), [2, 4]);
+        assert_eq!(graph.dependants(3), [0, 2]);
     }
 
     #[test]

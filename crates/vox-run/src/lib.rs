@@ -3,5 +3,6 @@
 pub mod graph;
 pub mod plan;
 pub mod ports;
+mod schedule;
 
 pub use plan::{Plan, PlanError};

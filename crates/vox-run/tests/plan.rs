@@ -130,7 +130,7 @@ fn problems_in_json_are_placed_too() {
     let error = Plan::parse(text, "<stdin>").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "<stdin>:5:16: there is no step `a b`\n  hint: did you mean `a`?"
+        "<stdin>:5:16: there is no step `a b`\n  hint: the steps are `a`"
     );
     assert_eq!(&text[error.problems()[0].span.clone()], "\"a b\"");
 }
@@ -160,7 +160,7 @@ fn two_steps_cannot_have_one_key() {
         "step = [{ key = \"a\", uses = \"exec\" }, { key = \"a\", uses = \"exec\" }]",
     );
     assert!(
-        told.starts_with("pipeline.toml:2:45: two steps have the key `a`"),
+        told.starts_with("pipeline.toml:2:47: two steps have the key `a`"),
         "{told}"
     );
 }

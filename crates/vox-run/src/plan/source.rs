@@ -213,14 +213,15 @@ fn json(text: &str) -> Result<Node, Vec<Finding>> {
     }
 }
 
-/// The byte that a line and a column, both counted from 1, stand for.
+/// The byte that a line and a column, both counted from 1, stand for; column 0 is the line break
+/// before the line.
 fn offset(text: &str, line: usize, column: usize) -> usize {
     let before: usize = text
         .split_inclusive('\n')
         .take(line.saturating_sub(1))
         .map(str::len)
         .sum();
-    (before + column.saturating_sub(1)).min(text.len())
+    (before + column).saturating_sub(1).min(text.len())
 }
 
 /// Takes JSON text that is known to be valid apart into nodes.
