@@ -4,7 +4,6 @@
 //! name: a build only says which command would do it.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use crate::BuildError;
@@ -77,7 +76,7 @@ fn is_root() -> bool {
     {
         use std::os::unix::fs::MetadataExt;
         // The kernel gives a process's directory to its effective user.
-        fs::metadata(Path::new("/proc/self")).is_ok_and(|process| process.uid() == 0)
+        fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
     }
     #[cfg(not(unix))]
     false
