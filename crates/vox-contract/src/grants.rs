@@ -281,7 +281,7 @@ fn check_scope(
 mod tests {
     use super::*;
 
-    const TEXT: &str = "[plugin.\"acme.fetch\"]\nnetwork = [\"api.example.org\", \"a\\\"b\"]\n\n\
+    const TEXT: &str = "[plugin.\"acme.fetch\"]\nnetwork = [\"api.example.org\", 'a\"b']\n\n\
                         [plugin.redact]\nstream_io = true\nkv = true\n";
 
     fn parse(text: &str) -> Result<GrantsFile, ManifestError> {

@@ -10,27 +10,37 @@
 //! refused, never ignored; and the JSON Schemas list exactly the keys that are read.
 
 mod capability;
-mod document;
+mod catalog;
+pub mod document;
 mod error;
 mod grants;
 mod manifest;
 mod names;
 mod nearest;
+mod need;
 mod platform;
 mod points;
 mod quantities;
+pub mod schema;
+mod settings;
+mod skill;
 mod spdx;
 
 pub use capability::{Capability, CapabilityRequest};
-pub use document::MAX_FILE_BYTES;
+pub use catalog::{Catalog, CatalogPlugin, Distribution};
 pub use error::{Invalid, ManifestError, Problem};
 pub use grants::{Grant, Grants, GrantsFile, Scope};
 pub use manifest::{
     CommandEntry, HookEntry, LibraryVersion, Limits, MANIFEST_FILE, Manifest, Payloads, Provides,
     RequiredLibrary, Requires,
 };
-pub use names::{MAX_NAME_BYTES, NameError, PluginId, RunnerName, ServiceName, Verb};
+pub use names::{
+    DistributionName, MAX_NAME_BYTES, NameError, PluginId, RunnerName, ServiceName, SkillName, Verb,
+};
 pub use nearest::nearest;
+pub use need::Need;
 pub use platform::{Carrier, PayloadKind, Platform};
 pub use points::{ExtensionPoint, HookPoint, UnknownWord};
 pub use quantities::{Bytes, CpuTime, QuantityError};
+pub use settings::{PluginSettings, SETTINGS_FILE, Settings};
+pub use skill::{MAX_DESCRIPTION_CHARS, Skill};

@@ -20,7 +20,7 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     Bytes, Capability, CapabilityRequest, Carrier, CpuTime, ExtensionPoint, HookPoint,
-    ManifestError, PayloadKind, Platform, PluginId, RunnerName, ServiceName, Verb,
+    ManifestError, Need, PayloadKind, Platform, PluginId, RunnerName, ServiceName, Verb,
     document::read_text,
 };
 
@@ -324,6 +324,16 @@ impl Provides {
         "topics",
         "services",
     ];
+
+    /// True when `need` is served.
+    pub fn serves(&self, need: Need<'_>) -> bool {
+        match need {
+            Need::ExtensionPoint(point) => self.extension_points.contains_key(&point),
+            Need::Runner(name) => self.runners.iter().any(|runner| runner == name),
+            Need::Verb(name) => self.commands.iter().any(|command| command.verb == *name),
+            Need::Service(name) => self.services.iter().any(|service| service == name),
+        }
+    }
 
     /// True when nothing is served.
     pub fn is_empty(&self) -> bool {

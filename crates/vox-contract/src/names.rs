@@ -152,6 +152,15 @@ name_type!(
     pattern = "^[a-z][a-z0-9]*(-[a-z0-9]+)*(\\.[a-z][a-z0-9]*(-[a-z0-9]+)*)*$"
 );
 
+name_type!(
+    /// The name of a distribution: `vox-base`. The grammar of [`PluginId`] without dots.
+    DistributionName, "distribution name", dots = false, pattern = "^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+);
+name_type!(
+    /// The name of a skill: `review-code`. The grammar of [`PluginId`] without dots.
+    SkillName, "skill name", dots = false, pattern = "^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+);
+
 fn check(kind: &'static str, value: &str, dots: bool) -> Result<(), NameError> {
     let Some(fault) = fault_in(value, dots) else {
         return Ok(());
@@ -181,11 +190,13 @@ fn fault_in(value: &str, dots: bool) -> Option<&'static str> {
     if value.len() > MAX_NAME_BYTES {
         return Some("is longer than 64 bytes");
     }
+    if value.contains(char::is_whitespace) {
+        return Some("contains white space");
+    }
     for c in value.chars() {
         match c {
             'a'..='z' | '0'..='9' | '-' => {}
             '.' if dots => {}
-            c if c.is_whitespace() => return Some("contains white space"),
             c if c.is_uppercase() => return Some("contains a capital letter"),
             _ => return Some("contains a character that is not allowed"),
         }

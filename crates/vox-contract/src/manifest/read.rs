@@ -2,7 +2,9 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use semver::VersionReq;
@@ -13,7 +15,7 @@ use super::{
     Requires,
 };
 use crate::{
-    CapabilityRequest, ExtensionPoint, ManifestError, PluginId,
+    Bytes, CapabilityRequest, CpuTime, ExtensionPoint, ManifestError, PluginId,
     document::{Document, Table},
     platform,
     points::UnknownWord,
@@ -34,7 +36,7 @@ pub(super) fn manifest(text: &str, file: &Path) -> Result<Manifest, ManifestErro
             .and_then(|range| root.version_range(range));
         let host = root.required("host", host, "host = \"^0.1\"");
         let payload = payloads(root);
-        let provides = provides(root, &payload);
+        let provides = provides(root, Carried::of(root));
         let name = root.sentence("name");
         let dependencies = plugins(root, "dependencies", id.as_ref());
         let conflicts = plugins(root, "conflicts", id.as_ref());
@@ -121,11 +123,8 @@ fn payloads(root: &Table<'_, '_>) -> Payloads {
             native.insert(platform, file);
         }
     }
-    if !["component", "native", "skill"]
-        .iter()
-        .any(|key| table.has(key))
-        || table.value("native").is_some_and(is_empty_table)
-    {
+    let carried = Carried::of(root);
+    if !carried.component && !carried.native && !carried.skill {
         table.note(
             table.span.clone(),
             "there is no payload",
@@ -140,11 +139,48 @@ fn payloads(root: &Table<'_, '_>) -> Payloads {
     }
 }
 
+/// The payloads that are written, be they valid or not: what is judged by them is not to be judged
+/// wrongly for a fault that is already noted.
+#[derive(Clone, Copy)]
+struct Carried {
+    component: bool,
+    native: bool,
+    skill: bool,
+}
+
+impl Carried {
+    fn of(root: &Table<'_, '_>) -> Self {
+        let payload = root
+            .value("payload")
+            .and_then(|value| value.get_ref().as_table());
+        let value = |key| payload.and_then(|payload| payload.get(key));
+        Self {
+            component: value("component").is_some(),
+            native: value("native").is_some_and(|native| !is_empty_table(native)),
+            skill: value("skill").is_some(),
+        }
+    }
+}
+
 fn is_empty_table(value: &Spanned<DeValue<'_>>) -> bool {
     value
         .get_ref()
         .as_table()
         .is_some_and(|table| table.is_empty())
+}
+
+/// True for `{}` and for a table with nothing but empty tables and arrays in it. What is of
+/// another kind is noted elsewhere.
+fn names_nothing(provides: &Spanned<DeValue<'_>>) -> bool {
+    let empty = |value: &DeValue<'_>| match value {
+        DeValue::Table(entries) => entries.is_empty(),
+        DeValue::Array(items) => items.is_empty(),
+        _ => false,
+    };
+    match provides.get_ref() {
+        DeValue::Table(entries) => entries.values().all(|value| empty(value.get_ref())),
+        _ => false,
+    }
 }
 
 /// A path that stays within the plugin's directory and means the same on every system.
@@ -219,16 +255,16 @@ fn library(table: &Table<'_, '_>) -> Option<RequiredLibrary> {
     })
 }
 
-fn provides(root: &Table<'_, '_>, payload: &Payloads) -> Provides {
+fn provides(root: &Table<'_, '_>, carried: Carried) -> Provides {
     let table = root.table("provides", Provides::KEYS);
     let provides = table
         .as_ref()
-        .map(|table| provided(table, payload))
+        .map(|table| provided(table, carried))
         .unwrap_or_default();
-    let only_skill = payload.skill.is_some() && !payload.has_code();
+    let only_skill = carried.skill && !carried.component && !carried.native;
     let written = root
         .value("provides")
-        .is_some_and(|value| !is_empty_table(value));
+        .is_some_and(|value| !names_nothing(value));
     if !written && !only_skill && root.has("payload") {
         root.note(
             root.key_span("provides"),
@@ -246,9 +282,9 @@ fn provides(root: &Table<'_, '_>, payload: &Payloads) -> Provides {
     provides
 }
 
-fn provided(table: &Table<'_, '_>, payload: &Payloads) -> Provides {
+fn provided(table: &Table<'_, '_>, carried: Carried) -> Provides {
     let provides = Provides {
-        extension_points: extension_points(table, payload),
+        extension_points: extension_points(table, carried),
         runners: table.distinct("runners"),
         commands: commands(table),
         hooks: hooks(table),
@@ -284,7 +320,7 @@ fn provided(table: &Table<'_, '_>, payload: &Payloads) -> Provides {
     provides
 }
 
-fn extension_points(table: &Table<'_, '_>, payload: &Payloads) -> BTreeMap<ExtensionPoint, u32> {
+fn extension_points(table: &Table<'_, '_>, carried: Carried) -> BTreeMap<ExtensionPoint, u32> {
     let mut points = BTreeMap::new();
     for (key, value) in table.members("extension-points") {
         let span = key.span();
@@ -300,7 +336,7 @@ fn extension_points(table: &Table<'_, '_>, payload: &Payloads) -> BTreeMap<Exten
                 format!("write `{point} = 1`"),
             );
         }
-        if point.interface().is_none() && payload.native.is_empty() {
+        if point.interface().is_none() && !carried.native {
             table.note(
                 span,
                 format!("the extension point `{point}` can only be served by a native library"),
@@ -470,10 +506,28 @@ fn limits(root: &Table<'_, '_>) -> Limits {
     let Some(table) = root.table("limits", Limits::KEYS) else {
         return Limits::default();
     };
-    Limits {
-        memory: table.parsed("memory"),
-        cpu: table.parsed("cpu"),
-        stack: table.parsed("stack"),
-        kv: table.parsed("kv"),
+    let bytes = |key| {
+        let bytes: Option<Bytes> = table.parsed(key);
+        if bytes == Some(Bytes(0)) {
+            let span = table.value(key).map_or(table.span.clone(), Spanned::span);
+            note_zero(&table, span, key);
+        }
+        bytes
+    };
+    let cpu: Option<CpuTime> = table.parsed("cpu");
+    if cpu == Some(CpuTime::Limited(Duration::ZERO)) {
+        let span = table.value("cpu").map_or(table.span.clone(), Spanned::span);
+        note_zero(&table, span, "cpu");
     }
+    Limits {
+        memory: bytes("memory"),
+        cpu,
+        stack: bytes("stack"),
+        kv: bytes("kv"),
+    }
+}
+
+fn note_zero(table: &Table<'_, '_>, span: Range<usize>, key: &str) {
+    let hint = "ask for what is needed, or leave it out";
+    table.note(span, format!("`{key}` cannot be nothing"), hint);
 }
