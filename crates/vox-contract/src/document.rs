@@ -55,6 +55,10 @@ use crate::{
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Reads a file of the contract as text.
+///
+/// # Errors
+/// [`ManifestError::Unreadable`], also for a file larger than [`MAX_FILE_BYTES`];
+/// [`ManifestError::Invalid`] when the file is not UTF-8.
 pub fn read_text(file: &Path) -> Result<String, ManifestError> {
     let unreadable = |source: io::Error| ManifestError::Unreadable {
         file: file.into(),
