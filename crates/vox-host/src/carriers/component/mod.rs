@@ -1,0 +1,198 @@
+//! The component carrier: WebAssembly components in wasmtime, sandboxed.
+//!
+//! What bounds a thing's life: the [`Runtime`] (engine, linker, epoch ticker) is made at the first
+//! component that is used and lives as long as the host; a [`Payload`] is compiled once and shared
+//! by all instances; an [`Instance`] owns its store, so dropping it frees everything that the
+//! guest ever held.
+//!
+//! What must stay true: a store that trapped is never entered again (its [`crate::Instance`] marks
+//! itself crashed), and the guest gets at the host only through [`State`]'s services.
+
+mod cache;
+mod runtime;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use wasmtime::component::InstancePre;
+use wasmtime::{Store, UpdateDeadline};
+
+pub(crate) use runtime::Runtime;
+
+use super::Failure;
+use crate::contract::{self, ComponentExports, ComponentIndices, EXPORTS, IMPORTS};
+use crate::error::LoadError;
+use crate::services::Services;
+
+/// What a store holds of the host.
+pub(crate) struct State {
+    services: Arc<Services>,
+}
+
+impl State {
+    /// The host's side of the contract, for this instance.
+    pub(crate) fn services(&self) -> &Services {
+        &self.services
+    }
+}
+
+/// A compiled component, checked against the contract.
+pub(crate) struct Payload {
+    pre: InstancePre<State>,
+    indices: ComponentIndices,
+    exported: [bool; EXPORTS.len()],
+}
+
+impl Payload {
+    /// Compiles the component (or finds it in the cache) and checks its imports and exports.
+    pub(crate) fn load(runtime: &Runtime, file: &Path) -> Result<Self, LoadError> {
+        let bytes = std::fs::read(file)
+            .map_err(|error| LoadError::Unreadable { file: file.to_owned(), error })?;
+        recognise(file, &bytes)?;
+        let component = runtime.compile(file, &bytes)?;
+        let kind = component.component_type();
+
+        for (name, _) in kind.imports(runtime.engine()) {
+            if !IMPORTS.iter().any(|known| compatible(known.full_name, name)) && !is_types(name) {
+                return Err(LoadError::UnknownImport {
+                    file: file.to_owned(),
+                    import: name.to_owned(),
+                });
+            }
+        }
+        let mut exported = [false; EXPORTS.len()];
+        for (name, _) in kind.exports(runtime.engine()) {
+            if let Some(index) = EXPORTS.iter().position(|known| compatible(known.full_name, name)) {
+                exported[index] = true;
+            } else if let Some(known) = EXPORTS.iter().find(|known| same_interface(known.full_name, name)) {
+                return Err(LoadError::ContractVersion {
+                    file: file.to_owned(),
+                    found: name.to_owned(),
+                    wanted: known.full_name,
+                });
+            }
+        }
+        let pre = runtime.linker().instantiate_pre(&component).map_err(|error| {
+            LoadError::Signature { file: file.to_owned(), detail: format!("{error:#}") }
+        })?;
+        let indices = ComponentIndices::new(&pre, |index| exported[index]).map_err(
+            |(interface, error)| LoadError::Signature {
+                file: file.to_owned(),
+                detail: format!("{interface}: {error:#}"),
+            },
+        )?;
+        Ok(Self { pre, indices, exported })
+    }
+
+    /// Which of [`EXPORTS`] the component has.
+    pub(crate) fn exported(&self) -> &[bool; EXPORTS.len()] {
+        &self.exported
+    }
+
+    /// Makes an instance, not yet initialised.
+    pub(crate) fn instantiate(&self, runtime: &Runtime, services: Arc<Services>) -> Result<Instance, Failure> {
+        let mut store = Store::new(runtime.engine(), State { services });
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|store| {
+            if store.data().services.is_cancelled() {
+                Err(CallCancelled.into())
+            } else {
+                Ok(UpdateDeadline::Continue(1))
+            }
+        });
+        let instance = self.pre.instantiate(&mut store).map_err(failure)?;
+        let exports = self
+            .indices
+            .load(&mut store, &instance)
+            .map_err(|error| Failure::Protocol(format!("{error:#}")))?;
+        Ok(Instance { store, exports })
+    }
+}
+
+/// A store with its exports.
+pub(crate) struct Instance {
+    store: Store<State>,
+    exports: ComponentExports,
+}
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("component::Instance")
+    }
+}
+
+impl Instance {
+    /// What a call needs.
+    #[inline]
+    pub(crate) fn parts(&mut self) -> (&mut Store<State>, &ComponentExports) {
+        (&mut self.store, &self.exports)
+    }
+}
+
+/// The run was cancelled while a guest was computing.
+#[derive(Debug, thiserror::Error)]
+#[error("the call was cancelled")]
+struct CallCancelled;
+
+/// What a trap means to the caller.
+#[cold]
+pub(crate) fn failure(error: wasmtime::Error) -> Failure {
+    if error.is::<CallCancelled>() {
+        return Failure::Cancelled;
+    }
+    // The root cause names the trap; the context above it is a backtrace of guest addresses.
+    Failure::Crashed(error.root_cause().to_string())
+}
+
+/// Joins a guest's error with the carrier's.
+#[inline]
+pub(crate) fn flatten<T>(result: wasmtime::Result<Result<T, contract::Error>>) -> Result<T, Failure> {
+    match result {
+        Ok(answer) => answer.map_err(Failure::Refused),
+        Err(error) => Err(failure(error)),
+    }
+}
+
+/// Refuses what is not a component at all, saying what it is.
+fn recognise(file: &Path, bytes: &[u8]) -> Result<(), LoadError> {
+    let found = match bytes {
+        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => "a core WebAssembly module",
+        [0, b'a', b's', b'm', _, _, 1, 0, ..] => return Ok(()),
+        [0, b'a', b's', b'm', ..] => "WebAssembly of an unknown or cut-off format",
+        [] => "an empty file",
+        _ => "not WebAssembly",
+    };
+    Err(LoadError::NotAComponent { file: file.to_owned(), found })
+}
+
+/// Whether two interface names are the same but for a compatible version.
+fn compatible(known: &str, found: &str) -> bool {
+    match (known.split_once('@'), found.split_once('@')) {
+        (Some((known, version)), Some((found, other))) => {
+            known == found && version.split('.').next() == other.split('.').next()
+        }
+        _ => known == found,
+    }
+}
+
+/// Whether two interface names differ in nothing but their version.
+fn same_interface(known: &str, found: &str) -> bool {
+    known.split('@').next() == found.split('@').next()
+}
+
+fn is_types(name: &str) -> bool {
+    name.starts_with("vox:plugin/types@1.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minor_version_is_compatible_and_a_major_one_is_not() {
+        assert!(compatible("vox:plugin/stage@1.0.0", "vox:plugin/stage@1.3.2"));
+        assert!(!compatible("vox:plugin/stage@1.0.0", "vox:plugin/stage@2.0.0"));
+        assert!(same_interface("vox:plugin/stage@1.0.0", "vox:plugin/stage@2.0.0"));
+        assert!(!compatible("vox:plugin/stage@1.0.0", "vox:plugin/step@1.0.0"));
+    }
+}

@@ -1,0 +1,50 @@
+//! The two ways in which a plugin's code is carried into this process.
+//!
+//! [`component`] runs it in a sandbox, [`native`] loads it as a library. Both load a payload once
+//! (lazily, at its first use) and make instances of it; the generated clients in
+//! [`crate::contract`] are the only callers of an instance.
+
+pub(crate) mod component;
+pub(crate) mod native;
+
+use crate::contract;
+
+/// Loaded code, from which instances are made.
+pub(crate) enum Payload {
+    Component(component::Payload),
+    Native(native::Library),
+}
+
+/// One instance's half of the carrier.
+#[derive(Debug)]
+pub(crate) enum Carrier {
+    Component(component::Instance),
+    Native(native::Instance),
+}
+
+/// Why a carrier could not bring an answer back.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The payload has no such function.
+    NotExported,
+    /// The plugin answered an error.
+    Refused(contract::Error),
+    /// The plugin trapped or panicked. The instance must not be entered again.
+    Crashed(String),
+    /// The run was cancelled while the plugin was computing. The instance must not be entered
+    /// again.
+    Cancelled,
+    /// The two sides disagree about the contract.
+    Protocol(String),
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotExported => formatter.write_str("the payload does not export it"),
+            Self::Refused(error) => formatter.write_str(&crate::error::explain(error)),
+            Self::Crashed(message) | Self::Protocol(message) => formatter.write_str(message),
+            Self::Cancelled => formatter.write_str("cancelled"),
+        }
+    }
+}
