@@ -47,6 +47,8 @@ pub struct Group {
     /// The steps of other groups that must have succeeded first, each once, in the order of the
     /// plan.
     pub needs: Vec<Need>,
+    /// The streams that join its members, as positions in [`Graph::streams`].
+    pub streams: Vec<usize>,
 }
 
 /// What a group needs, and for whose sake.
@@ -339,6 +341,9 @@ fn gather(waits: &DiGraph<(), Wait>, streams: &[Stream]) -> (Vec<Group>, Vec<Gro
         });
         groups[group].needs.extend(needs);
         group_of.push(group);
+    }
+    for (index, stream) in streams.iter().enumerate() {
+        groups[group_of[stream.reader]].streams.push(index);
     }
     for group in &mut groups {
         group.needs.sort_unstable();

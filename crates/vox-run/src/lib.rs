@@ -1,8 +1,44 @@
-//! Runs: `pipeline.toml` to a plan, and the plan to its end.
+//! Runs: `pipeline.toml` to a [`Plan`], and the plan to its end.
+//!
+//! ```no_run
+//! use vox_host::{Host, HostOptions, directories::Directories};
+//! use vox_run::{Engine, Plan, RunOptions};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let text = std::fs::read_to_string("pipeline.toml")?;
+//! let plan = Plan::parse(&text, "pipeline.toml")?;
+//! let host = Host::open(Directories::from_environment()?, HostOptions::default())?;
+//! let engine = Engine::prepare(&host, plan)?;
+//! let report = engine.run(&RunOptions::new("."), &mut |event| println!("{event:?}"));
+//! println!("{:?}", report.outcome);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`plan`] | the format of a pipeline and every rule that needs no plugin |
+//! | [`graph`] | which steps wait for which, and which start together |
+//! | `schedule` | which groups of steps may start, as a run goes on |
+//! | [`ports`] | the streams between running steps |
+//! | [`engine`] | carrying a plan out |
+//! | [`event`], [`report`] | what a run tells, while it goes on and at its end |
+//!
+//! What must stay true: a plan that cannot be run is refused before its first step, with every
+//! place at which it cannot; and a run that began ends in a report in which every step has an
+//! outcome.
 
+pub mod engine;
+mod error;
+pub mod event;
 pub mod graph;
 pub mod plan;
 pub mod ports;
+pub mod report;
 mod schedule;
 
+pub use engine::{Engine, RunOptions};
+pub use error::Error;
+pub use event::{EventKind, RunEvent, RunId};
 pub use plan::{Plan, PlanError};
+pub use report::{RunOutcome, RunReport, StepOutcome};

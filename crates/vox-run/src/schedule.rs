@@ -130,7 +130,7 @@ impl<'g> Schedule<'g> {
                     continue;
                 }
                 self.state[*group] = State::Skipped;
-                let Group { members, needs } = &self.graph.groups()[*group];
+                let Group { members, needs, .. } = &self.graph.groups()[*group];
                 let unmet = needs.binary_search_by_key(&need, |need| need.step);
                 for step in members {
                     let held_by = unmet.map_or(*step, |at| needs[at].by);

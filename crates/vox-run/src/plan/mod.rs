@@ -29,7 +29,8 @@ pub use error::{PlanError, Problem};
 
 use crate::graph::Graph;
 pub(crate) use error::{Finding, near};
-use source::{Content, Node, Part};
+pub(crate) use source::Part;
+use source::{Content, Node};
 
 /// A JSON object: the arguments of a runner, a stage or a hook.
 pub type Arguments = serde_json::Map<String, serde_json::Value>;

@@ -43,6 +43,18 @@ enum Ending {
     Cancelled,
 }
 
+impl Ending {
+    /// What an end that still waits for the stream is told; none when it was finished.
+    fn interruption(&self) -> Option<Interruption> {
+        match self {
+            Self::Finished => None,
+            Self::ReaderGone => Some(Interruption::ReaderGone),
+            Self::Broken(reason) => Some(Interruption::Broken(reason.clone())),
+            Self::Cancelled => Some(Interruption::Cancelled),
+        }
+    }
+}
+
 /// The queue of one stream. Shared by its two ends and by whoever may cancel it.
 #[derive(Debug)]
 pub struct Channel<T> {
@@ -124,12 +136,11 @@ impl<T> Channel<T> {
     pub fn pull(&self, deadline: Option<Instant>) -> Result<Option<T>, Interruption> {
         let mut state = self.lock();
         loop {
-            match &state.ending {
-                Some(Ending::Broken(reason)) => return Err(Interruption::Broken(reason.clone())),
-                Some(Ending::Cancelled | Ending::ReaderGone) => {
-                    return Err(Interruption::Cancelled);
-                }
-                Some(Ending::Finished) | None => {}
+            match state.ending.as_ref().and_then(Ending::interruption) {
+                // A reader that has hung up and still reads is told what it would be told then.
+                Some(Interruption::ReaderGone) => return Err(Interruption::Cancelled),
+                Some(interruption) => return Err(interruption),
+                None => {}
             }
             if let Some((chunk, bytes)) = state.queue.pop_front() {
                 state.bytes -= bytes;
@@ -165,6 +176,11 @@ impl<T> Channel<T> {
         self.end(Ending::Cancelled);
     }
 
+    /// How the stream ended for its writer, if not by being finished.
+    pub fn interruption(&self) -> Option<Interruption> {
+        self.lock().ending.as_ref().and_then(Ending::interruption)
+    }
+
     fn end(&self, ending: Ending) {
         let mut state = self.lock();
         // A reader that has not yet read to the end can still be cancelled or go away.
@@ -198,14 +214,10 @@ impl<T> Channel<T> {
         loop {
             match &state.ending {
                 None => {}
-                Some(Ending::Finished) => {
-                    return Err(Interruption::Broken(
-                        "the stream is already finished".into(),
-                    ));
+                Some(ended) => {
+                    let finished = || Interruption::Broken("it was already finished".into());
+                    return Err(ended.interruption().unwrap_or_else(finished));
                 }
-                Some(Ending::Broken(reason)) => return Err(Interruption::Broken(reason.clone())),
-                Some(Ending::ReaderGone) => return Err(Interruption::ReaderGone),
-                Some(Ending::Cancelled) => return Err(Interruption::Cancelled),
             }
             let fits = state.queue.len() < CAPACITY && state.bytes + bytes <= CAPACITY_BYTES;
             if fits || state.queue.is_empty() {

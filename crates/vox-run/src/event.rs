@@ -1,0 +1,186 @@
+//! What a run tells while it goes on.
+//!
+//! Events are for whoever watches: a terminal, a log, another program. Their JSON form is one
+//! object for each event with `version`, `run`, `timestamp` and `event`, whose value names the
+//! other members. What must stay true: members are added and never removed or given a new meaning
+//! within one [`EVENT_VERSION`], and the events of one run are told in the order in which its
+//! dispatcher learnt of them.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use vox_contract::{PluginId, RunnerName};
+
+use crate::report::{PluginEvent, PluginMetrics, RunOutcome, StepOutcome, StreamReport};
+
+/// Version of the JSON form of events and reports.
+pub const EVENT_VERSION: u32 = 1;
+
+/// Id of a run. Ids of later runs sort after those of earlier ones, as text too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(Uuid);
+
+impl RunId {
+    /// A new id, made of the time in milliseconds and random bits (UUID version 7, RFC 9562).
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Something that happened in a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunEvent {
+    /// [`EVENT_VERSION`].
+    pub version: u32,
+    /// The run.
+    pub run: RunId,
+    /// When it was told, in nanoseconds since the Unix epoch.
+    pub timestamp: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// The run begins; nothing else comes before.
+    RunStarted {
+        /// Name of the pipeline.
+        pipeline: String,
+        /// The steps, in the order of the plan.
+        steps: Vec<StepHead>,
+    },
+    /// A step has begun.
+    StepStarted {
+        /// Its key.
+        step: String,
+    },
+    /// A step wrote to a port that no other step reads. The text is whole lines, except at the
+    /// end of the step and where a line is longer than 64 KiB; what is not UTF-8 is replaced.
+    StepOutput {
+        /// Its key.
+        step: String,
+        /// The port, such as `stdout`.
+        port: String,
+        /// One or more lines.
+        text: String,
+    },
+    /// A step has ended, or will not begin. Told once for every step.
+    StepEnded {
+        /// Its key.
+        step: String,
+        /// How.
+        #[serde(flatten)]
+        outcome: StepOutcome,
+        /// From its start to its end; zero when it did not start.
+        #[serde(rename = "seconds", with = "seconds")]
+        duration: Duration,
+    },
+    /// A stream has ended, with what went through it.
+    StreamEnded(StreamReport),
+    /// A plugin was asked for its measurements.
+    Metrics(PluginMetrics),
+    /// A plugin emitted an event of its own.
+    Plugin(PluginEvent),
+    /// Something went wrong that fails nothing: a hook that failed where it stops nothing.
+    Warning {
+        /// What.
+        message: String,
+    },
+    /// The run has ended; nothing else comes after.
+    RunEnded {
+        /// How.
+        #[serde(flatten)]
+        outcome: RunOutcome,
+        /// From its start to its end.
+        #[serde(rename = "seconds", with = "seconds")]
+        duration: Duration,
+    },
+}
+
+/// What is known of a step before it runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepHead {
+    /// Its key.
+    pub key: String,
+    /// What people read in place of the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// The runner that carries it out.
+    pub uses: RunnerName,
+    /// The plugin that serves the runner.
+    pub plugin: PluginId,
+}
+
+/// Nanoseconds since the Unix epoch; 0 on a machine whose clock is before it.
+pub(crate) fn now() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A duration as a number of seconds.
+pub(crate) mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(duration.as_secs_f64())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_later_runs_sort_later() {
+        let ids: Vec<String> = (0..1000).map(|_| RunId::generate().to_string()).collect();
+        assert!(ids.is_sorted());
+    }
+
+    #[test]
+    fn an_event_is_one_flat_object_and_can_be_read_back() {
+        let event = RunEvent {
+            version: EVENT_VERSION,
+            run: RunId::generate(),
+            timestamp: 1,
+            kind: EventKind::StepEnded {
+                step: "build".into(),
+                outcome: StepOutcome::Failed {
+                    code: Some(2),
+                    message: "no such file".into(),
+                },
+                duration: Duration::from_millis(1500),
+            },
+        };
+        let written = serde_json::to_value(&event).unwrap();
+        assert_eq!(
+            written,
+            serde_json::json!({
+                "version": 1, "run": event.run, "timestamp": 1, "event": "step-ended",
+                "step": "build", "status": "failed", "code": 2, "message": "no such file",
+                "seconds": 1.5,
+            })
+        );
+        assert_eq!(serde_json::from_value::<RunEvent>(written).unwrap(), event);
+    }
+}
