@@ -14,7 +14,9 @@ use std::path::PathBuf;
 use semver::Version;
 use vox_contract::{LibraryVersion, Manifest, Platform, RequiredLibrary};
 
+use crate::inventory::Finding;
 use crate::platform;
+use crate::resolution::Selection;
 
 /// The version of this host, which a manifest's `host` is compared with. A pre-release of the host
 /// counts as the release that it leads to, or no plugin could be tried with it.
@@ -114,6 +116,21 @@ pub fn check_libraries(manifest: &Manifest) -> Result<(), MissingLibrary> {
     }
     let directories = platform::library_directories(&|name| std::env::var_os(name));
     check_libraries_in(&manifest.requires.libraries, &directories)
+}
+
+/// The native libraries that selected plugins need for their native payloads and that are missing.
+/// Reads the linker's directories, so it is for `vox plugin doctor` and not for a start.
+pub fn missing_libraries(selection: &Selection) -> Vec<Finding> {
+    let native = selection.iter().filter(|plugin| plugin.native.is_some());
+    native
+        .filter_map(|plugin| {
+            let missing = check_libraries(&plugin.manifest).err()?;
+            Some(Finding::Library {
+                plugin: plugin.id().clone(),
+                missing,
+            })
+        })
+        .collect()
 }
 
 fn check_libraries_in(

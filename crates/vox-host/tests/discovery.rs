@@ -5,8 +5,11 @@ mod fixture;
 use std::fs;
 
 use fixture::{Fixture, id};
+use vox_contract::Settings;
 use vox_host::directories::RootKind;
 use vox_host::inventory::{Finding, Inventory, Reason, Severity};
+use vox_host::requirements::missing_libraries;
+use vox_host::resolution::select_all;
 
 fn only_reason(inventory: &Inventory) -> &Reason {
     let [passed_over] = inventory.passed_over() else {
@@ -221,4 +224,22 @@ fn scanning_does_not_open_payloads() {
     let directory = fixture.installed("redact", "0.1.0", "");
     fs::write(directory.join("code.wasm"), [0xff; 16]).unwrap();
     assert_eq!(fixture.scan().versions(&id("redact")).len(), 1);
+}
+
+#[test]
+fn a_native_library_that_is_missing_is_found_before_anything_is_loaded() {
+    let fixture = Fixture::new();
+    let platform = vox_contract::Platform::current();
+    let needs = format!(
+        "requires = {{ libraries = [{{ name = \"vox-no-such-library\", version = \"12.0\" }}] }}\n\
+         [payload]\nnative = {{ {platform} = \"code.wasm\" }}\n"
+    );
+    fixture.installed("gpu", "0.1.0", &needs);
+    let (selection, _) = select_all(&fixture.scan(), &Settings::default());
+    let [finding] = missing_libraries(&selection).try_into().unwrap();
+    assert_eq!(
+        finding.to_string(),
+        "gpu cannot be loaded as a native library: it needs the library `vox-no-such-library` in \
+         version 12.0 or later, which is not installed"
+    );
 }
