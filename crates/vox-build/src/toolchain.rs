@@ -3,9 +3,12 @@
 //! Three are looked for, in this order:
 //!
 //! 1. the active toolchain, when it has the target;
-//! 2. the active toolchain after `rustup target add`, which is tried once and without retries;
-//! 3. Debian's compiler, which has no such target but the source of its standard library, so that
-//!    cargo can build that too, and an LLVM linker on the `PATH`.
+//! 2. Debian's compiler, which has no such target but the source of its standard library, so that
+//!    cargo can build that too, and an LLVM linker on the `PATH`;
+//! 3. the active toolchain after `rustup target add`, which is tried once and without retries.
+//!
+//! What is there comes before what must be fetched: a build neither changes the user's toolchain
+//! nor needs a network while it can do without.
 //!
 //! What must stay true: the one that is chosen says which it is and why those before it would not
 //! do, so that nobody has to guess what made a component.
@@ -70,8 +73,9 @@ impl fmt::Display for PassedOver {
 
 impl Toolchain {
     /// Finds a guest toolchain for a crate in `directory`, where the active toolchain is the one
-    /// that a `rust-toolchain.toml` there asks for. Where the target is missing this may install
-    /// it with `rustup`, and says so through [`Event::AddingTarget`] before it does.
+    /// that a `rust-toolchain.toml` there asks for. What is installed comes first; only where there
+    /// is nothing does this ask `rustup` for the target, and says so through
+    /// [`Event::AddingTarget`] before it does.
     ///
     /// # Errors
     /// [`BuildError::NoGuestToolchain`], which lists what was tried and the commands that help.
@@ -168,6 +172,13 @@ impl<'a> Search<'a> {
                 None
             }
         };
+        let found = found.or_else(|| match self.debian() {
+            Ok(found) => Some(found),
+            Err(reason) => {
+                pass_over("Debian's toolchain", reason);
+                None
+            }
+        });
         let found = found.or_else(|| {
             let added = on_event
                 .ok_or_else(|| "not asked to install anything".to_owned())
@@ -178,13 +189,6 @@ impl<'a> Search<'a> {
                     pass_over("rustup", reason);
                     None
                 }
-            }
-        });
-        let found = found.or_else(|| match self.debian() {
-            Ok(found) => Some(found),
-            Err(reason) => {
-                pass_over("Debian's toolchain", reason);
-                None
             }
         });
         match found {
@@ -431,10 +435,11 @@ mod tests {
     }
 
     #[test]
-    fn debian_comes_last_with_its_newest_linker_and_says_what_failed_before() {
+    fn debian_with_its_newest_linker_comes_before_what_rustup_would_fetch() {
         let machine = Machine::new();
         machine.install_rustc("bin/rustc", "1.95.0", "active");
-        machine.install("bin/rustup", "echo 'error: no network' >&2; exit 1");
+        let mark = machine.at("was-run");
+        machine.install("bin/rustup", &format!(": > '{}'", mark.display()));
         machine.install_debian();
         for linker in ["wasm-ld", "wasm-ld-9", "wasm-ld-9022", "wasm-ld-x"] {
             machine.install(&format!("bin/{linker}"), "");
@@ -444,9 +449,18 @@ mod tests {
             panic!("{toolchain:?}");
         };
         assert_eq!(linker, &machine.at("bin/wasm-ld-9022"));
-        let rustup = toolchain.passed_over()[1].to_string();
-        assert!(rustup.starts_with("rustup: `rustup target add"), "{rustup}");
-        assert!(rustup.ends_with("error: no network"), "{rustup}");
+        assert_eq!(toolchain.passed_over().len(), 1);
+        assert!(!mark.exists());
+    }
+
+    #[test]
+    fn a_rustup_that_fails_is_reported_with_its_own_words() {
+        let machine = Machine::new();
+        machine.install_rustc("bin/rustc", "1.95.0", "active");
+        machine.install("bin/rustup", "echo 'error: no network' >&2; exit 1");
+        let message = machine.search(Some(&mut |_| ())).unwrap_err();
+        assert!(message.contains("rustup: `rustup target add"), "{message}");
+        assert!(message.contains("error: no network"), "{message}");
     }
 
     #[test]

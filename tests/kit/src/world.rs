@@ -1,0 +1,105 @@
+//! A host over directories of its own.
+
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use vox_contract::GrantsFile;
+use vox_host::directories::Directories;
+use vox_host::{Host, HostOptions};
+
+/// Throw-away data, cache and project, and the plugins that a test puts there.
+#[derive(Debug)]
+pub struct World {
+    place: TempDir,
+    directories: Directories,
+}
+
+impl World {
+    /// A world without plugins. The cache of compiled components is shared by all worlds of a
+    /// checkout, as it is by all runs of a user.
+    ///
+    /// # Panics
+    ///
+    /// When no temporary directory can be made.
+    pub fn new() -> Self {
+        let place = tempfile::tempdir().expect("a temporary directory can be made");
+        let cache = crate::checkout().join("target/vox-test/cache");
+        let directories = Directories::new(place.path().join("data"), cache).with_project(place.path());
+        Self { place, directories }
+    }
+
+    /// A world with these built plugins.
+    pub fn with(plugins: &[&str]) -> Self {
+        let world = Self::new();
+        for id in plugins {
+            world.add_directory(&crate::plugin(id));
+        }
+        world
+    }
+
+    /// Its directory, which goes away with it.
+    pub fn path(&self) -> &Path {
+        self.place.path()
+    }
+
+    /// Where its host looks.
+    pub fn directories(&self) -> &Directories {
+        &self.directories
+    }
+
+    /// Adds a copy of a plugin's directory as the only version of its id; answers the copy.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be copied.
+    pub fn add_directory(&self, from: &Path) -> PathBuf {
+        let id = from.parent().and_then(Path::file_name).expect("<root>/<id>/<version>");
+        let to = self.directories.installed().join(id).join(from.file_name().expect("a version"));
+        std::fs::create_dir_all(&to).expect("the copy can be made");
+        for file in std::fs::read_dir(from).expect("the plugin is there").flatten() {
+            std::fs::copy(file.path(), to.join(file.file_name())).expect("the file can be copied");
+        }
+        to
+    }
+
+    /// Adds a plugin of a manifest and files.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be written.
+    pub fn add(&self, id: &str, manifest: &str, files: &[(&str, &[u8])]) -> PathBuf {
+        let directory = self.directories.installed().join(id).join("0.1.0");
+        std::fs::create_dir_all(&directory).expect("the directory can be made");
+        std::fs::write(directory.join("Plugin.toml"), manifest).expect("the manifest can be written");
+        for (name, bytes) in files {
+            std::fs::write(directory.join(name), bytes).expect("the file can be written");
+        }
+        directory
+    }
+
+    /// Writes the project's `Vox.toml`.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be written.
+    pub fn settings(&self, text: &str) {
+        std::fs::write(self.path().join("Vox.toml"), text).expect("the settings can be written");
+    }
+
+    /// Opens a host with these grants, in the form of `grants.toml`.
+    ///
+    /// # Panics
+    ///
+    /// When the grants or the settings are refused.
+    pub fn host(&self, grants: &str) -> Host {
+        let mut options = HostOptions::default();
+        options.grants = GrantsFile::parse(grants, Path::new("grants of the test")).expect("the grants are well-formed");
+        Host::open(self.directories.clone(), options).expect("the host opens")
+    }
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,173 @@
+//! What the `conformance` runner does on request: one deed for each host interface, and some that
+//! no plugin should do.
+
+use serde::Deserialize;
+use vox_plugin::host::call::Target;
+use vox_plugin::host::log::Level;
+use vox_plugin::step::{Invocation, Outcome};
+use vox_plugin::{Attribute, Result, attribute, from_json, host};
+
+/// The step's arguments.
+#[derive(Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+enum Deed {
+    /// Gives the invocation back.
+    Echo,
+    /// Sets, gets and deletes a value.
+    Kv { key: String, value: String },
+    /// Copies port `in` to port `out`.
+    Copy,
+    /// Pushes to a port with a time-out.
+    Push { port: String, timeout_ms: u32 },
+    /// Reads its configuration.
+    Config { key: String },
+    /// Logs at every level.
+    Log { message: String },
+    /// Emits an event.
+    Emit { name: String, payload: String },
+    /// Reads a blob in pieces.
+    Blob { id: String },
+    /// Binds, bundles and compares vectors.
+    Vsa { dimensions: u32 },
+    /// Calls another plugin.
+    Call { plugin: Option<String>, service: Option<String>, point: Option<String>, function: String, arguments: String },
+    /// Publishes, and receives its own message.
+    Topics { topic: String },
+    /// Works until it is cancelled.
+    UntilCancelled,
+    /// Works for ever.
+    Spin,
+    /// Panics.
+    Panic { message: String },
+    /// Overflows its stack.
+    Recurse,
+    /// Answers a large result.
+    Large { bytes: usize },
+}
+
+/// Carries a step out.
+pub fn run(invocation: &Invocation) -> Result<Outcome> {
+    let mut code = 0;
+    let facts = match from_json::<Deed>(&invocation.arguments)? {
+        Deed::Echo => echo(invocation),
+        Deed::Kv { key, value } => {
+            let before = host::kv::get(&key)?;
+            host::kv::set(&key, value.as_bytes())?;
+            let after = host::kv::get(&key)?;
+            let deleted = host::kv::delete(&key)?;
+            vec![
+                attribute("before", format!("{before:?}")),
+                attribute("after", format!("{after:?}")),
+                attribute("deleted", deleted.to_string()),
+            ]
+        }
+        Deed::Copy => {
+            let mut chunks = 0;
+            while let Some(chunk) = host::stream::pull("in", None)? {
+                host::stream::push("out", &chunk.head, &chunk.data, None)?;
+                chunks += 1;
+            }
+            vec![attribute("chunks", chunks.to_string())]
+        }
+        Deed::Push { port, timeout_ms } => {
+            host::stream::push(&port, &vox_plugin::text_chunk(0), b"pushed", Some(timeout_ms))?;
+            Vec::new()
+        }
+        Deed::Config { key } => vec![attribute("value", format!("{:?}", host::config::get(&key)))],
+        Deed::Log { message } => {
+            for level in [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace] {
+                host::log::write(level, &message, &[attribute("step", &invocation.step)]);
+            }
+            Vec::new()
+        }
+        Deed::Emit { name, payload } => {
+            host::events::emit(&name, &payload)?;
+            Vec::new()
+        }
+        Deed::Blob { id } => {
+            let size = host::blob::size(&id)?;
+            let middle = host::blob::read(&id, size / 2, 4)?;
+            let beyond = host::blob::read(&id, size + 1, 4)?;
+            vec![
+                attribute("size", size.to_string()),
+                attribute("middle", format!("{middle:?}")),
+                attribute("beyond", format!("{beyond:?}")),
+            ]
+        }
+        Deed::Vsa { dimensions } => vsa(dimensions)?,
+        Deed::Call { plugin, service, point, function, arguments } => {
+            let target = match (plugin, service, point) {
+                (Some(id), _, _) => Target::Plugin(id),
+                (_, Some(name), _) => Target::Service(name),
+                (_, _, point) => Target::ExtensionPoint(point.unwrap_or_default()),
+            };
+            vec![attribute("result", host::call::invoke(&target, &function, &arguments)?)]
+        }
+        Deed::Topics { topic } => {
+            let subscription = host::topics::subscribe(&topic)?;
+            let taken = host::topics::publish(&topic, b"news")?;
+            let message = host::topics::receive(subscription, 1000)?;
+            let nothing = host::topics::receive(subscription, 0)?;
+            host::topics::unsubscribe(subscription)?;
+            vec![
+                attribute("taken", taken.to_string()),
+                attribute("message", format!("{message:?}")),
+                attribute("nothing", format!("{nothing:?}")),
+            ]
+        }
+        Deed::UntilCancelled => {
+            host::events::emit("working", "{}")?;
+            while !host::cancel::should_cancel() {
+                std::hint::spin_loop();
+            }
+            code = 130;
+            Vec::new()
+        }
+        Deed::Spin => {
+            host::events::emit("working", "{}")?;
+            spin()
+        }
+        Deed::Panic { message } => panic!("{message}"),
+        Deed::Recurse => vec![attribute("depth", recurse(invocation.attempt.into()).to_string())],
+        Deed::Large { bytes } => vec![attribute("large", "x".repeat(bytes))],
+    };
+    Ok(Outcome { code, summary: invocation.step.clone(), attributes: facts })
+}
+
+fn echo(invocation: &Invocation) -> Vec<Attribute> {
+    let mut facts = vec![
+        attribute("run", &invocation.run),
+        attribute("runner", &invocation.runner),
+        attribute("directory", &invocation.directory),
+        attribute("attempt", invocation.attempt.to_string()),
+        attribute("idempotency-key", &invocation.idempotency_key),
+        attribute("inputs", invocation.inputs.join(",")),
+        attribute("outputs", invocation.outputs.join(",")),
+    ];
+    facts.extend(invocation.environment.iter().cloned());
+    facts
+}
+
+fn vsa(dimensions: u32) -> Result<Vec<Attribute>> {
+    let [red, circle, blue, square] = ["red", "circle", "blue", "square"]
+        .map(|name| host::vsa::symbol(name, dimensions));
+    let (red, circle, blue, square) = (red?, circle?, blue?, square?);
+    let pairs = [host::vsa::bind(&red, &circle)?, host::vsa::bind(&blue, &square)?];
+    let scene = host::vsa::bundle(&pairs)?;
+    let answer = host::vsa::unbind(&scene, &red)?;
+    Ok(vec![
+        attribute("circle", host::vsa::similarity(&answer, &circle)?.to_string()),
+        attribute("square", host::vsa::similarity(&answer, &square)?.to_string()),
+    ])
+}
+
+fn spin() -> Vec<Attribute> {
+    loop {
+        std::hint::black_box(0);
+    }
+}
+
+fn recurse(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 64]);
+    if depth == u64::MAX { frame[0] } else { recurse(depth + 1) + std::hint::black_box(frame[1]) % 2 }
+}
