@@ -107,7 +107,7 @@ mod tests {
         "additionalProperties": false
     }"#;
 
-    fn faults(arguments: serde_json::Value) -> Vec<(Vec<PathPart>, String, Option<String>)> {
+    fn faults(arguments: Value) -> Vec<(Vec<PathPart>, String, Option<String>)> {
         let schema = ArgumentsSchema::new(SCHEMA).unwrap();
         let Value::Object(arguments) = arguments else {
             panic!("not an object")

@@ -39,6 +39,9 @@ pub(crate) struct Execution<'a> {
     hooks: OnceLock<Arc<Hooks>>,
 }
 
+/// A step that is about to run, and its ports.
+type Member = (StepIndex, Arc<StepPorts>);
+
 /// The way to stop a running step.
 #[derive(Debug, Default)]
 pub(crate) struct Stop {
@@ -182,7 +185,7 @@ impl<'a> Execution<'a> {
         &self,
         group: GroupIndex,
         hooks: &Arc<Hooks>,
-    ) -> Result<Vec<(StepIndex, Arc<StepPorts>)>, (StepIndex, String)> {
+    ) -> Result<Vec<Member>, (StepIndex, String)> {
         let graph = self.engine.plan.graph();
         let group = &graph.groups()[group];
         for index in &group.members {

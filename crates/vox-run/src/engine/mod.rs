@@ -38,6 +38,8 @@ use crate::report::RunReport;
 use prepare::Cast;
 
 pub(crate) use hooks::{Answer, Hooks};
+#[cfg(test)]
+pub(crate) use message::Message;
 pub(crate) use message::Reporter;
 
 /// A plan whose plugins have been found, ready to be run any number of times.

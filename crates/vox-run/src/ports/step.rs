@@ -160,3 +160,161 @@ impl Output {
         if taken { Ok(()) } else { Err(refusal) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Hooks, Message};
+    use crate::plan::{Input, PortRef};
+    use crate::ports::{CAPACITY, Opening};
+    use crossbeam_channel::{Receiver, unbounded};
+    use std::thread;
+    use vox_host::{CancelToken, Host, HostOptions, directories::Directories};
+
+    const NOW: Option<Duration> = Some(Duration::ZERO);
+
+    /// The ports of step `w`, whose port `out` has `readers` readers; and their channels.
+    fn writer(readers: usize) -> (StepPorts, Vec<Arc<ChunkChannel>>, Receiver<Message>) {
+        let (sender, messages) = unbounded();
+        let reporter = Reporter::new(sender).of_step(0);
+        // Streams without stages ask nothing of the host, so it may be one without plugins.
+        let nowhere = Directories::new("/nonexistent", "/nonexistent");
+        let host = Host::open(nowhere, HostOptions::default()).unwrap();
+        let hooks = Arc::new(Hooks::open(&host, "run".into(), &[], reporter.clone()).unwrap());
+        let from: PortRef = "w.out".parse().unwrap();
+        let input = Input {
+            from,
+            through: Vec::new(),
+        };
+        let channels: Vec<_> = (0..readers)
+            .map(|_| Arc::new(ChunkChannel::new()))
+            .collect();
+        let lines = channels.iter().map(|channel| {
+            let opening = Opening {
+                host: &host,
+                run: "run",
+                to: "r.in".parse().unwrap(),
+                input: &input,
+                channel: Arc::clone(channel),
+                hooks: &hooks,
+                cancel: CancelToken::new(),
+                reporter: &reporter,
+            };
+            ("out".to_owned(), Line::open(&opening).unwrap())
+        });
+        let lines = lines.collect();
+        (
+            StepPorts::new(BTreeMap::new(), lines, reporter),
+            channels,
+            messages,
+        )
+    }
+
+    fn head(sequence: u64) -> ChunkHead {
+        ChunkHead {
+            modality: "text".into(),
+            sequence,
+            timestamp: 0,
+            attributes: Vec::new(),
+        }
+    }
+
+    fn waiting(channel: &ChunkChannel) -> Vec<u64> {
+        channel.finish();
+        std::iter::from_fn(|| channel.pull(None).unwrap())
+            .map(|chunk| chunk.head.sequence)
+            .collect()
+    }
+
+    #[test]
+    fn every_reader_gets_every_chunk() {
+        let (ports, channels, _messages) = writer(2);
+        ports.push("out", head(0), b"a", None).unwrap();
+        ports.push("out", head(1), b"b", None).unwrap();
+        assert_eq!(ports.outputs(), ["out"]);
+        for channel in &channels {
+            assert_eq!(waiting(channel), [0, 1]);
+        }
+    }
+
+    #[test]
+    fn a_push_that_times_out_was_taken_by_no_reader() {
+        let (ports, channels, _messages) = writer(2);
+        for sequence in 0..CAPACITY as u64 {
+            ports.push("out", head(sequence), b"a", NOW).unwrap();
+        }
+        channels[0].pull(None).unwrap();
+        let refused = ports.push("out", head(99), b"a", NOW);
+        assert!(matches!(refused, Err(Error::TimedOut(_))), "{refused:?}");
+        for channel in &channels {
+            assert!(!waiting(channel).contains(&99));
+        }
+    }
+
+    #[test]
+    fn a_reader_that_leaves_does_not_keep_chunks_from_the_others() {
+        let (ports, channels, _messages) = writer(2);
+        channels[0].hang_up();
+        ports.push("out", head(0), b"a", None).unwrap();
+        assert_eq!(waiting(&channels[1]), [0]);
+    }
+
+    #[test]
+    fn a_writer_whose_readers_have_all_left_is_told_so() {
+        let (ports, channels, _messages) = writer(2);
+        channels.iter().for_each(|channel| channel.hang_up());
+        let Err(Error::Unavailable(told)) = ports.push("out", head(0), b"a", None) else {
+            panic!("the push was taken")
+        };
+        assert_eq!(
+            told,
+            "the reader of the stream from `w.out` to `r.in` takes no more"
+        );
+    }
+
+    #[test]
+    fn cancelling_wakes_a_writer_that_waits_for_room() {
+        let (ports, channels, _messages) = writer(1);
+        for sequence in 0..CAPACITY as u64 {
+            ports.push("out", head(sequence), b"a", NOW).unwrap();
+        }
+        let pushed = thread::scope(|scope| {
+            let waiting = scope.spawn(|| ports.push("out", head(99), b"a", None));
+            channels[0].cancel();
+            waiting.join().unwrap()
+        });
+        assert_eq!(pushed, Err(Error::Cancelled));
+        assert!(ports.are_interrupted());
+    }
+
+    #[test]
+    fn what_no_step_reads_is_told_line_by_line_and_never_fails() {
+        let (ports, _, messages) = writer(0);
+        ports.push("stdout", head(0), b"one\ntw", None).unwrap();
+        ports.push("stdout", head(1), b"o", None).unwrap();
+        ports.flush();
+        let told: Vec<_> = messages
+            .try_iter()
+            .map(|message| match message {
+                Message::Output {
+                    step: 0,
+                    port,
+                    text,
+                } => (port, text),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let stdout = |text: &str| ("stdout".to_owned(), text.to_owned());
+        assert_eq!(told, [stdout("one\n"), stdout("two")]);
+    }
+
+    #[test]
+    fn a_port_that_the_plan_does_not_connect_cannot_be_pulled() {
+        let (ports, _, _messages) = writer(0);
+        let refused = ports.pull("stdin", None).unwrap_err();
+        assert!(
+            matches!(&refused, Error::NotFound(text) if text.contains("`inputs`")),
+            "{refused:?}"
+        );
+    }
+}
