@@ -48,6 +48,68 @@ fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     postcard::to_allocvec(value).expect("contract types are plain data, which postcard encodes")
 }
 
+/// A number, `bool` or `char`: it crosses as its little-endian bytes.
+pub trait Scalar: Sized {
+    /// The bytes.
+    type Bytes: AsRef<[u8]>;
+    /// The bytes of a value.
+    fn to_bytes(self) -> Self::Bytes;
+    /// The value of bytes; `None` when they are none of this type's.
+    fn from_bytes(bytes: &[u8]) -> Option<Self>;
+}
+
+macro_rules! numbers {
+    ($($number:ty),*) => {$(
+        impl Scalar for $number {
+            type Bytes = [u8; size_of::<$number>()];
+
+            #[inline]
+            fn to_bytes(self) -> Self::Bytes {
+                self.to_le_bytes()
+            }
+
+            #[inline]
+            fn from_bytes(bytes: &[u8]) -> Option<Self> {
+                Some(Self::from_le_bytes(bytes.try_into().ok()?))
+            }
+        }
+    )*};
+}
+
+numbers!(u8, u16, u32, u64, i8, i16, i32, i64, f32, f64);
+
+impl Scalar for bool {
+    type Bytes = [u8; 1];
+
+    #[inline]
+    fn to_bytes(self) -> [u8; 1] {
+        [self.into()]
+    }
+
+    #[inline]
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [0] => Some(false),
+            [1] => Some(true),
+            _ => None,
+        }
+    }
+}
+
+impl Scalar for char {
+    type Bytes = [u8; 4];
+
+    #[inline]
+    fn to_bytes(self) -> [u8; 4] {
+        u32::from(self).to_bytes()
+    }
+
+    #[inline]
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Self::from_u32(u32::from_bytes(bytes)?)
+    }
+}
+
 /// Decodes one value that must take up all of `bytes`.
 ///
 /// # Errors
@@ -92,6 +154,18 @@ impl<'a> Arguments<'a> {
     pub fn text(self, index: usize) -> Result<&'a str, Malformed> {
         std::str::from_utf8(self.bytes(index)?)
             .map_err(|error| Malformed(format!("argument {index}: {error}")))
+    }
+
+    /// A number, `bool` or `char`.
+    ///
+    /// # Errors
+    ///
+    /// The argument is missing or has another size or no value of its type.
+    #[inline]
+    pub fn scalar<T: Scalar>(self, index: usize) -> Result<T, Malformed> {
+        T::from_bytes(self.bytes(index)?).ok_or_else(|| {
+            Malformed(format!("argument {index}: not a {}", std::any::type_name::<T>()))
+        })
     }
 
     /// A value of any other type.
@@ -206,6 +280,18 @@ mod tests {
         let (status, reply) = serve_one(&[1, 2], |arguments| arguments.value::<u8>(0).map(|_| Answer::Unit));
         assert_eq!(status, Status::MALFORMED);
         assert_eq!(String::from_utf8(reply).unwrap(), "argument 0: 1 bytes too many");
+    }
+
+    #[test]
+    fn scalars_cross_as_their_bytes_and_nothing_else_passes_for_them() {
+        assert_eq!(u64::from_bytes(&7_u64.to_bytes()), Some(7));
+        assert_eq!(f64::from_bytes(&(-0.5_f64).to_bytes()), Some(-0.5));
+        assert_eq!(char::from_bytes(&'ß'.to_bytes()), Some('ß'));
+        assert_eq!(bool::from_bytes(&true.to_bytes()), Some(true));
+        assert_eq!(bool::from_bytes(&[2]), None);
+        assert_eq!(char::from_bytes(&0xd800_u32.to_bytes()), None);
+        let (status, _) = serve_one(&[1, 2, 3], |arguments| arguments.scalar::<u32>(0).map(|_| Answer::Unit));
+        assert_eq!(status, Status::MALFORMED);
     }
 
     #[test]

@@ -11,7 +11,8 @@
 //!   reader looks at `size` (or `count`) before it touches a field that was added later. A change
 //!   that cannot be made so raises [`ABI_VERSION`].
 //! - Every [`Function`] has one shape. Parameter *i* is `arguments[i]`: the bytes of a `string` or
-//!   `list<u8>` as they lie in the caller's memory, valid during the call, or the
+//!   `list<u8>` as they lie in the caller's memory, valid during the call; a number, `bool` or
+//!   `char` as its little-endian bytes; or the
 //!   [postcard](https://postcard.jamesmunns.com/wire-format) encoding of anything else.
 //! - No function unwinds. [`call::serve`] turns a panic into [`Status::PANICKED`].
 //! - Memory goes back to who made it: a reply's [`Buffer`] is handed to its maker's `release`.

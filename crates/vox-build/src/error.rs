@@ -150,6 +150,13 @@ pub enum BuildError {
         path: PathBuf,
     },
 
+    /// A new plugin was to be written where something is.
+    #[error("{} is there already; a new plugin needs a directory of its own", path.display())]
+    Exists {
+        /// What is in the way.
+        path: PathBuf,
+    },
+
     /// A file could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {

@@ -10,6 +10,7 @@
 //! | [`build`] | runs cargo for each carrier, wraps the core module as a component, packages |
 //! | [`package`] | puts `Plugin.toml` and the payloads that it names into place, whole or not at all |
 //! | [`archive`] | makes one file of a package, the same bytes for the same contents |
+//! | [`scaffold`](fn@scaffold) | writes a new plugin's crate |
 //!
 //! What must stay true: this crate knows the plugin's manifest and cargo, and nothing of the host
 //! or the SDK; a component that it hands out is valid; and it changes nothing on the machine beside
@@ -24,6 +25,7 @@ mod debian;
 mod error;
 mod native;
 mod package;
+mod scaffold;
 mod toolchain;
 
 pub use archive::{ARCHIVE_EXTENSION, archive};
@@ -32,4 +34,5 @@ pub use component::componentize;
 pub use debian::install_debian_packages;
 pub use error::BuildError;
 pub use package::{Package, directory_in_root, package};
+pub use scaffold::{NewPlugin, Sdk, Template, scaffold};
 pub use toolchain::{PassedOver, Source, TARGET, Toolchain};

@@ -121,8 +121,9 @@ impl Toolchain {
         }
     }
 
-    /// Makes a `cargo build` compile for [`TARGET`] with this toolchain.
-    pub(crate) fn configure(&self, command: &mut Command) {
+    /// Makes a `cargo build` compile for [`TARGET`] with this toolchain. [`build`](crate::build)
+    /// does so itself; this is for guests that are no plugins.
+    pub fn configure(&self, command: &mut Command) {
         command.args(["--target", TARGET]);
         // Flags that were meant for the host's compiler: another target knows other ones.
         for flags in [

@@ -149,14 +149,15 @@ fn a_scoped_grant_covers_its_scope_only() {
 }
 
 #[test]
-fn values_outlive_the_process_and_are_private_to_the_plugin() {
+fn values_outlive_the_host_and_pass_from_one_carrier_to_the_other() {
     let world = World::with(&["conformance"]);
     let grants = "[plugin.conformance]\nkv = true\n";
-    let recorder = Recorder::new();
-    let mut native = conformance(&world.host(grants), Carrier::Native, &recorder);
-    run(&mut native, json!({"do": "kv", "key": "k", "value": "v"})).unwrap();
-    let kept = world.directories().data.join("kv/conformance");
-    assert!(kept.is_dir());
+    let mut native = conformance(&world.host(grants), Carrier::Native, &Recorder::new());
+    run(&mut native, json!({"do": "keep", "key": "k", "value": "v"})).unwrap();
+    drop(native);
+    let mut component = conformance(&world.host(grants), Carrier::Component, &Recorder::new());
+    let outcome = run(&mut component, json!({"do": "keep", "key": "k"})).unwrap();
+    assert_eq!(outcome.attributes[0].value, "Some([118])");
 }
 
 #[test]

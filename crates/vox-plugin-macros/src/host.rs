@@ -182,8 +182,8 @@ fn import(paths: &Paths<'_>, interface: &Interface) -> TokenStream {
         let passed = function.parameters.iter().map(|(name, ty)| {
             let name = snake(name);
             match paths.transport(ty) {
-                Transport::Encoded => quote!(#name),
-                _ => quote!(&#name),
+                Transport::Bytes | Transport::Text => quote!(&#name),
+                Transport::Scalar | Transport::Encoded => quote!(#name),
             }
         });
         let result = paths.result(function);

@@ -24,6 +24,8 @@ pub enum Transport {
     Bytes,
     /// As the UTF-8 bytes of a string.
     Text,
+    /// As the little-endian bytes of a number, `bool` or `char`.
+    Scalar,
     /// As the postcard encoding.
     Encoded,
 }
@@ -94,7 +96,7 @@ impl Paths<'_> {
         match self.transport(ty) {
             Transport::Bytes => quote!(&[u8]),
             Transport::Text => quote!(&str),
-            Transport::Encoded => self.owned(ty),
+            Transport::Scalar | Transport::Encoded => self.owned(ty),
         }
     }
 
@@ -107,7 +109,7 @@ impl Paths<'_> {
                 TypeDefKind::Type(alias) => self.transport(alias),
                 _ => Transport::Encoded,
             },
-            _ => Transport::Encoded,
+            _ => Transport::Scalar,
         }
     }
 
@@ -204,6 +206,10 @@ pub fn decode(paths: &Paths<'_>, function: &Function) -> TokenStream {
         match paths.transport(ty) {
             Transport::Bytes => quote!(let #name = arguments.bytes(#index)?;),
             Transport::Text => quote!(let #name = arguments.text(#index)?;),
+            Transport::Scalar => {
+                let ty = paths.owned(ty);
+                quote!(let #name = arguments.scalar::<#ty>(#index)?;)
+            }
             Transport::Encoded => {
                 let ty = paths.owned(ty);
                 quote!(let #name = arguments.value::<#ty>(#index)?;)
@@ -222,6 +228,10 @@ pub fn encode(paths: &Paths<'_>, function: &Function, abi: &TokenStream) -> Toke
         match paths.transport(ty) {
             Transport::Bytes => slices.push(quote!(#abi::Slice::new(#name))),
             Transport::Text => slices.push(quote!(#abi::Slice::new(#name.as_bytes()))),
+            Transport::Scalar => {
+                encodings.push(quote!(let #name = #abi::call::Scalar::to_bytes(#name);));
+                slices.push(quote!(#abi::Slice::new(&#name)));
+            }
             Transport::Encoded => {
                 encodings.push(quote!(let #name = #abi::call::Encoded::new(&#name);));
                 slices.push(quote!(#name.slice()));

@@ -13,7 +13,8 @@ use wit_parser::InterfaceId;
 
 use crate::contract::{Contract, Interface, LIFECYCLE};
 use crate::rust::{
-    Paths, answer, camel, decode, docs, encode, parameters, served_signature, snake, tracked,
+    Paths, Transport, answer, camel, decode, docs, encode, parameters, served_signature, snake,
+    tracked,
 };
 
 /// Writes the SDK's side of the contract.
@@ -231,8 +232,8 @@ fn component_glue(
         let passed = function.parameters.iter().map(|(name, ty)| {
             let name = snake(name);
             match paths.transport(ty) {
-                crate::rust::Transport::Encoded => quote!(#name),
-                _ => quote!(&#name),
+                Transport::Bytes | Transport::Text => quote!(&#name),
+                Transport::Scalar | Transport::Encoded => quote!(#name),
             }
         });
         let result = paths.result(function);

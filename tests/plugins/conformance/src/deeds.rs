@@ -15,6 +15,8 @@ enum Deed {
     Echo,
     /// Sets, gets and deletes a value.
     Kv { key: String, value: String },
+    /// Sets a value and leaves it, or gets it.
+    Keep { key: String, value: Option<String> },
     /// Copies port `in` to port `out`.
     Copy,
     /// Pushes to a port with a time-out.
@@ -61,6 +63,11 @@ pub fn run(invocation: &Invocation) -> Result<Outcome> {
                 attribute("deleted", deleted.to_string()),
             ]
         }
+        Deed::Keep { key, value: Some(value) } => {
+            host::kv::set(&key, value.as_bytes())?;
+            Vec::new()
+        }
+        Deed::Keep { key, value: None } => vec![attribute("value", format!("{:?}", host::kv::get(&key)?))],
         Deed::Copy => {
             let mut chunks = 0;
             while let Some(chunk) = host::stream::pull("in", None)? {

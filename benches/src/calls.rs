@@ -1,0 +1,165 @@
+//! What a call costs, by either carrier.
+
+use std::hint::black_box;
+
+use vox_contract::Carrier;
+use vox_host::contract::Error;
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Config, Engine, Store, UpdateDeadline};
+
+use crate::fixture::{Fixture, head, record};
+use crate::measure::in_turns;
+use crate::report::Row;
+
+/// The contract as wasmtime alone binds it.
+mod raw {
+    #![allow(missing_docs, unused_qualifications, clippy::all)]
+    wasmtime::component::bindgen!({ path: "../wit", world: "every-plugin" });
+}
+
+/// A component call through the host, one record of 64 bytes, against the same call of the same
+/// component in wasmtime alone, with the same settings of the engine.
+pub fn component(name: &'static str) -> anyhow::Result<Row> {
+    let fixture = Fixture::new()?;
+    let mut instance = fixture.instance(Carrier::Component)?;
+    let mut stage = instance.stage()?;
+    let ours = record();
+
+    let mut raw = Raw::new(&fixture.component()?).map_err(|error| anyhow::anyhow!("{error:#}"))?;
+    let theirs = raw::exports::vox::plugin::stage::Opening {
+        run: ours.run.clone(),
+        step: ours.step.clone(),
+        arguments: ours.arguments.clone(),
+    };
+    let (value, peer) = in_turns(
+        || stage.open(black_box(&ours)).expect("the plugin takes it"),
+        || {
+            let answer = raw.stage.call_open(&mut raw.store, black_box(&theirs));
+            answer.expect("no trap").expect("the plugin takes it");
+        },
+    );
+    let ratio = value / peer;
+    Ok(Row { name, value, unit: "ns", peer, peer_name: "wasmtime alone", ratio, goal: "at most 1.2", met: ratio <= 1.2 })
+}
+
+/// Nanoseconds of a component call through the host, and of the same call again.
+pub fn component_alone() -> anyhow::Result<f64> {
+    let fixture = Fixture::new()?;
+    let mut instance = fixture.instance(Carrier::Component)?;
+    let mut stage = instance.stage()?;
+    let record = record();
+    let (value, _) = in_turns(|| stage.open(black_box(&record)).expect("the plugin takes it"), || ());
+    Ok(value)
+}
+
+/// A native call with a small encoded payload, against the component call of it.
+pub fn native(name: &'static str) -> anyhow::Result<Row> {
+    let fixture = Fixture::new()?;
+    let mut native = fixture.instance(Carrier::Native)?;
+    let mut component = fixture.instance(Carrier::Component)?;
+    let record = record();
+    let (mut native, mut component) = (native.stage()?, component.stage()?);
+    let (value, peer) = in_turns(
+        || native.open(black_box(&record)).expect("the plugin takes it"),
+        || component.open(black_box(&record)).expect("the plugin takes it"),
+    );
+    Ok(Row {
+        name,
+        value,
+        unit: "ns",
+        peer,
+        peer_name: "the same call of the component",
+        ratio: value / peer,
+        goal: "at most 150 ns",
+        met: value <= 150.0,
+    })
+}
+
+/// What a native call with a borrowed slice costs above a direct virtual call.
+pub fn native_slice(name: &'static str) -> anyhow::Result<Row> {
+    trait Append {
+        fn append(&mut self, upload: u64, data: &[u8]) -> Result<(), Error>;
+    }
+    struct Direct(u64);
+    impl Append for Direct {
+        fn append(&mut self, _upload: u64, data: &[u8]) -> Result<(), Error> {
+            self.0 += data.len() as u64;
+            Ok(())
+        }
+    }
+    let fixture = Fixture::new()?;
+    let mut instance = fixture.instance(Carrier::Native)?;
+    let mut storage = instance.storage()?;
+    let mut direct: Box<dyn Append> = black_box(Box::new(Direct(0)));
+    let data = vec![7; 4096];
+    let (value, peer) = in_turns(
+        || storage.append(black_box(1), black_box(&data)).expect("the plugin takes it"),
+        || direct.append(black_box(1), black_box(&data)).expect("it is taken"),
+    );
+    Ok(Row {
+        name,
+        value,
+        unit: "ns",
+        peer,
+        peer_name: "a virtual call",
+        ratio: value / peer,
+        goal: "at most 10 ns above",
+        met: value - peer <= 10.0,
+    })
+}
+
+/// 64 KiB through a stage and out again natively, against one copy of them.
+pub fn stage_native_64k(name: &'static str) -> anyhow::Result<Row> {
+    let (value, peer) = stage_64k(Carrier::Native)?;
+    let ratio = value / peer;
+    Ok(Row { name, value, unit: "ns", peer, peer_name: "memcpy of 64 KiB", ratio, goal: "below 1: no copy", met: ratio < 1.0 })
+}
+
+/// 64 KiB through a stage and out again as a component: one copy in and one out at the least.
+pub fn stage_component_64k(name: &'static str) -> anyhow::Result<Row> {
+    let (value, peer) = stage_64k(Carrier::Component)?;
+    let ratio = value / peer;
+    Ok(Row { name, value, unit: "ns", peer, peer_name: "memcpy of 64 KiB", ratio, goal: "none set", met: true })
+}
+
+fn stage_64k(carrier: Carrier) -> anyhow::Result<(f64, f64)> {
+    let fixture = Fixture::new()?;
+    let mut instance = fixture.instance(carrier)?;
+    let mut stage = instance.stage()?;
+    let (head, data) = (head(), vec![b'x'; 64 * 1024]);
+    let mut copy = vec![0; data.len()];
+    Ok(in_turns(
+        || stage.process(black_box(&head), black_box(&data)).expect("the plugin takes it"),
+        || black_box(&mut copy).copy_from_slice(black_box(&data)),
+    ))
+}
+
+/// The component in wasmtime alone.
+struct Raw {
+    store: Store<()>,
+    stage: raw::exports::vox::plugin::stage::Guest,
+}
+
+impl Raw {
+    fn new(bytes: &[u8]) -> wasmtime::Result<Self> {
+        let mut config = Config::new();
+        config.concurrency_support(false);
+        config.epoch_interruption(true);
+        let engine = Engine::new(&config)?;
+        let component = Component::new(&engine, bytes)?;
+        let mut linker = Linker::<()>::new(&engine);
+        // The calls that are measured use none of the imports.
+        linker.define_unknown_imports_as_traps(&component)?;
+        let pre = linker.instantiate_pre(&component)?;
+        let mut store = Store::new(&engine, ());
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Continue(1)));
+        let instance = pre.instantiate(&mut store)?;
+        let lifecycle = raw::exports::vox::plugin::lifecycle::GuestIndices::new(&pre)?;
+        let lifecycle = lifecycle.load(&mut store, &instance)?;
+        lifecycle.call_init(&mut store, "{}")?.map_err(|error| wasmtime::Error::msg(format!("{error:?}")))?;
+        let stage = raw::exports::vox::plugin::stage::GuestIndices::new(&pre)?;
+        let stage = stage.load(&mut store, &instance)?;
+        Ok(Self { store, stage })
+    }
+}

@@ -1,0 +1,66 @@
+//! What Vox costs, beside what it is measured against: `cargo xtask bench [NAME…] [--json]`.
+//!
+//! Every figure is taken together with its peer's, in turns within one process where both fit into
+//! one, so that their ratio holds on a machine whose speed drifts. A bench is a function that
+//! measures and a goal for the ratio; [`report`] prints.
+
+mod calls;
+mod fixture;
+mod measure;
+mod peers;
+mod report;
+mod start;
+
+use clap::Parser;
+
+use report::{Report, Row};
+
+/// Measures Vox beside its peers.
+#[derive(Parser)]
+struct Arguments {
+    /// Benches whose names begin so; all without any.
+    names: Vec<String>,
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+    /// Names the benches and measures nothing.
+    #[arg(long)]
+    list: bool,
+}
+
+/// A bench: its name and what measures it.
+type Bench = (&'static str, fn(&'static str) -> anyhow::Result<Row>);
+
+/// Every bench, in the order in which they run.
+const BENCHES: &[Bench] = &[
+    ("call.component", calls::component),
+    ("call.component.vs-extism", peers::component_vs_extism),
+    ("call.native", calls::native),
+    ("call.native.slice", calls::native_slice),
+    ("stage.native.64k", calls::stage_native_64k),
+    ("stage.component.64k", calls::stage_component_64k),
+    ("start.warm100", start::warm100),
+    ("start.warm100.memory", start::warm100_memory),
+];
+
+fn main() -> anyhow::Result<()> {
+    // A child that `start` made of this program, to be measured from outside.
+    if let Some(plugins) = std::env::var_os(start::CHILD) {
+        return start::child(plugins.as_ref());
+    }
+    let arguments = Arguments::parse();
+    let wanted = |name: &str| {
+        arguments.names.is_empty() || arguments.names.iter().any(|prefix| name.starts_with(prefix.as_str()))
+    };
+    let chosen = BENCHES.iter().filter(|(name, _)| wanted(name)).collect::<Vec<_>>();
+    anyhow::ensure!(!chosen.is_empty(), "no bench begins so; `--list` names them");
+    let mut report = Report::new(arguments.json);
+    for (name, bench) in chosen {
+        if arguments.list {
+            println!("{name}");
+        } else {
+            report.print(&bench(name)?)?;
+        }
+    }
+    Ok(())
+}
