@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{bounded, never, select};
+use crossbeam_channel::{bounded, never, select_biased};
 use serde_json::Value;
 
 use super::execute::Execution;
@@ -42,14 +42,15 @@ pub(crate) fn run(
     thread::scope(|scope| {
         scope.spawn(|| execution.open());
         while dispatcher.phase != Phase::Closed {
-            select! {
-                recv(messages) -> message => {
-                    // The execution keeps a sender, so there is always a message.
-                    message.into_iter().for_each(|message| dispatcher.take(message));
-                }
+            // Cancellation goes first, so that nothing more starts once it is known.
+            select_biased! {
                 recv(cancelled) -> _ => {
                     cancelled = never();
                     dispatcher.cancel();
+                }
+                recv(messages) -> message => {
+                    // The execution keeps a sender, so there is always a message.
+                    message.into_iter().for_each(|message| dispatcher.take(message));
                 }
             }
             while let Some(group) = dispatcher.start() {

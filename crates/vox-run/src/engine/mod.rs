@@ -120,6 +120,10 @@ impl Engine {
     ///
     /// `observer` is called on this thread, once for each event, in order. While it is called
     /// steps go on, until they have more to tell than the channel to the dispatcher holds.
+    ///
+    /// # Panics
+    ///
+    /// When the system has no thread for the hooks, or the observer panics.
     pub fn run(&self, options: &RunOptions, observer: &mut dyn FnMut(&RunEvent)) -> RunReport {
         dispatch::run(self, options, observer)
     }

@@ -1,7 +1,7 @@
 //! Streams between the steps of a run.
 //!
 //! A step writes and reads *ports*. A port of one step that the plan connects to a port of another
-//! is a stream: a [`Line`] of stages, and the bounded [`Channel`] behind it. Where two inputs of
+//! is a stream: a line of stages, and the bounded [`Channel`] behind it. Where two inputs of
 //! the plan read one port, there are two streams, and each gets every chunk.
 //!
 //! What must stay true:

@@ -1,0 +1,358 @@
+//! What the engine promises of a run, with real plugins.
+
+use serde_json::{Value, json};
+use vox_run::report::StepReport;
+use vox_run::{
+    Engine, Error, EventKind, Plan, RunEvent, RunOptions, RunOutcome, RunReport, StepOutcome,
+};
+use vox_testkit::World;
+
+const GRANTS: &str = "[plugin.conformance]\nstream_io = true\nevents = true\n";
+
+/// A step of the test plugin that does `arguments`, with further members.
+fn step(key: &str, arguments: Value, more: Value) -> Value {
+    let mut step = json!({ "key": key, "uses": "conformance", "with": arguments });
+    if let (Value::Object(step), Value::Object(more)) = (&mut step, more) {
+        step.extend(more);
+    }
+    step
+}
+
+/// A step that pushes one chunk, `pushed`, to its port `out`.
+fn push(key: &str, more: Value) -> Value {
+    step(
+        key,
+        json!({ "do": "push", "port": "out", "timeout_ms": 10_000 }),
+        more,
+    )
+}
+
+/// A step that copies its input to its port `out`.
+fn copy(key: &str, from: &str, through: Value) -> Value {
+    let inputs = json!({ "in": { "from": from, "through": through } });
+    step(key, json!({ "do": "copy" }), json!({ "inputs": inputs }))
+}
+
+fn engine(world: &World, steps: Vec<Value>) -> Result<Engine, Error> {
+    let plan = json!({ "pipeline": { "name": "test" }, "step": steps }).to_string();
+    Engine::prepare(
+        &world.host(GRANTS),
+        Plan::parse(&plan, "test.json").unwrap(),
+    )
+}
+
+/// Runs the steps to their end; answers the report and all events.
+fn run(steps: Vec<Value>, adjust: impl FnOnce(&mut RunOptions)) -> (RunReport, Vec<RunEvent>) {
+    let world = World::with(&["conformance"]);
+    let mut options = RunOptions::new(world.path());
+    options.jobs = 4.try_into().unwrap();
+    adjust(&mut options);
+    let mut events = Vec::new();
+    let engine = engine(&world, steps).unwrap();
+    let report = engine.run(&options, &mut |event| events.push(event.clone()));
+    (report, events)
+}
+
+fn of<'r>(report: &'r RunReport, key: &str) -> &'r StepReport {
+    report
+        .steps
+        .iter()
+        .find(|step| step.step.key == key)
+        .unwrap()
+}
+
+/// `status: why` of a step that did not succeed.
+fn fate(report: &RunReport, key: &str) -> String {
+    let outcome = &of(report, key).outcome;
+    let why = match outcome {
+        StepOutcome::Succeeded { summary, .. } => summary,
+        StepOutcome::Failed { message, .. } => message,
+        StepOutcome::Cancelled { reason } | StepOutcome::Skipped { reason } => reason,
+    };
+    format!("{}: {why}", outcome.status())
+}
+
+#[test]
+fn a_stream_flows_through_its_stages_to_its_reader() {
+    let stage = json!([{ "stage": "conformance" }]);
+    let (report, events) = run(
+        vec![push("w", json!({})), copy("r", "w.out", stage)],
+        |_| (),
+    );
+    assert_eq!(report.outcome, RunOutcome::Succeeded, "{report:#?}");
+    assert_eq!(of(&report, "r").output[0].text, "PUSHED");
+    let [stream] = report.streams.as_slice() else {
+        panic!("{:?}", report.streams)
+    };
+    assert_eq!(
+        (stream.from.as_str(), stream.to.as_str()),
+        ("w.out", "r.in")
+    );
+    assert_eq!((stream.chunks_in, stream.bytes_in), (1, 6));
+    assert_eq!((stream.chunks_out, stream.bytes_out), (1, 6));
+    assert_eq!(stream.broken, None);
+    let output = events.iter().find_map(|event| match &event.kind {
+        EventKind::StepOutput { step, port, text } => {
+            Some((step.as_str(), port.as_str(), text.as_str()))
+        }
+        _ => None,
+    });
+    assert_eq!(output, Some(("r", "out", "PUSHED")));
+}
+
+#[test]
+fn a_stage_that_measures_is_asked_at_the_end_of_its_stream() {
+    let stage = json!([{ "stage": "conformance" }]);
+    let (report, _) = run(
+        vec![push("w", json!({})), copy("r", "w.out", stage)],
+        |_| (),
+    );
+    let measured = report
+        .metrics
+        .iter()
+        .find(|metrics| metrics.port.is_some())
+        .unwrap();
+    assert_eq!(
+        (measured.step.as_deref(), measured.port.as_deref()),
+        (Some("r"), Some("in"))
+    );
+    assert_eq!(measured.samples[0].name, "chunks_total");
+    assert_eq!(measured.samples[0].value, 1.0);
+}
+
+#[test]
+fn every_reader_of_a_port_gets_its_chunks() {
+    let none = json!([]);
+    let steps = vec![
+        push("w", json!({})),
+        copy("a", "w.out", none.clone()),
+        copy("b", "w.out", none),
+    ];
+    let (report, _) = run(steps, |_| ());
+    for reader in ["a", "b"] {
+        assert_eq!(of(&report, reader).output[0].text, "pushed");
+    }
+}
+
+#[test]
+fn events_begin_with_the_run_and_end_with_it_and_each_step_ends_once() {
+    let steps = vec![push("a", json!({})), push("b", json!({ "needs": ["a"] }))];
+    let (report, events) = run(steps, |_| ());
+    assert!(matches!(
+        events.first().unwrap().kind,
+        EventKind::RunStarted { .. }
+    ));
+    assert!(matches!(
+        events.last().unwrap().kind,
+        EventKind::RunEnded { .. }
+    ));
+    assert!(events.iter().all(|event| event.run == report.run));
+    let order: Vec<String> = events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::StepStarted { step } => Some(format!("+{step}")),
+            EventKind::StepEnded { step, .. } => Some(format!("-{step}")),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(order, ["+a", "-a", "+b", "-b"]);
+}
+
+#[test]
+fn a_runner_is_told_its_place_in_the_run() {
+    let more = json!({ "env": { "LANG": "C" } });
+    let (report, _) = run(vec![step("a", json!({ "do": "echo" }), more)], |options| {
+        options.environment.insert("PATH".into(), "/bin".into());
+        options.environment.insert("LANG".into(), "de".into());
+    });
+    let StepOutcome::Succeeded { attributes, .. } = &of(&report, "a").outcome else {
+        panic!("{report:?}")
+    };
+    let told = |key: &str| {
+        attributes
+            .iter()
+            .find(|fact| fact.key == key)
+            .unwrap()
+            .value
+            .clone()
+    };
+    assert_eq!(told("run"), report.run.to_string());
+    assert_eq!(told("idempotency-key"), format!("{}/a", report.run));
+    assert_eq!(told("attempt"), "1");
+    assert_eq!(told("LANG"), "C");
+    assert_eq!(told("PATH"), "/bin");
+    assert!(told("directory").starts_with('/'));
+}
+
+#[test]
+fn a_failure_cancels_what_runs_and_skips_the_rest() {
+    let mut steps = vec![step("busy", json!({ "do": "until-cancelled" }), json!({}))];
+    steps.push(step(
+        "bad",
+        json!({ "do": "panic", "message": "boom" }),
+        json!({}),
+    ));
+    steps.push(push("after", json!({ "needs": ["bad"] })));
+    steps.push(push("later", json!({ "needs": ["busy"] })));
+    let (report, _) = run(steps, |_| ());
+    assert_eq!(report.outcome, RunOutcome::Failed);
+    assert!(
+        fate(&report, "bad").contains("boom"),
+        "{}",
+        fate(&report, "bad")
+    );
+    assert_eq!(fate(&report, "busy"), "cancelled: step `bad` failed");
+    assert_eq!(
+        fate(&report, "after"),
+        "skipped: it needs `bad`, which failed"
+    );
+    assert_eq!(fate(&report, "later"), "skipped: step `bad` failed");
+}
+
+#[test]
+fn keep_going_runs_what_does_not_depend_on_a_failure() {
+    let steps = vec![
+        step(
+            "bad",
+            json!({ "do": "panic", "message": "boom" }),
+            json!({}),
+        ),
+        push("after", json!({ "needs": ["bad"] })),
+        push("first", json!({})),
+        push("second", json!({ "needs": ["first"] })),
+    ];
+    let (report, _) = run(steps, |options| options.keep_going = true);
+    assert_eq!(report.outcome, RunOutcome::Failed);
+    assert_eq!(
+        fate(&report, "after"),
+        "skipped: it needs `bad`, which failed"
+    );
+    assert!(of(&report, "second").outcome.is_success());
+}
+
+#[test]
+fn a_reader_never_takes_the_part_that_a_failed_writer_wrote_for_the_whole() {
+    // The writer pushes nothing and crashes; its reader would be content with an empty stream.
+    let bad = step("w", json!({ "do": "panic", "message": "boom" }), json!({}));
+    let (report, _) = run(vec![bad, copy("r", "w.out", json!([]))], |options| {
+        options.keep_going = true
+    });
+    assert_eq!(
+        fate(&report, "r"),
+        "cancelled: its input `in` from step `w` broke off"
+    );
+    assert_eq!(report.streams[0].broken.as_deref(), Some("step `w` failed"));
+}
+
+#[test]
+fn a_stage_that_fails_or_crashes_breaks_its_stream_and_is_named() {
+    for (deed, told) in [("fail", "chunk 0"), ("panic", "told to panic at chunk 0")] {
+        let stage = json!([{ "stage": "conformance", "with": { "do": deed } }]);
+        let (report, _) = run(
+            vec![push("w", json!({})), copy("r", "w.out", stage)],
+            |_| (),
+        );
+        assert_eq!(report.outcome, RunOutcome::Failed);
+        assert!(!of(&report, "r").outcome.is_success());
+        let broken = report.streams[0].broken.clone().unwrap();
+        assert!(
+            broken.starts_with("stage `conformance`: ") && broken.contains(told),
+            "{broken}"
+        );
+    }
+}
+
+#[test]
+fn a_cancelled_run_ends_and_says_so() {
+    let world = World::with(&["conformance"]);
+    let busy = step("busy", json!({ "do": "until-cancelled" }), json!({}));
+    let reader = copy("reader", "busy.out", json!([]));
+    let later = push("later", json!({ "needs": ["busy"] }));
+    let engine = engine(&world, vec![busy, reader, later]).unwrap();
+    let options = RunOptions::new(world.path());
+    let report = engine.run(&options, &mut |event| {
+        if let EventKind::Plugin(event) = &event.kind {
+            assert_eq!(
+                (event.step.as_deref(), event.name.as_str()),
+                (Some("busy"), "working")
+            );
+            options.cancel.cancel();
+        }
+    });
+    assert_eq!(report.outcome, RunOutcome::Cancelled);
+    assert_eq!(fate(&report, "busy"), "cancelled: the run was cancelled");
+    assert_eq!(fate(&report, "reader"), "cancelled: the run was cancelled");
+    assert_eq!(fate(&report, "later"), "skipped: the run was cancelled");
+}
+
+#[test]
+fn a_run_that_is_cancelled_before_it_begins_starts_no_step() {
+    let (report, events) = run(vec![push("a", json!({}))], |options| {
+        options.cancel.cancel()
+    });
+    assert_eq!(report.outcome, RunOutcome::Cancelled);
+    assert!(
+        !events
+            .iter()
+            .any(|event| matches!(event.kind, EventKind::StepStarted { .. }))
+    );
+}
+
+#[test]
+fn many_steps_run_to_their_end() {
+    let mut steps = vec![push("s0", json!({}))];
+    steps.extend((1..300).map(|step| {
+        push(
+            &format!("s{step}"),
+            json!({ "needs": [format!("s{}", step / 2)] }),
+        )
+    }));
+    let (report, _) = run(steps, |_| ());
+    assert_eq!(report.outcome, RunOutcome::Succeeded);
+}
+
+#[test]
+fn arguments_that_do_not_fit_are_refused_before_anything_runs() {
+    let world = World::with(&["conformance"]);
+    let text = "pipeline.name = \"p\"\n[[step]]\nkey = \"a\"\nuses = \"conformance\"\n\
+                [[step]]\nkey = \"b\"\nuses = \"conformance\"\nwith = { word = 3 }\n";
+    let plan = Plan::parse(text, "pipeline.toml").unwrap();
+    let error = Engine::prepare(&world.host(GRANTS), plan).unwrap_err();
+    assert!(matches!(error, Error::Plan(_)));
+    assert_eq!(
+        error.to_string(),
+        "pipeline.toml:2:1: runner `conformance`: \"do\" is a required property\n\
+         pipeline.toml:8:8: runner `conformance`: \"do\" is a required property"
+    );
+}
+
+/// Runs one step with the test plugin as a hook that is configured so.
+fn run_with_hook(config: Value) -> RunReport {
+    let world = World::with(&["conformance"]);
+    let plan = json!({
+        "pipeline": { "name": "test" },
+        "step": [push("a", json!({}))],
+        "hook": [{ "uses": "conformance", "with": config }],
+    });
+    let plan = Plan::parse(&plan.to_string(), "test.json").unwrap();
+    let engine = Engine::prepare(&world.host(GRANTS), plan).unwrap();
+    engine.run(&RunOptions::new(world.path()), &mut |_| ())
+}
+
+#[test]
+fn a_hook_that_lets_everything_pass_changes_nothing() {
+    let report = run_with_hook(json!({}));
+    assert_eq!(report.outcome, RunOutcome::Succeeded);
+    assert!(report.warnings.is_empty(), "{:?}", report.warnings);
+}
+
+#[test]
+fn a_hook_that_cannot_be_started_keeps_the_run_from_beginning() {
+    let report = run_with_hook(json!({ "fail_init": "no journal today" }));
+    let RunOutcome::Aborted { by, reason } = &report.outcome else {
+        panic!("{report:?}")
+    };
+    assert_eq!(by, "conformance");
+    assert!(reason.contains("no journal today"), "{reason}");
+    assert!(fate(&report, "a").starts_with("skipped: hook `conformance` aborted it"));
+}
