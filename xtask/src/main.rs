@@ -1,1 +1,122 @@
-fn main(){}
+//! Vox's own automation: `cargo xtask <command>`.
+//!
+//! | command | does |
+//! |---|---|
+//! | `quickstart` | from a fresh checkout to a finished first pipeline |
+//! | `test` | every test |
+//! | `ci` | every check, then every test |
+//! | `arch-check` | compares the crates' dependencies with ARCHITECTURE.md |
+//! | `catalog` | compares catalog.toml, manifests, skills and the contract with each other |
+//! | `docs`, `book` | the generated pages, and the book that they are part of |
+//! | `dist` | a distribution and its archive |
+//! | `bench`, `peers` | measurements, and what Vox is measured against |
+//!
+//! What must stay true: a check that fails says which command mends it; everything that can be
+//! built for development is built for development alone, and for the whole workspace at once
+//! wherever the features of a heavy dependency could otherwise differ between two commands, so
+//! that nothing heavy is compiled twice.
+
+mod arch;
+mod bench;
+mod catalog;
+mod ci;
+mod dist;
+mod docs;
+mod guest;
+mod links;
+mod plugins;
+mod quickstart;
+mod sdk;
+mod tests;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// Vox's own automation.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build Vox and its plugins, lay a distribution out, and run a first pipeline with it
+    Quickstart,
+    /// Run every test
+    Test {
+        /// What `cargo test` takes besides, such as a part of a test's name
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Run every check that a change must pass, then every test
+    Ci,
+    /// Compare the crates' dependencies with the layers in ARCHITECTURE.md
+    ArchCheck,
+    /// Check that catalogue, manifests, skills, ABI number and reference pages agree
+    Catalog {
+        /// Write the plugins of catalog.toml anew from their manifests
+        #[arg(long)]
+        write: bool,
+    },
+    /// Generate the reference pages in docs/src/reference
+    Docs {
+        /// Change nothing; fail when a page is not what would be generated
+        #[arg(long)]
+        check: bool,
+    },
+    /// Build the book in docs/ with mdBook
+    Book,
+    /// Build a distribution and its archive in target/dist
+    Dist {
+        /// Its name in catalog.toml
+        name: String,
+        /// Optimise, as for handing out
+        #[arg(long)]
+        release: bool,
+    },
+    /// Measure; without names, everything
+    Bench {
+        /// Measurements to take, by name
+        names: Vec<String>,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Build what Vox is measured against
+    Peers,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    let workspace = Workspace::open()?;
+    match command {
+        Command::Quickstart => quickstart::run(&workspace),
+        Command::Test { arguments } => tests::run(&workspace, &arguments),
+        Command::Ci => ci::run(&workspace),
+        Command::ArchCheck => arch::run(&workspace),
+        Command::Catalog { write: true } => catalog::write(&workspace),
+        Command::Catalog { write: false } => catalog::check(&workspace),
+        Command::Docs { check: true } => docs::check(&workspace),
+        Command::Docs { check: false } => docs::write(&workspace),
+        Command::Book => docs::book(&workspace),
+        Command::Dist { name, release } => dist::run(&workspace, &name, release),
+        Command::Bench { names, json } => bench::run(&workspace, &names, json),
+        Command::Peers => bench::peers(&workspace),
+    }
+}

@@ -1,0 +1,154 @@
+//! The page on limits: the constants that set them, with what their documentation says.
+
+use std::fmt::Write as _;
+
+use anyhow::Context;
+
+use super::{Page, cell};
+use crate::workspace::{Workspace, read};
+
+/// Where limits are set: the file, and the names of the constants in it.
+const LIMITS: &[(&str, &[&str])] = &[
+    ("crates/vox-contract/src/document.rs", &["MAX_FILE_BYTES"]),
+    ("crates/vox-contract/src/names.rs", &["MAX_NAME_BYTES"]),
+    (
+        "crates/vox-contract/src/skill.rs",
+        &["MAX_DESCRIPTION_CHARS"],
+    ),
+    (
+        "crates/vox-host/src/install/archive.rs",
+        &["MAX_BYTES", "MAX_ENTRIES", "MAX_PATH_BYTES"],
+    ),
+    ("crates/vox-host/src/services/calls.rs", &["MAX_DEPTH"]),
+    (
+        "crates/vox-host/src/services/kv.rs",
+        &["DEFAULT_CAPACITY", "MAX_KEY"],
+    ),
+    ("crates/vox-host/src/services/topics.rs", &["QUEUE"]),
+    ("crates/vox-run/src/plan/check.rs", &["MAX_KEY_BYTES"]),
+    (
+        "crates/vox-run/src/ports/channel.rs",
+        &["CAPACITY", "CAPACITY_BYTES"],
+    ),
+    ("crates/vox-run/src/ports/output.rs", &["LONGEST_LINE"]),
+    (
+        "crates/vox-run/src/report.rs",
+        &["REPORTED_LINES", "REPORTED_EVENTS"],
+    ),
+];
+
+pub fn page(workspace: &Workspace) -> anyhow::Result<Page> {
+    let mut text = "# Limits\n\n\
+        What is above a limit is refused with an error that names it. A plugin asks for other \
+        limits under `[limits]` in its [`Plugin.toml`](plugin-manifest.md#limits).\n\n\
+        | limit | value | set in |\n|---|---|---|\n"
+        .to_owned();
+    for (file, names) in LIMITS {
+        let source = read(&workspace.root.join(file))?;
+        for name in *names {
+            let limit = constant(&source, name).with_context(|| {
+                format!("{file} has no documented constant {name}: mend the list in xtask/src/docs/limits.rs")
+            })?;
+            // Writing to a `String` cannot fail.
+            let _ = writeln!(
+                text,
+                "| {} | {} | `{file}`, `{name}` |",
+                cell(&limit.docs),
+                limit.value
+            );
+        }
+    }
+    Ok(Page {
+        file: "limits.md",
+        source: "the constants in `crates/`",
+        text,
+    })
+}
+
+/// A constant as it stands in a source file.
+#[derive(Debug, PartialEq, Eq)]
+struct Constant {
+    docs: String,
+    value: String,
+}
+
+/// Finds `const NAME: …` with its documentation, as rustfmt leaves it: the value on the same line
+/// or the next.
+fn constant(source: &str, name: &str) -> Option<Constant> {
+    let start = format!("const {name}: ");
+    let lines: Vec<&str> = source.lines().map(str::trim_start).collect();
+    let at = lines.iter().position(|line| {
+        line.split_once(&start)
+            .is_some_and(|(before, _)| before.is_empty() || before.starts_with("pub"))
+    })?;
+    let statement = lines[at..].join(" ");
+    let (_, value) = statement.split_once(';')?.0.split_once('=')?;
+    let above = lines[..at]
+        .iter()
+        .rev()
+        .map_while(|line| line.strip_prefix("///"));
+    let mut docs: Vec<&str> = above.map(str::trim).collect();
+    docs.reverse();
+    // The first paragraph says what it limits; what follows is for who changes it.
+    let docs = docs
+        .split(|line| line.is_empty())
+        .next()
+        .unwrap_or_default()
+        .join(" ");
+    (!docs.is_empty()).then(|| Constant {
+        docs: without_links(&docs),
+        value: readable(value.trim()),
+    })
+}
+
+/// Documentation without the brackets of links, which lead nowhere from this page.
+fn without_links(docs: &str) -> String {
+    docs.replace("[`", "`").replace("`]", "`")
+}
+
+/// A value as people read it: `1 << 20` as a power of two, `1_000` without underscores.
+fn readable(value: &str) -> String {
+    let value = value.replace('_', "");
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    let product: Option<u64> = match value.split_once("<<") {
+        Some((base, shift)) => number(base).zip(number(shift)).and_then(|(base, shift)| {
+            base.checked_mul(1_u64.checked_shl(u32::try_from(shift).ok()?)?)
+        }),
+        None => value.split('*').map(number).product(),
+    };
+    match product {
+        Some(number) if number >= 1024 && number.is_multiple_of(1024) => {
+            vox_contract::Bytes(number).to_string()
+        }
+        Some(number) => number.to_string(),
+        None => format!("`{value}`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_constant_is_found_with_the_first_paragraph_of_its_documentation() {
+        let source = "/// Of another.\nconst OTHER: u8 = 1;\n\n/// Bytes of\n/// [`Key`].\n///\n/// Because.\npub(crate) const MAX: u64 = 64 * 1024;\n";
+        let expected = Constant {
+            docs: "Bytes of `Key`.".into(),
+            value: "64KiB".into(),
+        };
+        assert_eq!(constant(source, "MAX"), Some(expected));
+        assert_eq!(constant(source, "MA"), None);
+    }
+
+    #[test]
+    fn values_are_written_as_people_read_them() {
+        for (value, text) in [
+            ("1 << 30", "1GiB"),
+            ("10_000", "10000"),
+            ("256", "256"),
+            ("A + 1", "`A + 1`"),
+        ] {
+            assert_eq!(readable(value), text);
+        }
+    }
+}

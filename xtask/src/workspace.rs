@@ -1,0 +1,158 @@
+//! The checkout that is worked on: its directories, its members, and the programs run in it.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+use cargo_metadata::{Metadata, MetadataCommand};
+
+/// A checkout of Vox.
+pub struct Workspace {
+    /// Its root.
+    pub root: PathBuf,
+    /// Where cargo puts what it makes.
+    pub target: PathBuf,
+    /// Its members, without what they depend on from elsewhere.
+    pub metadata: Metadata,
+}
+
+impl Workspace {
+    /// Opens the checkout that this program was built in.
+    pub fn open() -> anyhow::Result<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .context("xtask stands in no directory")?
+            .to_owned();
+        let metadata = MetadataCommand::new()
+            .manifest_path(root.join("Cargo.toml"))
+            .no_deps()
+            .exec()
+            .context("cargo cannot read the workspace")?;
+        Ok(Self {
+            target: metadata.target_directory.clone().into(),
+            root,
+            metadata,
+        })
+    }
+
+    /// The version that all crates of the workspace share.
+    pub fn version(&self) -> anyhow::Result<semver::Version> {
+        let own = self
+            .metadata
+            .packages
+            .iter()
+            .find(|package| *package.name == "xtask");
+        Ok(own.context("the workspace has no xtask")?.version.clone())
+    }
+
+    /// Cargo in the root.
+    pub fn cargo<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Command {
+        let mut command = Command::new("cargo");
+        command.current_dir(&self.root).args(arguments);
+        command
+    }
+
+    /// A path as it is called from the root; for messages.
+    pub fn name<'p>(&self, path: &'p Path) -> std::path::Display<'p> {
+        path.strip_prefix(&self.root).unwrap_or(path).display()
+    }
+
+    /// Builds the host for development, or for handing out; answers the `vox` executable.
+    pub fn build_host(&self, release: bool) -> anyhow::Result<PathBuf> {
+        let mut command = self.cargo(["build", "--package", "vox-cli", "--bin", "vox"]);
+        if release {
+            command.arg("--release");
+        }
+        run(&mut command)?;
+        let profile = if release { "release" } else { "debug" };
+        let name = format!("vox{}", env::consts::EXE_SUFFIX);
+        Ok(self.target.join(profile).join(name))
+    }
+}
+
+/// Runs a program to its end, with its output shown; anything but success is an error that says
+/// what was run.
+pub fn run(command: &mut Command) -> anyhow::Result<()> {
+    let line = command_line(command);
+    let status = command
+        .status()
+        .with_context(|| format!("`{line}` cannot be started"))?;
+    if !status.success() {
+        bail!("`{line}` failed ({status})");
+    }
+    Ok(())
+}
+
+/// Runs a program and answers what it prints.
+pub fn output_of(command: &mut Command) -> anyhow::Result<String> {
+    let line = command_line(command);
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("`{line}` cannot be started"))?;
+    if !output.status.success() {
+        bail!("`{line}` failed ({})", output.status);
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("`{line}` printed no text"))
+}
+
+/// A command as a user would type it.
+fn command_line(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let name = program.file_name().unwrap_or(program.as_os_str());
+    std::iter::once(name)
+        .chain(command.get_args())
+        .map(OsStr::to_string_lossy)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// The text of a file.
+pub fn read(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Writes a file, with the directories above it.
+pub fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)
+            .with_context(|| format!("cannot create {}", parent.display()))?;
+    }
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// What is in a directory, sorted; nothing when there is no such directory.
+pub fn entries(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    if !directory.is_dir() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(directory)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    let mut entries: Vec<PathBuf> =
+        entries.with_context(|| format!("cannot read {}", directory.display()))?;
+    entries.sort();
+    Ok(entries)
+}
+
+/// Copies a directory with all that is in it.
+pub fn copy_directory(from: &Path, to: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("cannot create {}", to.display()))?;
+    for entry in entries(from)? {
+        let target = to.join(entry.file_name().unwrap_or_default());
+        if entry.is_dir() {
+            copy_directory(&entry, &target)?;
+        } else {
+            fs::copy(&entry, &target)
+                .with_context(|| format!("cannot copy {}", entry.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Says what happens next.
+pub fn announce(what: impl std::fmt::Display) {
+    eprintln!("==> {what}");
+}
