@@ -40,6 +40,9 @@ pub(crate) fn run(
     let mut dispatcher = Dispatcher::new(execution, observer);
     let mut cancelled = options.cancel.cancelled().clone();
     thread::scope(|scope| {
+        // Owned here, so that an observer that panics takes the channel down with it and no
+        // executor is left waiting for room in it.
+        let messages = messages;
         scope.spawn(|| execution.open());
         while dispatcher.phase != Phase::Closed {
             // Cancellation goes first, so that nothing more starts once it is known.
