@@ -112,7 +112,7 @@ impl Host {
     /// The project's `Vox.toml` or a grants file is there and cannot be read. A plugin that cannot
     /// be used is no error but one of [`Host::findings`].
     pub fn open(directories: Directories, options: HostOptions) -> Result<Self, Error> {
-        let _span = tracing::info_span!("vox.host.open").entered();
+        let _span = tracing::info_span!("vox.plugin.discover").entered();
         let settings = settings::of_project(&directories)?;
         let mut grants = GrantStore::open(&directories).load()?;
         grants.merge(options.grants);
@@ -257,7 +257,7 @@ impl Inner {
             Payload::Component(payload) => {
                 let runtime = self.runtime()?;
                 let made = payload.instantiate(&runtime, Arc::clone(&services));
-                (made.map(Carrier::Component), *payload.exported())
+                (made.map(|made| Carrier::Component(Box::new(made))), *payload.exported())
             }
             Payload::Native(library) => {
                 let made = library.instantiate(Arc::clone(&services));
@@ -306,7 +306,9 @@ impl Inner {
         })?;
         let _span = tracing::info_span!("vox.plugin.load", plugin = %plugin.id(), carrier = carrier.name()).entered();
         let payload = match carrier {
-            CarrierKind::Component => Payload::Component(component::Payload::load(&*self.runtime()?, file)?),
+            CarrierKind::Component => {
+                Payload::Component(Box::new(component::Payload::load(&*self.runtime()?, file)?))
+            }
             CarrierKind::Native => Payload::Native(native::Library::load(file)?),
         };
         check_exports(plugin, file, payload.exported())?;

@@ -11,14 +11,14 @@ use crate::contract;
 
 /// Loaded code, from which instances are made.
 pub(crate) enum Payload {
-    Component(component::Payload),
+    Component(Box<component::Payload>),
     Native(native::Library),
 }
 
 /// One instance's half of the carrier.
 #[derive(Debug)]
 pub(crate) enum Carrier {
-    Component(component::Instance),
+    Component(Box<component::Instance>),
     Native(native::Instance),
 }
 
