@@ -4,6 +4,7 @@
 //! own in `benches/peers`, so that nobody who only uses Vox builds it.
 
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::bail;
 
@@ -12,15 +13,8 @@ use crate::workspace::{Workspace, announce, run as run_command};
 
 /// Builds the benchmarks for release and takes these measurements, or all.
 pub fn run(workspace: &Workspace, names: &[String], json: bool) -> anyhow::Result<()> {
-    let mut command = workspace.cargo([
-        "run",
-        "--release",
-        "--quiet",
-        "--package",
-        "vox-bench",
-        "--",
-    ]);
-    command.args(names);
+    let mut command = Command::new(workspace.build_program("vox-bench", true)?);
+    command.current_dir(&workspace.root).args(names);
     if json {
         command.arg("--json");
     }
@@ -54,7 +48,7 @@ pub fn peers(workspace: &Workspace) -> anyhow::Result<()> {
 }
 
 /// A release build of the crate or workspace in `directory`.
-fn cargo_in(workspace: &Workspace, directory: &Path) -> std::process::Command {
+fn cargo_in(workspace: &Workspace, directory: &Path) -> Command {
     let mut command = workspace.cargo(["build", "--release", "--manifest-path"]);
     command.arg(directory.join("Cargo.toml"));
     command

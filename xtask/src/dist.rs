@@ -6,9 +6,9 @@ use std::process::Command;
 use vox_build::{Profile, Toolchain};
 use vox_contract::Catalog;
 
+use crate::guest;
 use crate::plugins::{FIRST_PARTY, Plugin, build, plugins_in};
 use crate::workspace::{Workspace, announce, run as run_command};
-use crate::{guest, sdk};
 
 /// Builds the distribution of that name in `target/dist`, and its archive beside it.
 pub fn run(workspace: &Workspace, name: &str, release: bool) -> anyhow::Result<()> {
@@ -43,18 +43,16 @@ pub fn lay_out(
     out: &Path,
 ) -> anyhow::Result<PathBuf> {
     announce("Building the host");
-    let vox = workspace.build_host(profile == Profile::Release)?;
+    let vox = workspace.build_program("vox", profile == Profile::Release)?;
     let root = out.join("plugins");
     build(workspace, plugins, toolchain, profile, &root)?;
-    let sdk = out.join("sdk");
-    sdk::lay_out(workspace, &sdk)?;
 
     announce(format_args!("Laying out the distribution {name}"));
     let distribution = out.join(name);
     let mut command = Command::new(vox);
     command
         .current_dir(&workspace.root)
-        .args(["dist", "build", name]);
+        .args(["dist", "build", name, "--archive"]);
     command
         .arg("--catalog")
         .arg(workspace.root.join("catalog.toml"));

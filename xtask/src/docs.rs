@@ -7,7 +7,7 @@
 //! | `capabilities.md` | `vox-contract` |
 //! | `catalog.md` | `catalog.toml` |
 //! | `limits.md` | the constants that set them |
-//! | `cli.md`, `exit-codes.md` | `vox`, built for development |
+//! | `cli.md`, `exit-codes.md`, `pipeline.md` | `vox`, built for development |
 //!
 //! What must stay true: a page depends on the checkout alone, so that the check means the same on
 //! every machine.
@@ -50,17 +50,20 @@ impl Page {
     }
 }
 
-/// Writes every generated page.
+/// Writes every generated page; those that need no `vox` first, so that they are there also while
+/// it does not compile.
 pub fn write(workspace: &Workspace) -> anyhow::Result<()> {
-    let vox = workspace.build_host(false)?;
-    let mut pages = pages_of_sources(workspace)?;
-    pages.extend(cli::pages(workspace, &vox)?);
-    for page in &pages {
-        write_file(&reference(workspace).join(page.file), &page.contents())?;
-    }
+    let write_all = |pages: &[Page]| {
+        let place = |page: &Page| reference(workspace).join(page.file);
+        pages
+            .iter()
+            .try_for_each(|page| write_file(&place(page), &page.contents()))
+    };
+    write_all(&pages_of_sources(workspace)?)?;
+    let vox = workspace.build_program("vox", false)?;
+    write_all(&cli::pages(workspace, &vox)?)?;
     announce(format_args!(
-        "{} pages in {}",
-        pages.len(),
+        "The pages are in {}",
         workspace.name(&reference(workspace))
     ));
     Ok(())
@@ -69,7 +72,7 @@ pub fn write(workspace: &Workspace) -> anyhow::Result<()> {
 /// Fails when a generated page is not what would be generated, or when there is another page
 /// beside them.
 pub fn check(workspace: &Workspace) -> anyhow::Result<()> {
-    let vox = workspace.build_host(false)?;
+    let vox = workspace.build_program("vox", false)?;
     let mut pages = pages_of_sources(workspace)?;
     pages.extend(cli::pages(workspace, &vox)?);
     compare(workspace, &pages)?;

@@ -60,16 +60,20 @@ impl Workspace {
         path.strip_prefix(&self.root).unwrap_or(path).display()
     }
 
-    /// Builds the host for development, or for handing out; answers the `vox` executable.
-    pub fn build_host(&self, release: bool) -> anyhow::Result<PathBuf> {
-        let mut command = self.cargo(["build", "--package", "vox-cli", "--bin", "vox"]);
+    /// Builds a program of the workspace for development, or for release; answers its executable.
+    ///
+    /// The whole workspace is selected, of which cargo then builds that program alone: the
+    /// features of what it depends on are so the same in every command, and wasmtime is compiled
+    /// once.
+    pub fn build_program(&self, name: &str, release: bool) -> anyhow::Result<PathBuf> {
+        let mut command = self.cargo(["build", "--workspace", "--bin", name]);
         if release {
             command.arg("--release");
         }
         run(&mut command)?;
         let profile = if release { "release" } else { "debug" };
-        let name = format!("vox{}", env::consts::EXE_SUFFIX);
-        Ok(self.target.join(profile).join(name))
+        let file = format!("{name}{}", env::consts::EXE_SUFFIX);
+        Ok(self.target.join(profile).join(file))
     }
 }
 
@@ -135,21 +139,6 @@ pub fn entries(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
         entries.with_context(|| format!("cannot read {}", directory.display()))?;
     entries.sort();
     Ok(entries)
-}
-
-/// Copies a directory with all that is in it.
-pub fn copy_directory(from: &Path, to: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(to).with_context(|| format!("cannot create {}", to.display()))?;
-    for entry in entries(from)? {
-        let target = to.join(entry.file_name().unwrap_or_default());
-        if entry.is_dir() {
-            copy_directory(&entry, &target)?;
-        } else {
-            fs::copy(&entry, &target)
-                .with_context(|| format!("cannot copy {}", entry.display()))?;
-        }
-    }
-    Ok(())
 }
 
 /// Says what happens next.

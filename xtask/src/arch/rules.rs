@@ -255,7 +255,10 @@ impl Member {
     }
 
     fn is_plugin(&self) -> bool {
-        self.directory.starts_with("plugins/") || self.directory.starts_with("tests/plugins/")
+        let parents = ["plugins/", "tests/plugins/", "benches/plugin"];
+        parents
+            .iter()
+            .any(|parent| self.directory.starts_with(parent))
     }
 }
 

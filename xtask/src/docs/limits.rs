@@ -117,7 +117,8 @@ fn readable(value: &str) -> String {
         None => value.split('*').map(number).product(),
     };
     match product {
-        Some(number) if number >= 1024 && number.is_multiple_of(1024) => {
+        // Nothing that is counted in other units has such a limit.
+        Some(number) if number >= 64 << 10 && number.is_multiple_of(1024) => {
             vox_contract::Bytes(number).to_string()
         }
         Some(number) => number.to_string(),
@@ -145,6 +146,7 @@ mod tests {
         for (value, text) in [
             ("1 << 30", "1GiB"),
             ("10_000", "10000"),
+            ("1024", "1024"),
             ("256", "256"),
             ("A + 1", "`A + 1`"),
         ] {

@@ -7,6 +7,9 @@ use vox_contract::schema;
 
 use super::{Page, cell, code_list};
 
+/// The longest pattern that a page shows, in bytes.
+const LONGEST_PATTERN: usize = 80;
+
 pub fn plugin_manifest() -> Page {
     let intro = "What a plugin says of itself, in the file `Plugin.toml` of its directory. A key \
                  that is not listed here is refused. `vox plugin schema` prints the JSON Schema.";
@@ -24,6 +27,18 @@ pub fn settings() -> Page {
         file: "settings.md",
         source: "`crates/vox-contract/src/settings.rs`",
         text: page("Vox.toml", intro, &schema::settings()),
+    }
+}
+
+/// The page on pipelines; only `vox` knows their schema, since the engine owns it.
+pub fn pipeline(schema: &Value) -> Page {
+    let intro = "A pipeline, in TOML or JSON. A key that is not listed here is refused. `vox plugin \
+                 schema pipeline` prints the JSON Schema; [The plan](../explanation/plan.md) says \
+                 what the keys mean together.";
+    Page {
+        file: "pipeline.md",
+        source: "`vox plugin schema pipeline`",
+        text: page("pipeline.toml", intro, schema),
     }
 }
 
@@ -93,12 +108,16 @@ fn kind(value: &Value, schema: &Value) -> String {
         let choices: Vec<String> = choices.iter().map(|choice| kind(choice, schema)).collect();
         return choices.join(", or ");
     }
-    match value["type"].as_str() {
+    // What may be left out may be null in JSON; a table of TOML has no such value.
+    let types = value["type"].as_array().into_iter().flatten();
+    let mut types = types.chain([&value["type"]]).filter_map(Value::as_str);
+    match types.find(|name| *name != "null") {
         Some("array") => format!("list of: {}", kind(&value["items"], schema)),
         Some("object") => members(value, schema),
         Some("string") => match value["pattern"].as_str() {
-            Some(pattern) => format!("text `{pattern}`"),
-            None => "text".into(),
+            // What is longer than that explains nothing; the description does.
+            Some(pattern) if pattern.len() <= LONGEST_PATTERN => format!("text `{pattern}`"),
+            _ => "text".into(),
         },
         Some("integer") => "whole number".into(),
         Some("boolean") => "`true` or `false`".into(),
@@ -107,8 +126,15 @@ fn kind(value: &Value, schema: &Value) -> String {
     }
 }
 
-/// What a table with keys of the user's own holds.
+/// What a table holds whose keys are the user's own, or words of a closed set.
 fn members(value: &Value, schema: &Value) -> String {
+    if let Some(words) = value["properties"].as_object() {
+        let member = words
+            .values()
+            .next()
+            .map_or("any value".into(), |member| kind(member, schema));
+        return format!("table of: {member}, by one of {}", code_list(words.keys()));
+    }
     let patterns = value["patternProperties"].as_object();
     let member = patterns.and_then(|patterns| patterns.values().next());
     match member.or_else(|| value.get("additionalProperties")) {
