@@ -1,0 +1,27 @@
+//! The commands, one file each. Every one of them takes its parsed arguments and the
+//! [`Context`], and answers an exit code or a [`Failure`].
+
+pub(crate) mod completions;
+pub(crate) mod dist;
+pub(crate) mod external;
+pub(crate) mod plugin;
+pub(crate) mod run;
+pub(crate) mod verb;
+
+use std::process::ExitCode;
+
+use crate::cli::TopLevel;
+use crate::context::Context;
+use crate::error::Failure;
+use crate::exit::Exit;
+
+/// Carries a command out.
+pub(crate) fn run(context: &Context, verb: TopLevel) -> Result<ExitCode, Failure> {
+    match verb {
+        TopLevel::Plugin(command) => plugin::run(context, command).map(Exit::into),
+        TopLevel::Run(arguments) => run::run(context, &arguments).map(Exit::into),
+        TopLevel::Dist(command) => dist::run(context, command).map(Exit::into),
+        TopLevel::Completions(arguments) => completions::run(context, &arguments).map(Exit::into),
+        TopLevel::External(words) => external::run(context, &words),
+    }
+}

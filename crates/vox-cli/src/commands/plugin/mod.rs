@@ -1,0 +1,77 @@
+//! `vox plugin`: everything around plugins, one file for each verb.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `named` | what a word on the command line names: a plugin's id, a directory, an archive |
+//! | `grants` | capabilities as they are typed, shown and agreed to |
+//! | `view` | plugins, grants and limits as they are printed |
+
+mod build;
+mod call;
+mod doctor;
+mod grant;
+mod grants;
+mod info;
+mod install;
+mod list;
+mod named;
+mod new;
+mod remove;
+mod schema;
+mod search;
+mod view;
+
+use clap::Subcommand;
+
+use crate::context::Context;
+use crate::error::Failure;
+use crate::exit::Exit;
+
+pub(crate) use named::BUILD_ROOT;
+
+/// The verbs of `vox plugin`.
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// Write a new plugin: a crate that builds and passes its own test
+    New(new::NewArgs),
+    /// Build the payloads of a plugin from its crate
+    Build(build::BuildArgs),
+    /// Install a plugin from a directory, an archive, or the catalogue
+    Install(install::InstallArgs),
+    /// Remove an installed plugin, or one version of it
+    Remove(remove::RemoveArgs),
+    /// List the plugins that can be used
+    List,
+    /// Show all about one plugin
+    Info(info::InfoArgs),
+    /// Say what is wrong with the installed plugins, and what to do about it
+    Doctor(doctor::DoctorArgs),
+    /// Print the JSON Schema of a file
+    Schema(schema::SchemaArgs),
+    /// Call one function of a plugin, to try it by hand
+    Call(call::CallArgs),
+    /// Grant capabilities to a plugin
+    Grant(grant::GrantArgs),
+    /// Take capabilities from a plugin
+    Revoke(grant::RevokeArgs),
+    /// Look for plugins in the catalogue, or for installed skills
+    Search(search::SearchArgs),
+}
+
+/// Carries out a verb of `vox plugin`.
+pub(crate) fn run(context: &Context, command: PluginCommand) -> Result<Exit, Failure> {
+    match command {
+        PluginCommand::New(arguments) => new::run(context, &arguments),
+        PluginCommand::Build(arguments) => build::run(context, &arguments),
+        PluginCommand::Install(arguments) => install::run(context, &arguments),
+        PluginCommand::Remove(arguments) => remove::run(context, &arguments),
+        PluginCommand::List => list::run(context),
+        PluginCommand::Info(arguments) => info::run(context, &arguments),
+        PluginCommand::Doctor(arguments) => doctor::run(context, &arguments),
+        PluginCommand::Schema(arguments) => schema::run(arguments),
+        PluginCommand::Call(arguments) => call::run(context, &arguments),
+        PluginCommand::Grant(arguments) => grant::grant(context, &arguments),
+        PluginCommand::Revoke(arguments) => grant::revoke(context, &arguments),
+        PluginCommand::Search(arguments) => search::run(context, &arguments),
+    }
+}

@@ -1,0 +1,89 @@
+//! The environment of steps.
+//!
+//! A step is the code of a plugin or a program that a pipeline names, so it does not see what
+//! happens to stand in the caller's environment: tokens and keys among other things. It sees what
+//! programs need in order to run, and what the user passes on by name.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use crate::error::Failure;
+use crate::exit::Exit;
+
+/// What programs need in order to run; those that end in `*` stand for all that begin so.
+const PASSED_ON: &[&str] = &[
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_*", "TZ", "TERM", "TMPDIR",
+    // Windows.
+    "SystemRoot", "SYSTEMROOT", "PATHEXT", "TEMP", "TMP", "USERPROFILE", "APPDATA", "LOCALAPPDATA",
+];
+
+/// A variable that the user passes on or sets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Variable {
+    name: String,
+    /// None: as it is here.
+    value: Option<String>,
+}
+
+impl FromStr for Variable {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (text, None),
+        };
+        if name.is_empty() || name.contains('\0') {
+            return Err("write the name of a variable, or `NAME=VALUE`".to_owned());
+        }
+        Ok(Self { name: name.to_owned(), value })
+    }
+}
+
+/// The environment that every step sees.
+///
+/// # Errors
+///
+/// A variable that is to be passed on is not set.
+pub(super) fn of_steps(asked: &[Variable]) -> Result<BTreeMap<String, String>, Failure> {
+    let here: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    choose(&here, asked)
+}
+
+fn choose(here: &BTreeMap<String, String>, asked: &[Variable]) -> Result<BTreeMap<String, String>, Failure> {
+    let is_passed_on = |name: &str| {
+        PASSED_ON.iter().any(|known| match known.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix),
+            None => *known == name,
+        })
+    };
+    let mut chosen: BTreeMap<_, _> =
+        here.iter().filter(|(name, _)| is_passed_on(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
+    for Variable { name, value } in asked {
+        let value = value.as_ref().or_else(|| here.get(name)).ok_or_else(|| {
+            Failure::new(Exit::NotFound, format!("the variable `{name}` is not set here, or is not UTF-8"))
+                .hint(format!("set it for the run: `--env {name}=<value>`"))
+        })?;
+        chosen.insert(name.clone(), value.clone());
+    }
+    Ok(chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_see_what_programs_need_and_what_is_named() {
+        let here = [("PATH", "/bin"), ("LC_ALL", "C"), ("TOKEN", "secret"), ("KEY", "k")];
+        let here = here.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let asked = ["KEY", "MODE=fast", "PATH=/opt"].map(|text| text.parse().unwrap());
+        let chosen = choose(&here, &asked).unwrap();
+        let names: Vec<_> = chosen.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(names, ["KEY=k", "LC_ALL=C", "MODE=fast", "PATH=/opt"]);
+        let missing = choose(&here, &["NOPE".parse().unwrap()]).unwrap_err();
+        assert_eq!(missing.exit(), Exit::NotFound);
+    }
+}

@@ -1,0 +1,236 @@
+//! A run for people: a line for each event, and the table at the end.
+
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use anstyle::Style;
+use unicode_width::UnicodeWidthStr as _;
+use vox_run::report::{PluginMetrics, StepReport, StreamReport};
+use vox_run::{EventKind, RunEvent, RunOutcome, RunReport, StepOutcome};
+
+use crate::output::style::{BAD, DIM, GOOD, LITERAL, STRONG, WARNING, paint, plain};
+use crate::output::table::{Cell, Table};
+
+/// What the lines of a run have in common.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    /// Width of the longest key of a step.
+    width: usize,
+}
+
+/// An event as lines.
+pub(super) struct EventLine<'a> {
+    /// The event.
+    pub(super) event: &'a RunEvent,
+    /// The run's lines.
+    pub(super) lines: &'a mut Lines,
+}
+
+impl EventLine<'_> {
+    /// The lines; empty for an event that the summary tells.
+    pub(super) fn text(self) -> String {
+        let mut text = String::new();
+        // Writing to a `String` cannot fail.
+        let _ = self.write(&mut text);
+        text
+    }
+
+    fn write(self, out: &mut String) -> fmt::Result {
+        match &self.event.kind {
+            EventKind::RunStarted { pipeline, steps } => {
+                self.lines.width = steps.iter().map(|step| step.key.width()).max().unwrap_or(0);
+                let pipeline = paint(STRONG, plain(pipeline));
+                writeln!(out, "{} {pipeline} {}", paint(DIM, "run"), paint(DIM, self.event.run))
+            }
+            EventKind::StepStarted { step } => {
+                writeln!(out, "{} {}", self.key(LITERAL, step), paint(DIM, "started"))
+            }
+            EventKind::StepOutput { step, port, text } => {
+                let bar = if port == "stderr" { paint(WARNING, "|") } else { paint(DIM, "|") };
+                let key = self.key(DIM, step);
+                text.lines().try_for_each(|line| writeln!(out, "{key} {bar} {}", line.trim_end_matches('\r')))
+            }
+            EventKind::StepEnded { step, outcome, duration } => {
+                let key = self.key(LITERAL, step);
+                let status = paint(style_of(outcome), outcome.status());
+                writeln!(out, "{key} {status} {}", said(outcome, *duration))
+            }
+            EventKind::Plugin(event) => {
+                let name = format!("{}: {}", event.plugin, plain(&event.name));
+                let key = self.key(DIM, event.step.as_deref().unwrap_or_default());
+                writeln!(out, "{key} {} {}", paint(LITERAL, name), event.payload)
+            }
+            EventKind::Warning { message } => {
+                writeln!(out, "{} {}", paint(WARNING, "warning:"), plain(message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn key(&self, style: Style, step: &str) -> String {
+        let room = self.lines.width.saturating_sub(step.width());
+        format!("{}{:room$}", paint(style, plain(step)), "")
+    }
+}
+
+fn style_of(outcome: &StepOutcome) -> Style {
+    match outcome {
+        StepOutcome::Succeeded { .. } => GOOD,
+        StepOutcome::Failed { .. } => BAD,
+        StepOutcome::Cancelled { .. } | StepOutcome::Skipped { .. } => WARNING,
+    }
+}
+
+/// What there is to say of a step besides its status.
+fn said(outcome: &StepOutcome, duration: Duration) -> String {
+    let text = text_of(outcome);
+    match outcome {
+        StepOutcome::Skipped { .. } => text,
+        _ if text.is_empty() => format!("in {}", seconds(duration)),
+        _ => format!("in {}: {text}", seconds(duration)),
+    }
+}
+
+fn text_of(outcome: &StepOutcome) -> String {
+    plain(match outcome {
+        StepOutcome::Succeeded { summary, .. } => summary,
+        StepOutcome::Failed { message, .. } => message,
+        StepOutcome::Cancelled { reason } | StepOutcome::Skipped { reason } => reason,
+    })
+}
+
+/// The end of a run: what failed with its last output, the steps, the streams, the measurements.
+pub(super) struct Summary<'a>(pub(super) &'a RunReport);
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let report = self.0;
+        writeln!(f)?;
+        for step in report.steps.iter().filter(|step| matches!(step.outcome, StepOutcome::Failed { .. })) {
+            failed(f, step)?;
+        }
+        write!(f, "{}", steps(&report.steps))?;
+        if !report.streams.is_empty() {
+            write!(f, "\n{}", streams(&report.streams))?;
+        }
+        if report.metrics.iter().any(|metrics| !metrics.samples.is_empty()) {
+            write!(f, "\n{}", measurements(&report.metrics))?;
+        }
+        writeln!(f)?;
+        for stream in &report.streams {
+            if let Some(why) = &stream.broken {
+                writeln!(f, "{} {} -> {}: {}", paint(WARNING, "warning:"), stream.from, stream.to, plain(why))?;
+            }
+        }
+        let name = paint(STRONG, plain(&report.pipeline));
+        let time = seconds(report.duration);
+        match &report.outcome {
+            RunOutcome::Succeeded => writeln!(f, "{name} {} in {time}", paint(GOOD, "succeeded")),
+            RunOutcome::Failed => writeln!(f, "{name} {} after {time}", paint(BAD, "failed")),
+            RunOutcome::Cancelled => writeln!(f, "{name} {} after {time}", paint(WARNING, "was cancelled")),
+            RunOutcome::Aborted { by, reason } => {
+                writeln!(f, "{name} {}: {}", paint(BAD, format!("was stopped by {by}")), plain(reason))
+            }
+        }
+    }
+}
+
+/// A step that failed, with the last that it wrote.
+fn failed(f: &mut fmt::Formatter<'_>, step: &StepReport) -> fmt::Result {
+    writeln!(f, "{} {}: {}", paint(BAD, "failed:"), plain(&step.step.key), text_of(&step.outcome))?;
+    for line in &step.output {
+        writeln!(f, "  {} {}", paint(DIM, "|"), line.text.trim_end_matches('\r'))?;
+    }
+    writeln!(f)
+}
+
+/// Failures first, then in the order of the plan.
+fn steps(steps: &[StepReport]) -> Table {
+    let mut steps: Vec<&StepReport> = steps.iter().collect();
+    steps.sort_by_key(|step| match step.outcome {
+        StepOutcome::Failed { .. } => 0,
+        StepOutcome::Cancelled { .. } => 1,
+        StepOutcome::Skipped { .. } => 2,
+        StepOutcome::Succeeded { .. } => 3,
+    });
+    let mut table = Table::new(["STEP", "STATUS", "TIME", "RUNNER", "RESULT"]).right(2);
+    for StepReport { step, outcome, duration, .. } in steps {
+        let time = match outcome {
+            StepOutcome::Skipped { .. } => String::new(),
+            _ => seconds(*duration),
+        };
+        table.row([
+            Cell::styled(LITERAL, step.label.as_deref().unwrap_or(&step.key)),
+            Cell::styled(style_of(outcome), outcome.status()),
+            time.into(),
+            (&step.uses).into(),
+            Cell::styled(DIM, text_of(outcome)),
+        ]);
+    }
+    table
+}
+
+fn streams(streams: &[StreamReport]) -> Table {
+    let mut table = Table::new(["STREAM", "THROUGH", "CHUNKS", "BYTES IN", "BYTES OUT"]).right(2).right(3).right(4);
+    for stream in streams {
+        let through: Vec<&str> = stream.through.iter().map(vox_contract::PluginId::as_str).collect();
+        let through = if through.is_empty() { "-".to_owned() } else { through.join(", ") };
+        table.row([
+            format!("{} -> {}", stream.from, stream.to).into(),
+            through.into(),
+            stream.chunks_in.into(),
+            stream.bytes_in.into(),
+            stream.bytes_out.into(),
+        ]);
+    }
+    table
+}
+
+fn measurements(metrics: &[PluginMetrics]) -> Table {
+    let mut table = Table::new(["METRIC", "VALUE", "PLUGIN", "STEP", "WHAT"]).right(1);
+    for PluginMetrics { plugin, step, samples, .. } in metrics {
+        for sample in samples {
+            let mut name = sample.name.clone();
+            for (index, label) in sample.labels.iter().enumerate() {
+                let before = if index == 0 { "{" } else { "," };
+                // Writing to a `String` cannot fail.
+                let _ = write!(name, "{before}{}={}", label.key, label.value);
+            }
+            if !sample.labels.is_empty() {
+                name.push('}');
+            }
+            table.row([
+                name.into(),
+                sample.value.into(),
+                plugin.into(),
+                step.as_deref().unwrap_or("-").into(),
+                Cell::styled(DIM, &sample.help),
+            ]);
+        }
+    }
+    table
+}
+
+/// A duration as people read it.
+fn seconds(duration: Duration) -> String {
+    match duration {
+        short if short < Duration::from_millis(1) => format!("{} µs", short.as_micros()),
+        short if short < Duration::from_secs(1) => format!("{} ms", short.as_millis()),
+        long if long < Duration::from_secs(60) => format!("{:.2} s", long.as_secs_f64()),
+        long => format!("{} min {:02} s", long.as_secs() / 60, long.as_secs() % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_given_in_the_unit_that_fits() {
+        let show = |nanos| seconds(Duration::from_nanos(nanos));
+        assert_eq!(show(900), "0 µs");
+        assert_eq!(show(1_500_000), "1 ms");
+        assert_eq!(show(2_500_000_000), "2.50 s");
+        assert_eq!(show(125_000_000_000), "2 min 05 s");
+    }
+}

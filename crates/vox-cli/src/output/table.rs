@@ -1,0 +1,100 @@
+//! Tables for people: columns as wide as their widest cell, two spaces between them.
+
+use std::fmt;
+
+use anstyle::Style;
+use unicode_width::UnicodeWidthStr;
+
+use super::style;
+
+/// A cell: text without escapes, and its style.
+#[derive(Debug, Clone)]
+pub struct Cell {
+    text: String,
+    style: Style,
+}
+
+impl Cell {
+    /// A cell in a style.
+    pub fn styled(style: Style, text: impl fmt::Display) -> Self {
+        let text = style::plain(&text.to_string());
+        Self { text, style }
+    }
+}
+
+impl<T: fmt::Display> From<T> for Cell {
+    fn from(text: T) -> Self {
+        Self::styled(Style::new(), text)
+    }
+}
+
+/// Rows below a head.
+#[derive(Debug)]
+pub struct Table {
+    head: Vec<Cell>,
+    rows: Vec<Vec<Cell>>,
+    /// Columns whose cells end at the same place.
+    to_the_right: Vec<usize>,
+}
+
+impl Table {
+    /// A table with these titles.
+    pub fn new<const N: usize>(head: [&str; N]) -> Self {
+        let head = head.map(|title| Cell::styled(style::STRONG, title)).into();
+        Self { head, rows: Vec::new(), to_the_right: Vec::new() }
+    }
+
+    /// Aligns a column of numbers.
+    #[must_use]
+    pub fn right(mut self, column: usize) -> Self {
+        self.to_the_right.push(column);
+        self
+    }
+
+    /// Adds a row.
+    pub fn row<const N: usize>(&mut self, cells: [Cell; N]) {
+        self.rows.push(cells.into());
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = || std::iter::once(&self.head).chain(&self.rows);
+        let mut widths = vec![0; self.head.len()];
+        for (index, cell) in rows().flat_map(|row| row.iter().enumerate()) {
+            widths[index] = widths[index].max(cell.text.width());
+        }
+        for row in rows() {
+            let mut gap = 0;
+            for (index, cell) in row.iter().enumerate() {
+                let room = widths[index] - cell.text.width();
+                let (before, after) =
+                    if self.to_the_right.contains(&index) { (room, 0) } else { (0, room) };
+                // Space is written when something follows it, so that no line ends in it.
+                if !cell.text.is_empty() {
+                    write!(f, "{:1$}", "", gap + before)?;
+                    write!(f, "{}", style::paint(cell.style, &cell.text))?;
+                    gap = after + 2;
+                } else {
+                    gap += room + 2;
+                }
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_no_line_ends_in_space() {
+        let mut table = Table::new(["ID", "SIZE", "NOTE"]).right(1);
+        table.row(["redact".into(), 7.into(), "".into()]);
+        table.row(["größe".into(), 1024.into(), "x".into()]);
+        let text = anstream::adapter::strip_str(&table.to_string()).to_string();
+        assert_eq!(text, "ID      SIZE  NOTE\nredact     7\ngröße   1024  x\n");
+    }
+}
