@@ -116,13 +116,20 @@ pub struct NewPlugin {
 /// [`BuildError::Exists`] when something is in the way, and [`BuildError::Io`].
 pub fn scaffold(plugin: &NewPlugin, directory: &Path) -> Result<Vec<PathBuf>, BuildError> {
     let files = [
-        ("Cargo.toml", include_str!("scaffold/templates/cargo.toml.in").to_owned()),
+        (
+            "Cargo.toml",
+            include_str!("scaffold/templates/cargo.toml.in").to_owned(),
+        ),
         (
             MANIFEST_FILE,
-            include_str!("scaffold/templates/plugin.toml.in").to_owned() + plugin.template.manifest(),
+            include_str!("scaffold/templates/plugin.toml.in").to_owned()
+                + plugin.template.manifest(),
         ),
         ("src/lib.rs", plugin.template.source().to_owned()),
-        ("README.md", include_str!("scaffold/templates/readme.md.in").to_owned()),
+        (
+            "README.md",
+            include_str!("scaffold/templates/readme.md.in").to_owned(),
+        ),
         (".gitignore", "/target\n".to_owned()),
     ];
     if directory.symlink_metadata().is_ok() {

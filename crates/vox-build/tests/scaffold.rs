@@ -25,10 +25,17 @@ fn every_new_plugin_builds_without_warnings_and_passes_its_own_test() {
         fs::write(&manifest, text.replace("[workspace]", "")).unwrap();
         members.push(format!("{:?}", template.name()));
     }
-    let workspace = format!("[workspace]\nresolver = \"3\"\nmembers = [{}]\n", members.join(", "));
+    let workspace = format!(
+        "[workspace]\nresolver = \"3\"\nmembers = [{}]\n",
+        members.join(", ")
+    );
     fs::write(place.path().join("Cargo.toml"), workspace).unwrap();
     // The versions that this workspace is locked to, so that nothing has to be fetched.
-    fs::copy(crates.join("../Cargo.lock"), place.path().join("Cargo.lock")).unwrap();
+    fs::copy(
+        crates.join("../Cargo.lock"),
+        place.path().join("Cargo.lock"),
+    )
+    .unwrap();
 
     let output = Command::new(env!("CARGO"))
         .args(["test", "--offline", "--workspace"])
@@ -36,7 +43,14 @@ fn every_new_plugin_builds_without_warnings_and_passes_its_own_test() {
         .env("RUSTFLAGS", "-Dwarnings")
         .output()
         .unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     assert!(output.status.success(), "{stdout}\n{stderr}");
-    assert_eq!(stdout.matches("1 passed").count(), Template::ALL.len(), "{stdout}");
+    assert_eq!(
+        stdout.matches("1 passed").count(),
+        Template::ALL.len(),
+        "{stdout}"
+    );
 }

@@ -26,15 +26,28 @@ pub(crate) struct Catalogue {
 impl Catalogue {
     /// The catalogue of a distribution lies beside the executable.
     pub(crate) fn find(directories: &Directories) -> Result<Self, Failure> {
-        let bundled = directories.bundle.iter().map(|bundle| bundle.join("catalog.toml"));
+        let bundled = directories
+            .bundle
+            .iter()
+            .map(|bundle| bundle.join("catalog.toml"));
         if let Some(file) = bundled.into_iter().find(|file| file.is_file()) {
             let catalog = Catalog::load(&file)?;
-            return Ok(Self { catalog, directory: directories.bundle.clone(), file: Some(file) });
+            return Ok(Self {
+                catalog,
+                directory: directories.bundle.clone(),
+                file: Some(file),
+            });
         }
         let directory = sdk::checkout();
-        let file = directory.as_ref().map(|directory| directory.join("catalog.toml"));
+        let file = directory
+            .as_ref()
+            .map(|directory| directory.join("catalog.toml"));
         let catalog = Catalog::parse(BUILT_IN, Path::new("the catalogue built into vox"))?;
-        Ok(Self { catalog, directory, file: file.filter(|file| file.is_file()) })
+        Ok(Self {
+            catalog,
+            directory,
+            file: file.filter(|file| file.is_file()),
+        })
     }
 
     /// Where a plugin's source lies on this machine; none when the source is an address, or not

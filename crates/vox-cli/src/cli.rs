@@ -38,10 +38,24 @@ pub struct Cli {
 #[command(next_help_heading = "Global options")]
 pub struct GlobalOptions {
     /// Print data for people (human) or for programs (json)
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT", hide_possible_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        hide_possible_values = true
+    )]
     pub format: Format,
     /// When to use colours: auto (on a terminal), always or never
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", hide_possible_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        hide_possible_values = true
+    )]
     pub color: Color,
     /// What to log to standard error: a level, or levels by target (vox_host=debug)
     #[arg(long, global = true, value_name = "FILTER")]
@@ -120,10 +134,19 @@ pub fn after_help(verbs: &str) -> String {
 const VARIABLES: [(&str, &str); 6] = [
     ("VOX_DATA", "where plugins and grants are kept"),
     ("VOX_CACHE", "where compiled components are kept"),
-    ("VOX_PLUGIN_PATH", "more places to find plugins in, before all others"),
-    ("VOX_SDK", "the crate `vox-plugin` that new plugins depend on"),
+    (
+        "VOX_PLUGIN_PATH",
+        "more places to find plugins in, before all others",
+    ),
+    (
+        "VOX_SDK",
+        "the crate `vox-plugin` that new plugins depend on",
+    ),
     ("VOX_LOG", "as --log"),
-    ("NO_COLOR", "when set, no colours are used unless --color says so"),
+    (
+        "NO_COLOR",
+        "when set, no colours are used unless --color says so",
+    ),
 ];
 
 #[cfg(test)]
@@ -135,11 +158,32 @@ mod tests {
         command().debug_assert();
     }
 
+    /// clap takes two arguments of one id for one and the same, without a word.
+    #[test]
+    fn no_command_has_an_argument_by_the_id_of_a_global_option() {
+        fn check(command: &clap::Command, global: &[&str]) {
+            for argument in command
+                .get_arguments()
+                .filter(|argument| !argument.is_global_set())
+            {
+                let id = argument.get_id().as_str();
+                assert!(!global.contains(&id), "{}: {id}", command.get_name());
+            }
+            command
+                .get_subcommands()
+                .for_each(|command| check(command, global));
+        }
+        check(&command(), &["format", "color", "log", "directory"]);
+    }
+
     #[test]
     fn the_verbs_that_plugins_may_not_have_are_those_that_are_served() {
         let mut command = command();
         command.build();
-        let verbs: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
+        let verbs: Vec<_> = command
+            .get_subcommands()
+            .map(clap::Command::get_name)
+            .collect();
         assert_eq!(verbs, BUILT_IN_VERBS);
     }
 }

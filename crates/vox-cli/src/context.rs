@@ -21,7 +21,10 @@ pub(crate) struct Context {
 impl Context {
     /// The surroundings of this process.
     pub(crate) fn from_environment(output: Output) -> Result<Self, Failure> {
-        Ok(Self { output, directories: Directories::from_environment()? })
+        Ok(Self {
+            output,
+            directories: Directories::from_environment()?,
+        })
     }
 
     /// Opens the host. Reads manifests and nothing else.
@@ -30,7 +33,11 @@ impl Context {
     }
 
     /// Opens a host over other directories, with grants of its own on top of those on disk.
-    pub(crate) fn host_in(&self, directories: Directories, grants: GrantsFile) -> Result<Host, Failure> {
+    pub(crate) fn host_in(
+        &self,
+        directories: Directories,
+        grants: GrantsFile,
+    ) -> Result<Host, Failure> {
         let mut options = HostOptions::default();
         options.catalog = self.catalogue()?.catalog;
         options.built_in_verbs = BUILT_IN_VERBS.to_vec();

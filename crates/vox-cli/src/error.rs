@@ -43,7 +43,13 @@ pub struct SourceFile {
 impl Failure {
     /// A failure with a message.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), hint: None, source: None, quiet: false }
+        Self {
+            exit,
+            message: message.into(),
+            hint: None,
+            source: None,
+            quiet: false,
+        }
     }
 
     /// The command line makes no sense.
@@ -53,18 +59,28 @@ impl Failure {
 
     /// The file system refused something.
     pub fn io(action: &str, path: &Path, error: &io::Error) -> Self {
-        let exit = if error.kind() == io::ErrorKind::NotFound { Exit::NotFound } else { Exit::Failed };
+        let exit = if error.kind() == io::ErrorKind::NotFound {
+            Exit::NotFound
+        } else {
+            Exit::Failed
+        };
         Self::new(exit, format!("cannot {action} {}: {error}", path.display()))
     }
 
     /// Whoever read standard output went away: there is nobody to tell, and nothing failed.
     pub fn closed() -> Self {
-        Self { quiet: true, ..Self::new(Exit::Success, "standard output is closed") }
+        Self {
+            quiet: true,
+            ..Self::new(Exit::Success, "standard output is closed")
+        }
     }
 
     /// An end with a code of which the output has said everything.
     pub fn told(exit: Exit) -> Self {
-        Self { quiet: true, ..Self::new(exit, "told already") }
+        Self {
+            quiet: true,
+            ..Self::new(exit, "told already")
+        }
     }
 
     /// The same with what to do about it.
@@ -78,7 +94,11 @@ impl Failure {
     fn in_file(mut self, file: &Path, text: &str, problems: &[Problem]) -> Self {
         if !problems.is_empty() {
             let (text, problems) = (text.to_owned(), problems.to_vec());
-            self.source = Some(Box::new(SourceFile { file: file.to_owned(), text, problems }));
+            self.source = Some(Box::new(SourceFile {
+                file: file.to_owned(),
+                text,
+                problems,
+            }));
         }
         self
     }
@@ -115,7 +135,10 @@ impl From<io::Error> for Failure {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self::closed();
         }
-        Self::new(Exit::Failed, format!("cannot write to standard output: {error}"))
+        Self::new(
+            Exit::Failed,
+            format!("cannot write to standard output: {error}"),
+        )
     }
 }
 
@@ -133,8 +156,11 @@ impl From<ManifestError> for Failure {
                 let message = format!("there is no distribution `{name}` in {}", file.display());
                 Self::new(Exit::NotFound, message).hint(hint)
             }
-            _ => Self::new(Exit::InvalidInput, format!("{} is refused", error.file().display()))
-                .in_file(error.file(), error.source_text(), error.problems()),
+            _ => Self::new(
+                Exit::InvalidInput,
+                format!("{} is refused", error.file().display()),
+            )
+            .in_file(error.file(), error.source_text(), error.problems()),
         }
     }
 }
@@ -173,19 +199,26 @@ impl From<RegistryError> for Failure {
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
         match &error {
-            CallError::Refused { plugin, function, error: contract::Error::Denied(denial) } => {
+            CallError::Refused {
+                plugin,
+                function,
+                error: contract::Error::Denied(denial),
+            } => {
                 let scope = match denial.scope.as_str() {
                     "" => String::new(),
                     scope => format!(" for `{scope}`"),
                 };
                 let capability = &denial.capability;
-                let message = format!("{plugin}: {function}: the capability `{capability}`{scope} is not granted");
+                let message = format!(
+                    "{plugin}: {function}: the capability `{capability}`{scope} is not granted"
+                );
                 Self::new(Exit::Refused, message).hint(&denial.remedy)
             }
             CallError::Cancelled { .. }
-            | CallError::Refused { error: contract::Error::Cancelled, .. } => {
-                Self::new(Exit::Interrupted, error.to_string())
-            }
+            | CallError::Refused {
+                error: contract::Error::Cancelled,
+                ..
+            } => Self::new(Exit::Interrupted, error.to_string()),
             CallError::NotExported { .. } => Self::new(Exit::NotFound, error.to_string()),
             _ => Self::new(Exit::Failed, error.to_string()),
         }
@@ -196,9 +229,11 @@ impl From<JsonCallError> for Failure {
     fn from(error: JsonCallError) -> Self {
         match error {
             JsonCallError::Call(error) => error.into(),
-            JsonCallError::Unknown { function, hint } => {
-                Self::new(Exit::NotFound, format!("`{function}` is no function of the contract")).hint(hint)
-            }
+            JsonCallError::Unknown { function, hint } => Self::new(
+                Exit::NotFound,
+                format!("`{function}` is no function of the contract"),
+            )
+            .hint(hint),
             error => Self::usage(error.to_string()),
         }
     }
@@ -208,8 +243,15 @@ impl From<InstallError> for Failure {
     fn from(error: InstallError) -> Self {
         let exit = match error {
             InstallError::Manifest(error) => return error.into(),
-            InstallError::Unusable { reason: Reason::BadManifest(error), .. } => return error.into(),
-            InstallError::Io { action, path, source } => return Self::io(action, &path, &source),
+            InstallError::Unusable {
+                reason: Reason::BadManifest(error),
+                ..
+            } => return error.into(),
+            InstallError::Io {
+                action,
+                path,
+                source,
+            } => return Self::io(action, &path, &source),
             InstallError::NoManifest { .. } | InstallError::NotInstalled { .. } => Exit::NotFound,
             InstallError::Archive { .. }
             | InstallError::NotAFile { .. }
@@ -238,7 +280,11 @@ impl From<DistributionError> for Failure {
         let exit = match error {
             DistributionError::Manifest(error) => return error.into(),
             DistributionError::Copy(error) => return error.into(),
-            DistributionError::Io { action, path, source } => return Self::io(action, &path, &source),
+            DistributionError::Io {
+                action,
+                path,
+                source,
+            } => return Self::io(action, &path, &source),
             DistributionError::NotBuilt { .. } => Exit::NotFound,
             DistributionError::Unfit { .. } => Exit::InvalidInput,
             _ => Exit::Failed,

@@ -28,7 +28,10 @@ impl Exit {
         (Self::Success, "success"),
         (Self::Failed, "the work failed"),
         (Self::Usage, "wrong usage"),
-        (Self::NotFound, "something named was not found, or could not be resolved"),
+        (
+            Self::NotFound,
+            "something named was not found, or could not be resolved",
+        ),
         (Self::Refused, "refused: not granted, or not agreed to"),
         (Self::InvalidInput, "an input file is invalid"),
         (Self::Interrupted, "interrupted"),

@@ -83,9 +83,14 @@ fn change_to(directory: &Path) -> Result<(), Failure> {
 /// Starts logging to standard error: warnings, unless a filter says what.
 fn log(filter: Option<&str>) -> Result<(), Failure> {
     let colors = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colors);
+    let log = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(colors);
     let started = match filter.filter(|filter| !filter.is_empty()) {
-        None => log.with_max_level(LevelFilter::WARN).without_time().try_init(),
+        None => log
+            .with_max_level(LevelFilter::WARN)
+            .without_time()
+            .try_init(),
         Some(filter) => {
             let filter = EnvFilter::try_new(filter).map_err(|error| {
                 Failure::usage(format!("`{filter}` is no filter for the log: {error}"))
@@ -116,7 +121,11 @@ fn global_options(words: &[OsString]) -> GlobalOptions {
 }
 
 /// Answers a command line that asks for help, or that clap refuses.
-fn explain(error: clap::Error, global: &GlobalOptions, words: &[OsString]) -> Result<ExitCode, Failure> {
+fn explain(
+    error: clap::Error,
+    global: &GlobalOptions,
+    words: &[OsString],
+) -> Result<ExitCode, Failure> {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             // The same help again, now with the verbs of plugins. Without them if they cannot be
@@ -137,7 +146,10 @@ fn explain(error: clap::Error, global: &GlobalOptions, words: &[OsString]) -> Re
 /// `vox help <verb> …` for a verb that is not built in, as `<verb> … --help`.
 fn help_for_verb(words: &[OsString]) -> Option<Vec<OsString>> {
     let at = words.iter().position(|word| word == "help")?;
-    let verb = words[at + 1..].iter().map(OsString::clone).collect::<Vec<_>>();
+    let verb = words[at + 1..]
+        .iter()
+        .map(OsString::clone)
+        .collect::<Vec<_>>();
     let first = verb.first()?.to_str()?;
     if first.starts_with('-') || cli::BUILT_IN_VERBS.contains(&first) {
         return None;

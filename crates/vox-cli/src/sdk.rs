@@ -19,7 +19,10 @@ pub const VARIABLE: &str = "VOX_SDK";
 
 /// The checkout that this command was built from, if it is still there.
 pub fn checkout() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().ok()?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .ok()?;
     is_crate(&root.join("crates/vox-plugin")).then_some(root)
 }
 
@@ -33,7 +36,10 @@ pub fn find(bundle: Option<&Path>) -> Result<Sdk, Failure> {
     if let Some(named) = std::env::var_os(VARIABLE).filter(|named| !named.is_empty()) {
         let path = PathBuf::from(named);
         if !is_crate(&path) {
-            let message = format!("{VARIABLE} names {}, which holds no Cargo.toml", path.display());
+            let message = format!(
+                "{VARIABLE} names {}, which holds no Cargo.toml",
+                path.display()
+            );
             return Err(Failure::new(Exit::NotFound, message)
                 .hint("name the directory of the crate `vox-plugin`, or unset it"));
         }
@@ -41,7 +47,9 @@ pub fn find(bundle: Option<&Path>) -> Result<Sdk, Failure> {
     }
     let bundled = bundle.map(|bundle| bundle.join("sdk"));
     let near = bundled.into_iter().chain(checkout());
-    let near = near.map(|root| root.join("crates").join(CRATES[0])).find(|path| is_crate(path));
+    let near = near
+        .map(|root| root.join("crates").join(CRATES[0]))
+        .find(|path| is_crate(path));
     Ok(match near {
         Some(path) => Sdk::Path(path),
         None => Sdk::Version(minor_version()),
@@ -54,9 +62,15 @@ pub fn find(bundle: Option<&Path>) -> Result<Sdk, Failure> {
 /// # Errors
 ///
 /// The checkout cannot be read, or `scratch` not be written to.
-pub fn for_distribution(bundle: Option<&Path>, scratch: &Path) -> Result<Vec<(PathBuf, PathBuf)>, Failure> {
+pub fn for_distribution(
+    bundle: Option<&Path>,
+    scratch: &Path,
+) -> Result<Vec<(PathBuf, PathBuf)>, Failure> {
     let place = Path::new("sdk");
-    if let Some(bundled) = bundle.map(|bundle| bundle.join("sdk")).filter(|sdk| sdk.is_dir()) {
+    if let Some(bundled) = bundle
+        .map(|bundle| bundle.join("sdk"))
+        .filter(|sdk| sdk.is_dir())
+    {
         return Ok(vec![(bundled, place.into())]);
     }
     let Some(root) = checkout() else {
@@ -65,12 +79,18 @@ pub fn for_distribution(bundle: Option<&Path>, scratch: &Path) -> Result<Vec<(Pa
     let workspace = scratch.join("sdk.toml");
     std::fs::write(&workspace, workspace_of_sdk(&root)?)
         .map_err(|error| Failure::io("write", &workspace, &error))?;
-    let mut files = vec![(workspace, place.join("Cargo.toml")), (root.join("wit"), place.join("wit"))];
+    let mut files = vec![
+        (workspace, place.join("Cargo.toml")),
+        (root.join("wit"), place.join("wit")),
+    ];
     for name in CRATES {
         let part = Path::new("crates").join(name);
         // Its tests belong to the checkout.
         for inside in ["Cargo.toml", "src"] {
-            files.push((root.join(&part).join(inside), place.join(&part).join(inside)));
+            files.push((
+                root.join(&part).join(inside),
+                place.join(&part).join(inside),
+            ));
         }
     }
     Ok(files)
@@ -79,19 +99,21 @@ pub fn for_distribution(bundle: Option<&Path>, scratch: &Path) -> Result<Vec<(Pa
 /// The checkout's `Cargo.toml` with the crates of the SDK as its only members.
 fn workspace_of_sdk(root: &Path) -> Result<String, Failure> {
     let file = root.join("Cargo.toml");
-    let text = std::fs::read_to_string(&file).map_err(|error| Failure::io("read", &file, &error))?;
-    let mut manifest: DocumentMut = text
-        .parse()
-        .map_err(|error| Failure::new(Exit::InvalidInput, format!("{}: {error}", file.display())))?;
+    let text =
+        std::fs::read_to_string(&file).map_err(|error| Failure::io("read", &file, &error))?;
+    let mut manifest: DocumentMut = text.parse().map_err(|error| {
+        Failure::new(Exit::InvalidInput, format!("{}: {error}", file.display()))
+    })?;
     let members: Array = CRATES.iter().map(|name| format!("crates/{name}")).collect();
     manifest["workspace"]["members"] = toml_edit::value(members);
     if let Some(workspace) = manifest["workspace"].as_table_mut() {
         workspace.remove("exclude");
-        let dependencies = workspace.get_mut("dependencies").and_then(toml_edit::Item::as_table_mut);
+        let dependencies = workspace
+            .get_mut("dependencies")
+            .and_then(toml_edit::Item::as_table_mut);
         if let Some(dependencies) = dependencies {
-            dependencies.retain(|name, value| {
-                CRATES.contains(&name) || value.get("path").is_none()
-            });
+            dependencies
+                .retain(|name, value| CRATES.contains(&name) || value.get("path").is_none());
         }
     }
     manifest.remove("profile");
@@ -104,7 +126,11 @@ fn is_crate(directory: &Path) -> bool {
 
 /// This version without its last number: what any SDK that fits this host satisfies.
 fn minor_version() -> String {
-    format!("{}.{}", env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR"))
+    format!(
+        "{}.{}",
+        env!("CARGO_PKG_VERSION_MAJOR"),
+        env!("CARGO_PKG_VERSION_MINOR")
+    )
 }
 
 #[cfg(test)]

@@ -26,7 +26,12 @@ pub(crate) struct StandardStreams {
 impl StandardStreams {
     /// The streams; waiting on them ends when `cancel` is cancelled.
     pub(crate) fn new(cancel: CancelToken) -> Self {
-        Self { stdin: OnceLock::new(), pulled: AtomicU64::new(0), closed: AtomicBool::new(false), cancel }
+        Self {
+            stdin: OnceLock::new(),
+            pulled: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            cancel,
+        }
     }
 
     /// Whether whoever read standard output went away.
@@ -46,7 +51,13 @@ impl StandardStreams {
 }
 
 impl Ports for StandardStreams {
-    fn push(&self, port: &str, _: ChunkHead, data: &[u8], _: Option<Duration>) -> Result<(), Error> {
+    fn push(
+        &self,
+        port: &str,
+        _: ChunkHead,
+        data: &[u8],
+        _: Option<Duration>,
+    ) -> Result<(), Error> {
         match port {
             "stdout" => self.write(io::stdout().lock(), data),
             "stderr" => self.write(io::stderr().lock(), data),
@@ -80,31 +91,40 @@ impl Ports for StandardStreams {
 fn read_stdin() -> Receiver<io::Result<Vec<u8>>> {
     let (sender, receiver) = bounded(2);
     // Ends with the input, or with the process. Without a thread the receiver is at its end.
-    let _ = thread::Builder::new().name("vox-stdin".to_owned()).spawn(move || {
-        let mut stdin = io::stdin().lock();
-        let mut buffer = vec![0; CHUNK_BYTES];
-        loop {
-            let read = match stdin.read(&mut buffer) {
-                Ok(0) => return,
-                Ok(count) => Ok(buffer[..count].to_vec()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => Err(error),
-            };
-            let failed = read.is_err();
-            if sender.send(read).is_err() || failed {
-                return;
+    let _ = thread::Builder::new()
+        .name("vox-stdin".to_owned())
+        .spawn(move || {
+            let mut stdin = io::stdin().lock();
+            let mut buffer = vec![0; CHUNK_BYTES];
+            loop {
+                let read = match stdin.read(&mut buffer) {
+                    Ok(0) => return,
+                    Ok(count) => Ok(buffer[..count].to_vec()),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) => Err(error),
+                };
+                let failed = read.is_err();
+                if sender.send(read).is_err() || failed {
+                    return;
+                }
             }
-        }
-    });
+        });
     receiver
 }
 
 /// A chunk of text of which only its place is known.
 pub(crate) fn text_chunk(sequence: u64, data: Vec<u8>) -> Chunk {
-    let head = ChunkHead { modality: "text".to_owned(), sequence, timestamp: 0, attributes: Vec::new() };
+    let head = ChunkHead {
+        modality: "text".to_owned(),
+        sequence,
+        timestamp: 0,
+        attributes: Vec::new(),
+    };
     Chunk { head, data }
 }
 
 fn no_port(port: &str, there_is: &str) -> Error {
-    Error::NotFound(format!("no stream is connected to port `{port}`; {there_is}"))
+    Error::NotFound(format!(
+        "no stream is connected to port `{port}`; {there_is}"
+    ))
 }

@@ -12,9 +12,11 @@ use crate::output;
 
 /// Arguments of `vox completions`.
 #[derive(Debug, Args)]
-#[command(after_help = "The script knows the plugins that are installed now; print it again after \
+#[command(
+    after_help = "The script knows the plugins that are installed now; print it again after \
                         installing one.\n\nbash: vox completions bash > \
-                        ~/.local/share/bash-completion/completions/vox")]
+                        ~/.local/share/bash-completion/completions/vox"
+)]
 pub struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]

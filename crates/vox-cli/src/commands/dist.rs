@@ -76,7 +76,11 @@ impl View for Distributions {
         let mut table = Table::new(["NAME", "EXTENDS", "PLUGINS", "DESCRIPTION"]);
         for line in &self.0 {
             let plugins: Vec<&str> = line.plugins.iter().map(PluginId::as_str).collect();
-            let plugins = if plugins.is_empty() { "-".to_owned() } else { plugins.join(", ") };
+            let plugins = if plugins.is_empty() {
+                "-".to_owned()
+            } else {
+                plugins.join(", ")
+            };
             table.row([
                 Cell::styled(LITERAL, &line.name),
                 line.extends.as_deref().unwrap_or("-").into(),
@@ -99,7 +103,9 @@ fn list(context: &Context) -> Result<Exit, Failure> {
             plugins: plugins.iter().map(|plugin| plugin.id.clone()).collect(),
         })
     });
-    context.output.show(&Distributions(lines.collect::<Result<_, Failure>>()?))?;
+    context
+        .output
+        .show(&Distributions(lines.collect::<Result<_, Failure>>()?))?;
     Ok(Exit::Success)
 }
 
@@ -124,11 +130,20 @@ impl View for BuiltView {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         let plugins = count(self.plugins.len(), "plugin");
         let name = paint(LITERAL, plain(&self.name));
-        writeln!(out, "{} {name} with {plugins} in {}", paint(GOOD, "built"), self.directory.display())?;
+        writeln!(
+            out,
+            "{} {name} with {plugins} in {}",
+            paint(GOOD, "built"),
+            self.directory.display()
+        )?;
         if let Some(archive) = &self.archive {
             writeln!(out, "{} {}", paint(GOOD, "packed"), archive.display())?;
         }
-        writeln!(out, "next: {}", paint(LITERAL, format!("{} --help", self.executable.display())))
+        writeln!(
+            out,
+            "next: {}",
+            paint(LITERAL, format!("{} --help", self.executable.display()))
+        )
     }
 }
 
@@ -136,13 +151,21 @@ fn build(context: &Context, arguments: &BuildArgs) -> Result<Exit, Failure> {
     let catalogue = context.catalogue()?;
     let scratch = tempfile::tempdir()
         .map_err(|error| Failure::io("create a directory in", &std::env::temp_dir(), &error))?;
-    let executable = std::env::current_exe()
-        .map_err(|error| Failure::new(Exit::Failed, format!("cannot find the executable of vox: {error}")))?;
+    let executable = std::env::current_exe().map_err(|error| {
+        Failure::new(
+            Exit::Failed,
+            format!("cannot find the executable of vox: {error}"),
+        )
+    })?;
     let installed = context.host()?;
     let find = |id: &PluginId| match &arguments.plugins {
         Some(root) => in_root(root, id),
-        None => built_beside_source(&catalogue, id)
-            .or_else(|| installed.plugin(id).ok().map(|plugin| plugin.directory.clone())),
+        None => built_beside_source(&catalogue, id).or_else(|| {
+            installed
+                .plugin(id)
+                .ok()
+                .map(|plugin| plugin.directory.clone())
+        }),
     };
     let parts = Parts {
         catalog: &catalogue.file(scratch.path())?,
@@ -151,7 +174,10 @@ fn build(context: &Context, arguments: &BuildArgs) -> Result<Exit, Failure> {
         plugin: &find,
         extra: &sdk::for_distribution(context.directories.bundle.as_deref(), scratch.path())?,
     };
-    let out = arguments.out.clone().unwrap_or_else(|| arguments.name.as_str().into());
+    let out = arguments
+        .out
+        .clone()
+        .unwrap_or_else(|| arguments.name.as_str().into());
     let built = distribution::build(&parts, &out)?;
     let archive = arguments.archive.then(|| {
         let file = format!("{}.tar.gz", distribution::archive_stem(&built.name));
@@ -164,7 +190,11 @@ fn build(context: &Context, arguments: &BuildArgs) -> Result<Exit, Failure> {
         name: built.name,
         directory: built.directory,
         executable: built.executable,
-        plugins: built.plugins.into_iter().map(|(id, version)| BuiltPlugin { id, version }).collect(),
+        plugins: built
+            .plugins
+            .into_iter()
+            .map(|(id, version)| BuiltPlugin { id, version })
+            .collect(),
         archive,
     })?;
     Ok(Exit::Success)
@@ -176,7 +206,10 @@ fn in_root(root: &Path, id: &PluginId) -> Option<PathBuf> {
     let mut directories = Directories::new(root, root).with_search_path(root);
     directories.roots.retain(|known| known.path == root);
     let inventory = Inventory::scan(&directories);
-    inventory.versions(id).first().map(|plugin| plugin.directory.clone())
+    inventory
+        .versions(id)
+        .first()
+        .map(|plugin| plugin.directory.clone())
 }
 
 /// What `vox plugin build` made of the source that the catalogue names.

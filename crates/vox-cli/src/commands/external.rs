@@ -36,11 +36,18 @@ pub(crate) fn verbs(context: &Context) -> Result<String, Failure> {
 pub(crate) fn run(context: &Context, words: &[OsString]) -> Result<ExitCode, Failure> {
     let mut words = words.iter().map(|word| {
         word.to_str().ok_or_else(|| {
-            Failure::usage(format!("`{}` is not UTF-8, which arguments of plugins must be", word.display()))
+            Failure::usage(format!(
+                "`{}` is not UTF-8, which arguments of plugins must be",
+                word.display()
+            ))
         })
     });
-    let verb = words.next().ok_or_else(|| Failure::usage("no verb was given"))??;
-    let arguments: Vec<String> = words.map(|word| word.map(str::to_owned)).collect::<Result<_, _>>()?;
+    let verb = words
+        .next()
+        .ok_or_else(|| Failure::usage("no verb was given"))??;
+    let arguments: Vec<String> = words
+        .map(|word| word.map(str::to_owned))
+        .collect::<Result<_, _>>()?;
 
     let host = context.host()?;
     let cancel = interrupt::token();
@@ -56,16 +63,21 @@ pub(crate) fn run(context: &Context, words: &[OsString]) -> Result<ExitCode, Fai
     match instance.command()?.run(verb, &arguments) {
         Ok(code) => Ok(code.into()),
         Err(_) if streams.is_closed() => Err(Failure::closed()),
-        Err(CallError::Refused { error: contract::Error::Invalid(text), plugin, .. }) => {
-            Err(Failure::usage(format!("{plugin}: {text}")))
-        }
+        Err(CallError::Refused {
+            error: contract::Error::Invalid(text),
+            plugin,
+            ..
+        }) => Err(Failure::usage(format!("{plugin}: {text}"))),
         Err(error) => Err(error.into()),
     }
 }
 
 /// An instance of the plugin that serves a verb.
 fn instance(host: &Host, verb: &str, options: InstanceOptions) -> Result<Instance, Failure> {
-    let plugin = host.registry().verb(verb).map_err(|error| unknown(host, verb, error))?;
+    let plugin = host
+        .registry()
+        .verb(verb)
+        .map_err(|error| unknown(host, verb, error))?;
     Ok(host.instance(plugin.id(), options)?)
 }
 
@@ -74,14 +86,19 @@ pub(crate) fn describe(instance: &mut Instance, verb: &str) -> Result<clap::Comm
     let plugin = instance.plugin().clone();
     let nodes = instance.command()?.describe(verb)?;
     let command = verb::command(verb, &nodes).map_err(|malformed| {
-        let message = format!("the plugin `{plugin}` describes its verb `{verb}` wrongly: {malformed}");
-        Failure::new(Exit::Failed, message).hint("its author can mend that; install another version")
+        let message =
+            format!("the plugin `{plugin}` describes its verb `{verb}` wrongly: {malformed}");
+        Failure::new(Exit::Failed, message)
+            .hint("its author can mend that; install another version")
     })?;
     Ok(command.bin_name(format!("vox {verb}")))
 }
 
 fn parse(parser: clap::Command, arguments: &[String]) -> Result<(), clap::Error> {
-    parser.no_binary_name(true).try_get_matches_from(arguments).map(drop)
+    parser
+        .no_binary_name(true)
+        .try_get_matches_from(arguments)
+        .map(drop)
 }
 
 /// A verb that nobody serves may be a built-in one, misspelt.
@@ -94,9 +111,12 @@ fn unknown(host: &Host, verb: &str, error: RegistryError) -> Failure {
     let message = format!("there is no command `{}`", plain(verb));
     match near {
         _ if !missing.known.is_empty() || !missing.unusable.is_empty() => error.into(),
-        Some(near) => Failure::new(Exit::NotFound, message).hint(format!("did you mean `vox {near}`?")),
-        None => Failure::new(Exit::NotFound, message)
-            .hint("`vox --help` lists the commands, `vox plugin search <words>` those that plugins bring"),
+        Some(near) => {
+            Failure::new(Exit::NotFound, message).hint(format!("did you mean `vox {near}`?"))
+        }
+        None => Failure::new(Exit::NotFound, message).hint(
+            "`vox --help` lists the commands, `vox plugin search <words>` those that plugins bring",
+        ),
     }
 }
 
@@ -111,7 +131,10 @@ pub(crate) fn commands(context: &Context) -> Result<Vec<clap::Command>, Failure>
             .map_err(Failure::from)
             .and_then(|mut instance| describe(&mut instance, verb.as_str()));
         described.unwrap_or_else(|failure| {
-            output::complain(format_args!("warning: no arguments of `{verb}`: {}\n", failure.message()));
+            output::complain(format_args!(
+                "warning: no arguments of `{verb}`: {}\n",
+                failure.message()
+            ));
             clap::Command::new(verb.as_str().to_owned()).about(plain(summary))
         })
     });

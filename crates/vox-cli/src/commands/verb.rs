@@ -31,19 +31,30 @@ impl std::fmt::Display for Malformed {
 /// [`Malformed`] names the argument or the subcommand that cannot be.
 pub(crate) fn command(verb: &str, nodes: &[Node]) -> Result<Command, Malformed> {
     let Some((root, _)) = nodes.split_first().filter(|(root, _)| root.path.len() == 1) else {
-        return Err(Malformed("it does not begin with the verb itself".to_owned()));
+        return Err(Malformed(
+            "it does not begin with the verb itself".to_owned(),
+        ));
     };
     let mut paths = BTreeSet::new();
     for node in nodes {
         let parent = &node.path[..node.path.len().saturating_sub(1)];
         if !parent.is_empty() && !paths.contains(parent) {
-            return Err(Malformed(format!("`{}` comes before its parent", node.path.join(" "))));
+            return Err(Malformed(format!(
+                "`{}` comes before its parent",
+                node.path.join(" ")
+            )));
         }
         if node.path.iter().any(|name| !is_word(name)) || !paths.insert(node.path.as_slice()) {
-            return Err(Malformed(format!("`{}` is no name, or comes twice", node.path.join(" "))));
+            return Err(Malformed(format!(
+                "`{}` is no name, or comes twice",
+                node.path.join(" ")
+            )));
         }
         if node.path[0] != root.path[0] {
-            return Err(Malformed(format!("`{}` is not below the verb", node.path.join(" "))));
+            return Err(Malformed(format!(
+                "`{}` is not below the verb",
+                node.path.join(" ")
+            )));
         }
     }
     build(verb, root, nodes)
@@ -62,9 +73,9 @@ fn build(name: &str, node: &Node, nodes: &[Node]) -> Result<Command, Malformed> 
     }
     command = command.arg(help_option(&node.arguments));
     let depth = node.path.len();
-    let children = nodes.iter().filter(|child| {
-        child.path.len() == depth + 1 && child.path.starts_with(&node.path)
-    });
+    let children = nodes
+        .iter()
+        .filter(|child| child.path.len() == depth + 1 && child.path.starts_with(&node.path));
     for child in children {
         command = command.subcommand(build(&child.path[depth], child, nodes)?);
     }
@@ -77,12 +88,19 @@ fn help_option(arguments: &[Argument]) -> Arg {
     if arguments.iter().all(|argument| argument.short != Some('h')) {
         help = help.short('h');
     }
-    if arguments.iter().all(|argument| argument.long.as_deref() != Some("help")) {
+    if arguments
+        .iter()
+        .all(|argument| argument.long.as_deref() != Some("help"))
+    {
         help = help.long("help");
     }
     // clap wants an option to have a name; one that has none left is not shown.
     let nameless = help.get_short().is_none() && help.get_long().is_none();
-    if nameless { help.long(HELP).hide(true) } else { help }
+    if nameless {
+        help.long(HELP).hide(true)
+    } else {
+        help
+    }
 }
 
 /// The arguments of a node, after everything was checked that clap takes for granted.
@@ -93,14 +111,25 @@ fn checked(arguments: &[Argument]) -> Result<Vec<Arg>, Malformed> {
     let mut last_positional: Option<&Argument> = None;
     for argument in arguments {
         let refuse = |why: &str| Err(Malformed(format!("argument `{}` {why}", argument.id)));
-        let Argument { id, short, long, arity, .. } = argument;
+        let Argument {
+            id,
+            short,
+            long,
+            arity,
+            ..
+        } = argument;
         if !is_word(id) || !ids.insert(id.as_str()) {
             return refuse("has no proper id, or comes twice");
         }
-        if short.is_some_and(|short| short == '-' || short.is_whitespace() || short.is_control() || !shorts.insert(short)) {
+        if short.is_some_and(|short| {
+            short == '-' || short.is_whitespace() || short.is_control() || !shorts.insert(short)
+        }) {
             return refuse("has a short name that another one has, or that cannot be typed");
         }
-        if long.as_deref().is_some_and(|long| !is_word(long) || !longs.insert(long)) {
+        if long
+            .as_deref()
+            .is_some_and(|long| !is_word(long) || !longs.insert(long))
+        {
             return refuse("has a long name that another one has, or that cannot be typed");
         }
         let takes_value = matches!(arity, Arity::Single | Arity::Many);
@@ -111,7 +140,12 @@ fn checked(arguments: &[Argument]) -> Result<Vec<Arg>, Malformed> {
             return refuse("takes one value and has several defaults");
         }
         let possible = &argument.possible_values;
-        if !possible.is_empty() && argument.default_values.iter().any(|value| !possible.contains(value)) {
+        if !possible.is_empty()
+            && argument
+                .default_values
+                .iter()
+                .any(|value| !possible.contains(value))
+        {
             return refuse("has a default that it does not allow");
         }
         if argument.required && !argument.default_values.is_empty() {
@@ -133,20 +167,43 @@ fn checked(arguments: &[Argument]) -> Result<Vec<Arg>, Malformed> {
         }
     }
     let conflicts = |argument: &Argument| -> Vec<String> {
-        argument.conflicts.iter().filter(|other| **other != argument.id).cloned().collect()
+        argument
+            .conflicts
+            .iter()
+            .filter(|other| **other != argument.id)
+            .cloned()
+            .collect()
     };
     let unknown = arguments.iter().find_map(|argument| {
-        let other = conflicts(argument).into_iter().find(|other| !ids.contains(other.as_str()))?;
-        Some(Malformed(format!("argument `{}` excludes `{other}`, which is not there", argument.id)))
+        let other = conflicts(argument)
+            .into_iter()
+            .find(|other| !ids.contains(other.as_str()))?;
+        Some(Malformed(format!(
+            "argument `{}` excludes `{other}`, which is not there",
+            argument.id
+        )))
     });
     match unknown {
         Some(malformed) => Err(malformed),
-        None => Ok(arguments.iter().map(|argument| arg(argument, conflicts(argument))).collect()),
+        None => Ok(arguments
+            .iter()
+            .map(|argument| arg(argument, conflicts(argument)))
+            .collect()),
     }
 }
 
 fn arg(argument: &Argument, conflicts: Vec<String>) -> Arg {
-    let Argument { id, short, long, value_name, help, arity, required, hidden, .. } = argument;
+    let Argument {
+        id,
+        short,
+        long,
+        value_name,
+        help,
+        arity,
+        required,
+        hidden,
+        ..
+    } = argument;
     let positional = short.is_none() && long.is_none();
     let mut arg = Arg::new(id.clone())
         .help(style::plain(help))
@@ -187,7 +244,9 @@ fn arg(argument: &Argument, conflicts: Vec<String>) -> Arg {
 fn is_word(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with('-')
-        && name.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '-' | '_'))
+        && name
+            .chars()
+            .all(|letter| letter.is_alphanumeric() || matches!(letter, '-' | '_'))
 }
 
 #[cfg(test)]
@@ -220,35 +279,80 @@ mod tests {
     }
 
     fn refusal(arguments: Vec<Argument>) -> String {
-        command("x", &[node(&["x"], arguments)]).unwrap_err().to_string()
+        command("x", &[node(&["x"], arguments)])
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
     fn subcommands_and_arguments_are_those_of_the_description() {
-        let user = Argument { short: Some('u'), required: true, ..argument("user") };
-        let files = Argument { long: None, arity: Arity::Many, ..argument("files") };
-        let nodes = [node(&["registry"], vec![]), node(&["registry", "login"], vec![user, files])];
+        let user = Argument {
+            short: Some('u'),
+            required: true,
+            ..argument("user")
+        };
+        let files = Argument {
+            long: None,
+            arity: Arity::Many,
+            ..argument("files")
+        };
+        let nodes = [
+            node(&["registry"], vec![]),
+            node(&["registry", "login"], vec![user, files]),
+        ];
         let mut built = command("registry", &nodes).unwrap();
         built.clone().debug_assert();
         let words = ["registry", "login", "-u", "me", "a", "b"];
         built.try_get_matches_from_mut(words).unwrap();
-        let error = built.try_get_matches_from_mut(["registry", "login"]).unwrap_err();
-        assert_eq!(error.kind(), clap::error::ErrorKind::MissingRequiredArgument);
+        let error = built
+            .try_get_matches_from_mut(["registry", "login"])
+            .unwrap_err();
+        assert_eq!(
+            error.kind(),
+            clap::error::ErrorKind::MissingRequiredArgument
+        );
     }
 
     #[test]
     fn a_description_that_clap_would_panic_on_is_refused() {
-        let positional = |id: &str| Argument { long: None, ..argument(id) };
+        let positional = |id: &str| Argument {
+            long: None,
+            ..argument(id)
+        };
         assert!(refusal(vec![argument("a"), argument("a")]).contains("comes twice"));
-        assert!(refusal(vec![Argument { conflicts: vec!["b".into()], ..argument("a") }]).contains("not there"));
-        assert!(refusal(vec![Argument { long: Some("--a".into()), ..argument("a") }]).contains("cannot be typed"));
         assert!(
-            refusal(vec![positional("a"), Argument { required: true, ..positional("b") }])
-                .contains("is required and follows")
+            refusal(vec![Argument {
+                conflicts: vec!["b".into()],
+                ..argument("a")
+            }])
+            .contains("not there")
         );
         assert!(
-            refusal(vec![Argument { arity: Arity::Many, ..positional("a") }, positional("b")])
-                .contains("takes all values")
+            refusal(vec![Argument {
+                long: Some("--a".into()),
+                ..argument("a")
+            }])
+            .contains("cannot be typed")
+        );
+        assert!(
+            refusal(vec![
+                positional("a"),
+                Argument {
+                    required: true,
+                    ..positional("b")
+                }
+            ])
+            .contains("is required and follows")
+        );
+        assert!(
+            refusal(vec![
+                Argument {
+                    arity: Arity::Many,
+                    ..positional("a")
+                },
+                positional("b")
+            ])
+            .contains("takes all values")
         );
         assert!(
             refusal(vec![Argument {
@@ -265,7 +369,12 @@ mod tests {
 
     #[test]
     fn a_plugin_may_have_its_own_h_and_help() {
-        let h = Argument { short: Some('h'), ..argument("host") };
-        command("x", &[node(&["x"], vec![h, argument("help")])]).unwrap().debug_assert();
+        let h = Argument {
+            short: Some('h'),
+            ..argument("host")
+        };
+        command("x", &[node(&["x"], vec![h, argument("help")])])
+            .unwrap()
+            .debug_assert();
     }
 }

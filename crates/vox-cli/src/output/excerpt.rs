@@ -24,9 +24,20 @@ const MAX_COLUMNS: usize = 160;
 impl fmt::Display for Excerpt<'_> {
     /// Writes the message, where it is, the line, and the hint.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Problem { line, column, message, hint, .. } = self.problem;
+        let Problem {
+            line,
+            column,
+            message,
+            hint,
+            ..
+        } = self.problem;
         writeln!(f, "{} {}", paint(BAD, "error:"), plain(message))?;
-        writeln!(f, "  {} {}:{line}:{column}", paint(DIM, "at"), self.file.display())?;
+        writeln!(
+            f,
+            "  {} {}:{line}:{column}",
+            paint(DIM, "at"),
+            self.file.display()
+        )?;
         if let Some((shown, marks)) = self.marked() {
             let number = line.to_string();
             let margin = " ".repeat(number.len());
@@ -53,7 +64,9 @@ impl Excerpt<'_> {
             return None;
         }
         let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
-        let line_end = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
+        let line_end = text[start..]
+            .find('\n')
+            .map_or(text.len(), |newline| start + newline);
         let before = visible(&text[line_start..start]);
         let covered = visible(&text[start..end.min(line_end)]);
         let after = visible(&text[end.min(line_end)..line_end]);
@@ -76,7 +89,9 @@ impl Excerpt<'_> {
 
 /// Part of a line as it is shown: tabs have one width everywhere, and nothing moves the cursor.
 fn visible(text: &str) -> String {
-    text.trim_end_matches('\r').replace('\t', "    ").replace(char::is_control, "\u{fffd}")
+    text.trim_end_matches('\r')
+        .replace('\t', "    ")
+        .replace(char::is_control, "\u{fffd}")
 }
 
 #[cfg(test)]
@@ -88,7 +103,12 @@ mod tests {
         let file = Path::new("Vox.toml");
         let error = Settings::parse(text, file).unwrap_err();
         let problem = error.problems().first().unwrap();
-        let excerpt = Excerpt { file, text, problem }.to_string();
+        let excerpt = Excerpt {
+            file,
+            text,
+            problem,
+        }
+        .to_string();
         anstream::adapter::strip_str(&excerpt).to_string()
     }
 
@@ -96,14 +116,20 @@ mod tests {
     fn the_line_is_shown_with_marks_below_what_is_wrong() {
         let text = show("[plugin.redact]\n\tprefre = \"native\"\n");
         assert!(text.contains("  at Vox.toml:2:2\n"), "{text}");
-        assert!(text.contains("\n  2 |     prefre = \"native\"\n    |     ^^^^^^\n"), "{text}");
+        assert!(
+            text.contains("\n  2 |     prefre = \"native\"\n    |     ^^^^^^\n"),
+            "{text}"
+        );
         assert!(text.ends_with("  hint: did you mean `prefer`?\n"), "{text}");
     }
 
     #[test]
     fn marks_stand_below_wide_letters_too() {
         let text = show("[plugin]\n\"日本\" = 1\n");
-        assert!(text.contains("\n  2 | \"日本\" = 1\n    | ^^^^^^\n"), "{text}");
+        assert!(
+            text.contains("\n  2 | \"日本\" = 1\n    | ^^^^^^\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -29,11 +29,20 @@ pub fn human(failure: &Failure) -> String {
     // Writing to a `String` cannot fail, here and below.
     if let Some(source) = failure.source_file() {
         for problem in &source.problems {
-            let excerpt = Excerpt { file: &source.file, text: &source.text, problem };
+            let excerpt = Excerpt {
+                file: &source.file,
+                text: &source.text,
+                problem,
+            };
             let _ = write!(text, "{excerpt}");
         }
     } else {
-        let _ = writeln!(text, "{} {}", paint(BAD, "error:"), indented(failure.message()));
+        let _ = writeln!(
+            text,
+            "{} {}",
+            paint(BAD, "error:"),
+            indented(failure.message())
+        );
     }
     if let Some(hint) = failure.hint_text() {
         let _ = writeln!(text, "  {} {}", paint(HINT, "hint:"), indented(hint));
@@ -57,17 +66,29 @@ fn machine(failure: &Failure) -> Value {
 
 /// A problem of a file for programs.
 fn problem(problem: &Problem) -> Value {
-    let Problem { line, column, message, hint, .. } = problem;
+    let Problem {
+        line,
+        column,
+        message,
+        hint,
+        ..
+    } = problem;
     json!({ "line": line, "column": column, "message": message, "hint": hint })
 }
 
 /// Problems of a file as an array of objects, for `serde`.
-pub fn serialize_problems<S: Serializer>(problems: &[Problem], serializer: S) -> Result<S::Ok, S::Error> {
+pub fn serialize_problems<S: Serializer>(
+    problems: &[Problem],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(problems.iter().map(problem))
 }
 
 /// A text whose further lines stand below its first. Nothing in it moves the cursor.
 fn indented(text: &str) -> String {
-    let lines = text.trim_end().lines().map(|line| line.replace(char::is_control, "\u{fffd}"));
+    let lines = text
+        .trim_end()
+        .lines()
+        .map(|line| line.replace(char::is_control, "\u{fffd}"));
     lines.collect::<Vec<_>>().join("\n  ")
 }

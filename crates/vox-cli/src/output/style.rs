@@ -54,7 +54,11 @@ impl<T: fmt::Display> fmt::Display for Painted<T> {
 /// Text of a plugin or a file in one line: what would move the cursor, change colours or begin a
 /// new line is replaced, so that no manifest can paint over what Vox says.
 pub fn plain(text: &str) -> String {
-    let words: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let words: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
     words.join(" ").replace(char::is_control, "\u{fffd}")
 }
 

@@ -41,7 +41,11 @@ impl Table {
     /// A table with these titles.
     pub fn new<const N: usize>(head: [&str; N]) -> Self {
         let head = head.map(|title| Cell::styled(style::STRONG, title)).into();
-        Self { head, rows: Vec::new(), to_the_right: Vec::new() }
+        Self {
+            head,
+            rows: Vec::new(),
+            to_the_right: Vec::new(),
+        }
     }
 
     /// Aligns a column of numbers.
@@ -68,8 +72,11 @@ impl fmt::Display for Table {
             let mut gap = 0;
             for (index, cell) in row.iter().enumerate() {
                 let room = widths[index] - cell.text.width();
-                let (before, after) =
-                    if self.to_the_right.contains(&index) { (room, 0) } else { (0, room) };
+                let (before, after) = if self.to_the_right.contains(&index) {
+                    (room, 0)
+                } else {
+                    (0, room)
+                };
                 // Space is written when something follows it, so that no line ends in it.
                 if !cell.text.is_empty() {
                     write!(f, "{:1$}", "", gap + before)?;

@@ -18,12 +18,14 @@ use crate::output::{Output, View};
 
 /// Arguments of `vox plugin build`.
 #[derive(Debug, Args)]
-#[command(after_help = "Without --native and --component every payload that Plugin.toml names for \
-                        this machine is built.")]
+#[command(
+    after_help = "Without --native and --component every payload that Plugin.toml names for \
+                        this machine is built."
+)]
 pub struct BuildArgs {
     /// The plugin's directory, with Plugin.toml and Cargo.toml
     #[arg(default_value = ".", value_name = "DIR")]
-    directory: PathBuf,
+    source: PathBuf,
     /// Build only the native library
     #[arg(long)]
     native: bool,
@@ -68,10 +70,25 @@ struct BuiltView {
 
 impl View for BuiltView {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Self { id, version, directory, .. } = self;
-        writeln!(out, "{} {} {version} in {}", paint(GOOD, "built"), paint(LITERAL, id), directory.display())?;
+        let Self {
+            id,
+            version,
+            directory,
+            ..
+        } = self;
+        writeln!(
+            out,
+            "{} {} {version} in {}",
+            paint(GOOD, "built"),
+            paint(LITERAL, id),
+            directory.display()
+        )?;
         for file in &self.left_out {
-            writeln!(out, "  {}", paint(DIM, format!("without {}", file.display())))?;
+            writeln!(
+                out,
+                "  {}",
+                paint(DIM, format!("without {}", file.display()))
+            )?;
         }
         let installed = match &self.archive {
             Some(archive) => {
@@ -86,7 +103,7 @@ impl View for BuiltView {
 }
 
 pub(super) fn run(context: &Context, arguments: &BuildArgs) -> Result<Exit, Failure> {
-    let directory = &arguments.directory;
+    let directory = &arguments.source;
     let root = match &arguments.out {
         Some(root) => root.clone(),
         None => default_root(directory)?,
@@ -97,11 +114,17 @@ pub(super) fn run(context: &Context, arguments: &BuildArgs) -> Result<Exit, Fail
         (_, true) => Some(Carrier::Component),
         _ => None,
     };
-    options.profile = if arguments.release { Profile::Release } else { Profile::Dev };
+    options.profile = if arguments.release {
+        Profile::Release
+    } else {
+        Profile::Dev
+    };
     options.locked = arguments.locked;
     options.quiet = !context.output.is_human();
 
-    let built = vox_build::build(directory, &options, &mut |event| tell(context.output, &event))?;
+    let built = vox_build::build(directory, &options, &mut |event| {
+        tell(context.output, &event)
+    })?;
     if let Some(archive) = &arguments.archive {
         vox_build::archive(&built.package.directory, archive)?;
     }
@@ -109,7 +132,11 @@ pub(super) fn run(context: &Context, arguments: &BuildArgs) -> Result<Exit, Fail
         id: built.id,
         version: built.version,
         // A package elsewhere is installed from there.
-        source: if arguments.out.is_some() { built.package.directory.clone() } else { spelt(directory) },
+        source: if arguments.out.is_some() {
+            built.package.directory.clone()
+        } else {
+            spelt(directory)
+        },
         directory: built.package.directory,
         files: built.package.files,
         left_out: built.package.left_out,
@@ -122,7 +149,11 @@ pub(super) fn run(context: &Context, arguments: &BuildArgs) -> Result<Exit, Fail
 /// A directory as `vox plugin install` takes it for one: a bare word would be an id.
 fn spelt(directory: &Path) -> PathBuf {
     let is_word = directory.components().count() == 1 && directory.is_relative();
-    if is_word && directory != Path::new(".") { Path::new(".").join(directory) } else { directory.to_owned() }
+    if is_word && directory != Path::new(".") {
+        Path::new(".").join(directory)
+    } else {
+        directory.to_owned()
+    }
 }
 
 /// The root below the plugin's own directory. It tells git to leave it alone, since cargo's own
@@ -150,9 +181,16 @@ fn tell(output: Output, event: &Event<'_>) {
         Event::Compiling { package, carrier } => {
             output.note(format_args!("compiling {package} as {carrier}"));
         }
-        Event::Made { carrier, file, size } => {
+        Event::Made {
+            carrier,
+            file,
+            size,
+        } => {
             let size = Bytes((size / 1024).max(1) * 1024);
-            output.note(format_args!("made the {carrier}: {} ({size})", file.display()));
+            output.note(format_args!(
+                "made the {carrier}: {} ({size})",
+                file.display()
+            ));
         }
         _ => {}
     }

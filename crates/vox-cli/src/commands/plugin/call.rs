@@ -33,10 +33,12 @@ const MAX_PUSHED_BYTES: usize = 64 << 20;
 
 /// Arguments of `vox plugin call`.
 #[derive(Debug, Args)]
-#[command(after_help = "Each call gets an instance of its own. Bytes are given as a JSON string, an \
+#[command(
+    after_help = "Each call gets an instance of its own. Bytes are given as a JSON string, an \
                         array of numbers, or {\"base64\": \"…\"}.\n\nvox plugin call ./shout \
                         stage.process '{\"modality\":\"text\",\"sequence\":0,\"timestamp\":0,\
-                        \"attributes\":[]}' '\"hello\"' --grant all")]
+                        \"attributes\":[]}' '\"hello\"' --grant all"
+)]
 pub struct CallArgs {
     /// An installed plugin (redact), or the directory of one (./redact)
     #[arg(value_name = "ID|PATH")]
@@ -70,7 +72,8 @@ fn json_value(text: &str) -> Result<Value, String> {
 }
 
 fn carrier(text: &str) -> Result<Carrier, String> {
-    text.parse().map_err(|error: vox_contract::UnknownWord| format!("{error}; {}", error.hint()))
+    text.parse()
+        .map_err(|error: vox_contract::UnknownWord| format!("{error}; {}", error.hint()))
 }
 
 /// A name with a file.
@@ -85,9 +88,10 @@ impl FromStr for Pair {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
-            Some((name, file)) if !name.is_empty() && !file.is_empty() => {
-                Ok(Self { name: name.to_owned(), file: file.into() })
-            }
+            Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok(Self {
+                name: name.to_owned(),
+                file: file.into(),
+            }),
             _ => Err("write a name and a file: `stdin=notes.txt`".to_owned()),
         }
     }
@@ -124,14 +128,24 @@ struct Emitted {
 
 impl View for Answer {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
-        for Pushed { port, head, text, base64 } in &self.pushed {
+        for Pushed {
+            port,
+            head,
+            text,
+            base64,
+        } in &self.pushed
+        {
             let head = format!("#{} {}", head.sequence, plain(&head.modality));
             writeln!(out, "{} {}", paint(LITERAL, plain(port)), paint(DIM, head))?;
             let body = text.as_deref().or(base64.as_deref()).unwrap_or_default();
             writeln!(out, "{}", body.trim_end_matches('\n'))?;
         }
         for Emitted { name, payload } in &self.events {
-            writeln!(out, "{} {payload}", paint(LITERAL, format!("event {}", plain(name))))?;
+            writeln!(
+                out,
+                "{} {payload}",
+                paint(LITERAL, format!("event {}", plain(name)))
+            )?;
         }
         writeln!(out, "{:#}", self.result)
     }
@@ -145,11 +159,21 @@ pub(super) fn run(context: &Context, arguments: &CallArgs) -> Result<Exit, Failu
     options.config = match arguments.config.clone() {
         None => serde_json::Map::new(),
         Some(Value::Object(members)) => members,
-        Some(_) => return Err(Failure::usage("--config takes a JSON object: '{\"key\": 1}'")),
+        Some(_) => {
+            return Err(Failure::usage(
+                "--config takes a JSON object: '{\"key\": 1}'",
+            ));
+        }
     };
     options.ports = Arc::clone(&collected) as _;
     options.events = Arc::clone(&collected) as _;
-    options.blobs = Arc::new(arguments.blob.iter().map(|Pair { name, file }| (name.clone(), file.clone())).collect::<Files>());
+    options.blobs = Arc::new(
+        arguments
+            .blob
+            .iter()
+            .map(|Pair { name, file }| (name.clone(), file.clone()))
+            .collect::<Files>(),
+    );
     options.cancel = interrupt::token();
     let mut instance = host.instance(&id, options)?;
     let result = instance.call_json(&arguments.function, arguments.arguments.clone())?;
@@ -168,7 +192,9 @@ fn host(context: &Context, arguments: &CallArgs) -> Result<(Host, PluginId), Fai
         let mut granted = GrantsFile::default();
         if let Some(manifest) = manifest {
             let own = granted.of_mut(&manifest.id);
-            grants::granted(&arguments.grant, manifest).into_iter().for_each(|grant| own.add(grant));
+            grants::granted(&arguments.grant, manifest)
+                .into_iter()
+                .for_each(|grant| own.add(grant));
         }
         context.host_in(directories, granted)
     };
@@ -182,11 +208,23 @@ fn host(context: &Context, arguments: &CallArgs) -> Result<(Host, PluginId), Fai
             let directory = named::usable(&path)?;
             let directory = std::path::absolute(&directory).unwrap_or(directory);
             let manifest = Manifest::load(&directory.join(MANIFEST_FILE))?;
-            let own = Root { path: directory.clone(), kind: RootKind::Environment };
-            let host = open(std::iter::once(own.clone()).chain(roots).collect(), Some(&manifest))?;
-            let serves = host.plugin(&manifest.id).is_ok_and(|plugin| plugin.directory == directory);
+            let own = Root {
+                path: directory.clone(),
+                kind: RootKind::Environment,
+            };
+            let host = open(
+                std::iter::once(own.clone()).chain(roots).collect(),
+                Some(&manifest),
+            )?;
+            let serves = host
+                .plugin(&manifest.id)
+                .is_ok_and(|plugin| plugin.directory == directory);
             // A higher version elsewhere would be used in its place.
-            let host = if serves { host } else { open(vec![own], Some(&manifest))? };
+            let host = if serves {
+                host
+            } else {
+                open(vec![own], Some(&manifest))?
+            };
             Ok((host, manifest.id))
         }
     }
@@ -213,7 +251,10 @@ impl Collected {
             Ok((name.clone(), (opened, 0)))
         };
         let inputs = inputs.iter().map(open).collect::<Result<_, Failure>>()?;
-        Ok(Self { inputs: Mutex::new(inputs), kept: Mutex::default() })
+        Ok(Self {
+            inputs: Mutex::new(inputs),
+            kept: Mutex::default(),
+        })
     }
 
     fn answer(&self, result: Value) -> Answer {
@@ -223,20 +264,43 @@ impl Collected {
                 Ok(text) => (Some(text), None),
                 Err(error) => (None, Some(BASE64.encode(error.as_bytes()))),
             };
-            Pushed { port, head, text, base64 }
+            Pushed {
+                port,
+                head,
+                text,
+                base64,
+            }
         });
-        Answer { result, pushed: pushed.collect(), events }
+        Answer {
+            result,
+            pushed: pushed.collect(),
+            events,
+        }
     }
 }
 
 impl Ports for Collected {
-    fn push(&self, port: &str, head: ChunkHead, data: &[u8], _: Option<Duration>) -> Result<(), Error> {
+    fn push(
+        &self,
+        port: &str,
+        head: ChunkHead,
+        data: &[u8],
+        _: Option<Duration>,
+    ) -> Result<(), Error> {
         let mut kept = lock(&self.kept);
         if kept.bytes + data.len() > MAX_PUSHED_BYTES {
-            return Err(Error::Failed(format!("a call by hand keeps at most {MAX_PUSHED_BYTES} bytes of output")));
+            return Err(Error::Failed(format!(
+                "a call by hand keeps at most {MAX_PUSHED_BYTES} bytes of output"
+            )));
         }
         kept.bytes += data.len();
-        kept.pushed.push((port.to_owned(), Chunk { head, data: data.to_vec() }));
+        kept.pushed.push((
+            port.to_owned(),
+            Chunk {
+                head,
+                data: data.to_vec(),
+            },
+        ));
         Ok(())
     }
 
@@ -261,7 +325,10 @@ impl Ports for Collected {
 impl EventSink for Collected {
     fn emit(&self, _: &PluginId, name: &str, payload: &str) {
         let payload = serde_json::from_str(payload).unwrap_or_else(|_| payload.into());
-        lock(&self.kept).events.push(Emitted { name: name.to_owned(), payload });
+        lock(&self.kept).events.push(Emitted {
+            name: name.to_owned(),
+            payload,
+        });
     }
 }
 
@@ -278,7 +345,11 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let file = place.path().join("in");
         std::fs::write(&file, vec![b'x'; CHUNK_BYTES + 1]).unwrap();
-        let ports = Collected::open(&[Pair { name: "stdin".into(), file }]).unwrap();
+        let ports = Collected::open(&[Pair {
+            name: "stdin".into(),
+            file,
+        }])
+        .unwrap();
         let chunk = ports.pull("stdin", None).unwrap().unwrap();
         assert_eq!((chunk.head.sequence, chunk.data.len()), (0, CHUNK_BYTES));
         let chunk = ports.pull("stdin", None).unwrap().unwrap();
@@ -290,8 +361,16 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_are_shown_as_base64() {
         let ports = Collected::default();
-        ports.push("out", text_chunk(0, vec![]).head, b"\xff", None).unwrap();
+        ports
+            .push("out", text_chunk(0, vec![]).head, b"\xff", None)
+            .unwrap();
         let answer = ports.answer(Value::Null);
-        assert_eq!((answer.pushed[0].text.as_deref(), answer.pushed[0].base64.as_deref()), (None, Some("/w==")));
+        assert_eq!(
+            (
+                answer.pushed[0].text.as_deref(),
+                answer.pushed[0].base64.as_deref()
+            ),
+            (None, Some("/w=="))
+        );
     }
 }

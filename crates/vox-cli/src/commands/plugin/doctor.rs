@@ -21,8 +21,10 @@ use crate::output::{View, count};
 
 /// Arguments of `vox plugin doctor`.
 #[derive(Debug, Args)]
-#[command(after_help = "Ends with code 1 when something is wrong; notes alone are not. Loading the \
-                        payloads runs the\ncode that native libraries run when they are loaded.")]
+#[command(
+    after_help = "Ends with code 1 when something is wrong; notes alone are not. Loading the \
+                        payloads runs the\ncode that native libraries run when they are loaded."
+)]
 pub struct DoctorArgs {
     /// Look at manifests only: load no payload
     #[arg(long)]
@@ -73,19 +75,44 @@ impl View for Diagnosis {
             0 => String::new(),
             number => format!(", {} loaded", count(number, "payload")),
         };
-        let worse = self.findings.iter().filter(|entry| entry.severity != Severity::Note.name()).count();
+        let worse = self
+            .findings
+            .iter()
+            .filter(|entry| entry.severity != Severity::Note.name())
+            .count();
         match worse {
-            0 => writeln!(out, "{} {looked}{loaded}, nothing wrong", paint(GOOD, "ok:")),
-            _ => writeln!(out, "{looked}{loaded}, {}", paint(BAD, count(self.findings.len(), "finding"))),
+            0 => writeln!(
+                out,
+                "{} {looked}{loaded}, nothing wrong",
+                paint(GOOD, "ok:")
+            ),
+            _ => writeln!(
+                out,
+                "{looked}{loaded}, {}",
+                paint(BAD, count(self.findings.len(), "finding"))
+            ),
         }
     }
 }
 
 impl Entry {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
-        if let Some(Source { file, text, problems }) = &self.source {
+        if let Some(Source {
+            file,
+            text,
+            problems,
+        }) = &self.source
+        {
             for problem in problems {
-                write!(out, "{}", Excerpt { file, text, problem })?;
+                write!(
+                    out,
+                    "{}",
+                    Excerpt {
+                        file,
+                        text,
+                        problem
+                    }
+                )?;
             }
             // Each problem came with its own hint.
             return writeln!(out);
@@ -97,7 +124,12 @@ impl Entry {
         };
         let label = format!("{}:", self.severity);
         let mut lines = self.message.lines().map(plain);
-        writeln!(out, "{} {}", paint(style, label), lines.next().unwrap_or_default())?;
+        writeln!(
+            out,
+            "{} {}",
+            paint(style, label),
+            lines.next().unwrap_or_default()
+        )?;
         for line in lines {
             writeln!(out, "    {line}")?;
         }
@@ -115,11 +147,13 @@ impl From<&Finding> for Entry {
             Finding::Skill { error, .. } => Some(error),
             _ => None,
         };
-        let source = manifest_error.filter(|error| !error.problems().is_empty()).map(|error| Source {
-            file: error.file().to_owned(),
-            text: error.source_text().to_owned(),
-            problems: error.problems().to_vec(),
-        });
+        let source = manifest_error
+            .filter(|error| !error.problems().is_empty())
+            .map(|error| Source {
+                file: error.file().to_owned(),
+                text: error.source_text().to_owned(),
+                problems: error.problems().to_vec(),
+            });
         Self {
             severity: finding.severity().name(),
             plugin: finding.plugin().cloned(),
@@ -138,14 +172,22 @@ pub(super) fn run(context: &Context, arguments: &DoctorArgs) -> Result<Exit, Fai
     let host = context.host()?;
     let (_, unreadable_skills) = skills::skills(host.selection());
     let missing_libraries = requirements::missing_libraries(host.selection());
-    let found = host.findings().iter().chain(&unreadable_skills).chain(&missing_libraries);
+    let found = host
+        .findings()
+        .iter()
+        .chain(&unreadable_skills)
+        .chain(&missing_libraries);
     let mut findings: Vec<Entry> = found.map(Entry::from).collect();
     let mut payloads_loaded = 0;
     if !arguments.quick {
         for plugin in host.inventory().found() {
-            for carrier in Carrier::ALL.into_iter().filter(|carrier| plugin.payload(*carrier).is_some()) {
+            for carrier in Carrier::ALL
+                .into_iter()
+                .filter(|carrier| plugin.payload(*carrier).is_some())
+            {
                 // What a library is missing was found above, and is no fault of the file.
-                let blocked = carrier == Carrier::Native && requirements::check_libraries(&plugin.manifest).is_err();
+                let blocked = carrier == Carrier::Native
+                    && requirements::check_libraries(&plugin.manifest).is_err();
                 if blocked {
                     continue;
                 }
@@ -154,9 +196,15 @@ pub(super) fn run(context: &Context, arguments: &DoctorArgs) -> Result<Exit, Fai
             }
         }
     }
-    let wrong = findings.iter().any(|entry| entry.severity != Severity::Note.name());
+    let wrong = findings
+        .iter()
+        .any(|entry| entry.severity != Severity::Note.name());
     let plugins = host.inventory().found().len();
-    context.output.show(&Diagnosis { plugins, payloads_loaded, findings })?;
+    context.output.show(&Diagnosis {
+        plugins,
+        payloads_loaded,
+        findings,
+    })?;
     Ok(if wrong { Exit::Failed } else { Exit::Success })
 }
 
@@ -167,7 +215,11 @@ fn load(host: &Host, plugin: &Installed, carrier: Carrier) -> Option<Entry> {
         severity: Severity::Error.name(),
         plugin: Some(plugin.id().clone()),
         path: plugin.payload(carrier).map(Path::to_owned),
-        message: format!("the {carrier} payload of {} {} does not load: {error}", plugin.id(), plugin.version()),
+        message: format!(
+            "the {carrier} payload of {} {} does not load: {error}",
+            plugin.id(),
+            plugin.version()
+        ),
         hint: hint(&error, plugin.id()),
         source: None,
     })

@@ -19,9 +19,11 @@ use crate::output::style::{GOOD, LITERAL, WARNING, paint, plain};
 
 /// Arguments of `vox plugin grant`.
 #[derive(Debug, Args)]
-#[command(after_help = "A capability without a scope is granted for as much as the plugin asks for; \
+#[command(
+    after_help = "A capability without a scope is granted for as much as the plugin asks for; \
                         `=*` grants all of it. Grants are kept in grants.toml in Vox's data \
-                        directory, and add up.")]
+                        directory, and add up."
+)]
 pub struct GrantArgs {
     /// The plugin
     #[arg(value_parser = plugin_id)]
@@ -64,13 +66,26 @@ impl View for GrantsView {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         let plugin = paint(LITERAL, &self.plugin);
         if !self.revoked.is_empty() {
-            writeln!(out, "{} {}", paint(GOOD, "taken away:"), listed(&self.revoked))?;
+            writeln!(
+                out,
+                "{} {}",
+                paint(GOOD, "taken away:"),
+                listed(&self.revoked)
+            )?;
         }
         for Kept { capability, file } in &self.kept {
             let warning = paint(WARNING, "warning:");
-            writeln!(out, "{warning} {capability} is still granted, in {}", file.display())?;
+            writeln!(
+                out,
+                "{warning} {capability} is still granted, in {}",
+                file.display()
+            )?;
         }
-        writeln!(out, "{plugin} is granted: {}", plain(&listed(&self.granted)))
+        writeln!(
+            out,
+            "{plugin} is granted: {}",
+            plain(&listed(&self.granted))
+        )
     }
 }
 
@@ -81,10 +96,18 @@ pub(super) fn grant(context: &Context, arguments: &GrantArgs) -> Result<Exit, Fa
     let plugin = host.inventory().versions(id).first();
     let manifest = plugin.map(|plugin| &plugin.manifest);
     match manifest {
-        None => context.output.note(format_args!("note: {id} is not installed; this holds when it is")),
+        None => context.output.note(format_args!(
+            "note: {id} is not installed; this holds when it is"
+        )),
         Some(manifest) => {
-            for wanted in capabilities.iter().filter(|wanted| manifest.request(wanted.capability()).is_none()) {
-                context.output.note(format_args!("note: {id} does not ask for {}", wanted.capability()));
+            for wanted in capabilities
+                .iter()
+                .filter(|wanted| manifest.request(wanted.capability()).is_none())
+            {
+                context.output.note(format_args!(
+                    "note: {id} does not ask for {}",
+                    wanted.capability()
+                ));
             }
         }
     }
@@ -99,7 +122,11 @@ pub(super) fn revoke(context: &Context, arguments: &RevokeArgs) -> Result<Exit, 
     let capabilities: Vec<Capability> = capabilities.iter().map(Wanted::capability).collect();
     let store = GrantStore::open(&context.directories);
     let changed = store.revoke(id, &capabilities)?;
-    let kept = changed.kept.into_iter().map(|(capability, file)| Kept { capability, file }).collect();
+    let kept = changed
+        .kept
+        .into_iter()
+        .map(|(capability, file)| Kept { capability, file })
+        .collect();
     show(context, &store, id, changed.revoked, kept)
 }
 
@@ -112,6 +139,11 @@ fn show(
 ) -> Result<Exit, Failure> {
     let file = store.load()?;
     let granted = Granted::all(file.of(id).unwrap_or(&Grants::none()));
-    context.output.show(&GrantsView { plugin: id.clone(), granted, revoked, kept })?;
+    context.output.show(&GrantsView {
+        plugin: id.clone(),
+        granted,
+        revoked,
+        kept,
+    })?;
     Ok(Exit::Success)
 }

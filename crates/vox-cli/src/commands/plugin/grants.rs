@@ -29,12 +29,20 @@ impl FromStr for Wanted {
             Some((name, scope)) => (name, Some(scope)),
             None => (word, None),
         };
-        let capability: Capability =
-            name.parse().map_err(|error: vox_contract::UnknownWord| format!("{error}; {}", error.hint()))?;
+        let capability: Capability = name
+            .parse()
+            .map_err(|error: vox_contract::UnknownWord| format!("{error}; {}", error.hint()))?;
         match (scope, capability.scope_of()) {
-            (Some(""), _) => Err(format!("`{word}` names nothing after the `=`; leave out the `=` for all that is asked for")),
-            (Some(scope), None) if scope != "*" => Err(format!("`{capability}` is granted as a whole; leave out `={scope}`")),
-            _ => Ok(Self { capability, scope: scope.map(str::to_owned) }),
+            (Some(""), _) => Err(format!(
+                "`{word}` names nothing after the `=`; leave out the `=` for all that is asked for"
+            )),
+            (Some(scope), None) if scope != "*" => Err(format!(
+                "`{capability}` is granted as a whole; leave out `={scope}`"
+            )),
+            _ => Ok(Self {
+                capability,
+                scope: scope.map(str::to_owned),
+            }),
         }
     }
 }
@@ -98,15 +106,25 @@ pub(super) fn all(manifest: &Manifest) -> Vec<Grant> {
 }
 
 fn grant_of(request: &CapabilityRequest) -> Grant {
-    Grant { capability: request.name, scope: scope_of(request) }
+    Grant {
+        capability: request.name,
+        scope: scope_of(request),
+    }
 }
 
 fn scope_of(request: &CapabilityRequest) -> Scope {
-    if request.scope.is_empty() { Scope::All } else { Scope::Only(request.scope.clone()) }
+    if request.scope.is_empty() {
+        Scope::All
+    } else {
+        Scope::Only(request.scope.clone())
+    }
 }
 
 /// What a plugin asks for and does not have yet.
-pub(super) fn open_requests<'m>(manifest: &'m Manifest, had: &Grants) -> Vec<&'m CapabilityRequest> {
+pub(super) fn open_requests<'m>(
+    manifest: &'m Manifest,
+    had: &Grants,
+) -> Vec<&'m CapabilityRequest> {
     let is_open = |request: &&CapabilityRequest| {
         let mut with = had.clone();
         with.add(grant_of(request));
@@ -120,7 +138,11 @@ pub(super) struct Request<'a>(pub(super) &'a CapabilityRequest);
 
 impl fmt::Display for Request<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let CapabilityRequest { name, scope, reason } = self.0;
+        let CapabilityRequest {
+            name,
+            scope,
+            reason,
+        } = self.0;
         write!(f, "  {} - {}", paint(LITERAL, name), name.summary())?;
         if !scope.is_empty() {
             write!(f, ", only {}", plain(&scope.join(", ")))?;
@@ -145,7 +167,10 @@ pub(super) fn ask(output: Output, requests: &[&CapabilityRequest]) -> Option<Vec
                 return Some(chosen.map(|request| grant_of(request)).collect());
             }
             "" | "n" | "no" => return None,
-            other => output.note(format_args!("{}", paint(BAD, format!("`{}` is no answer", plain(other))))),
+            other => output.note(format_args!(
+                "{}",
+                paint(BAD, format!("`{}` is no answer", plain(other)))
+            )),
         }
     }
 }
@@ -187,8 +212,14 @@ mod tests {
     fn a_capability_without_scope_is_granted_as_far_as_it_is_asked_for() {
         let manifest = manifest();
         let grant = |word: &str| word.parse::<Wanted>().unwrap().grant(Some(&manifest)).scope;
-        assert_eq!(grant("network"), Scope::Only(vec!["a.example".into(), "b.example".into()]));
-        assert_eq!(grant("network=c.example"), Scope::Only(vec!["c.example".into()]));
+        assert_eq!(
+            grant("network"),
+            Scope::Only(vec!["a.example".into(), "b.example".into()])
+        );
+        assert_eq!(
+            grant("network=c.example"),
+            Scope::Only(vec!["c.example".into()])
+        );
         assert_eq!(grant("network=*"), Scope::All);
         assert_eq!(grant("file_read"), Scope::All);
     }
@@ -208,7 +239,10 @@ mod tests {
         had.add("kv".parse::<Wanted>().unwrap().grant(None));
         had.add("network=a.example".parse::<Wanted>().unwrap().grant(None));
         let open = open_requests(&manifest, &had);
-        assert_eq!(open.iter().map(|request| request.name).collect::<Vec<_>>(), [Capability::Network]);
+        assert_eq!(
+            open.iter().map(|request| request.name).collect::<Vec<_>>(),
+            [Capability::Network]
+        );
         had.add("network=*".parse::<Wanted>().unwrap().grant(None));
         assert!(open_requests(&manifest, &had).is_empty());
     }

@@ -80,7 +80,13 @@ impl View for Info {
         self.provided(out)?;
         self.capabilities(out)?;
         section(out, "limits")?;
-        for Limit { name, asked, default, bounds } in &self.limits {
+        for Limit {
+            name,
+            asked,
+            default,
+            bounds,
+        } in &self.limits
+        {
             let value = match asked {
                 Some(asked) => format!("{asked} (asked for; {default} by default)"),
                 None => format!("{default} (by default)"),
@@ -98,7 +104,11 @@ impl Info {
         let selected = host.selection().get(id);
         let serves = selected.is_some_and(|selected| selected.directory == plugin.directory);
         let available = |carrier: &Carrier| plugin.payload(*carrier).is_some();
-        let preferred = host.settings().of(id).and_then(|settings| settings.prefer).filter(available);
+        let preferred = host
+            .settings()
+            .of(id)
+            .and_then(|settings| settings.prefer)
+            .filter(available);
         Self {
             manifest: plugin.manifest.clone(),
             root: plugin.root.name(),
@@ -110,16 +120,38 @@ impl Info {
             granted: Granted::all(&host.grants(id)),
             limits: limits(&plugin.manifest.limits),
             serves,
-            versions: versions.iter().map(|version| version.version().clone()).collect(),
+            versions: versions
+                .iter()
+                .map(|version| version.version().clone())
+                .collect(),
             why: why(host, plugin, serves, versions.len()),
         }
     }
 
     fn identity(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Manifest { id, version, name, description, authors, license, homepage, host, .. } = &self.manifest;
-        writeln!(out, "{} {version} {}", paint(LITERAL, id), paint(DIM, plain(name)))?;
+        let Manifest {
+            id,
+            version,
+            name,
+            description,
+            authors,
+            license,
+            homepage,
+            host,
+            ..
+        } = &self.manifest;
+        writeln!(
+            out,
+            "{} {version} {}",
+            paint(LITERAL, id),
+            paint(DIM, plain(name))
+        )?;
         writeln!(out, "  {}", plain(description))?;
-        fact(out, "from", format!("{} ({})", self.directory.display(), self.root))?;
+        fact(
+            out,
+            "from",
+            format!("{} ({})", self.directory.display(), self.root),
+        )?;
         fact(out, "used", &self.why)?;
         fact(out, "versions", listed(&self.versions))?;
         fact(out, "host", host)?;
@@ -131,9 +163,16 @@ impl Info {
                 fact(out, label, value)?;
             }
         }
-        for (label, plugins) in [("needs", &self.manifest.dependencies), ("not with", &self.manifest.conflicts)] {
+        for (label, plugins) in [
+            ("needs", &self.manifest.dependencies),
+            ("not with", &self.manifest.conflicts),
+        ] {
             if !plugins.is_empty() {
-                fact(out, label, listed(plugins.iter().map(|(id, range)| format!("{id} {range}"))))?;
+                fact(
+                    out,
+                    label,
+                    listed(plugins.iter().map(|(id, range)| format!("{id} {range}"))),
+                )?;
             }
         }
         Ok(())
@@ -142,7 +181,14 @@ impl Info {
     fn code(&self, out: &mut dyn Write) -> io::Result<()> {
         section(out, "payloads")?;
         for Payload { kind, file, bytes } in &self.payloads {
-            let used = if self.carrier.is_some_and(|carrier| carrier.name() == kind.name()) { ", used" } else { "" };
+            let used = if self
+                .carrier
+                .is_some_and(|carrier| carrier.name() == kind.name())
+            {
+                ", used"
+            } else {
+                ""
+            };
             writeln!(out, "  {kind:<10} {} ({bytes} bytes{used})", file.display())?;
         }
         for file in &self.missing {
@@ -161,12 +207,24 @@ impl Info {
         }
         section(out, "provides")?;
         let points = provides.extension_points.iter();
-        fact(out, "points", listed(points.map(|(point, revision)| format!("{point} {revision}"))))?;
+        fact(
+            out,
+            "points",
+            listed(points.map(|(point, revision)| format!("{point} {revision}"))),
+        )?;
         for command in &provides.commands {
-            fact(out, "command", format!("vox {}: {}", command.verb, command.summary))?;
+            fact(
+                out,
+                "command",
+                format!("vox {}: {}", command.verb, command.summary),
+            )?;
         }
         for hook in &provides.hooks {
-            fact(out, "hook", format!("{} at priority {}", hook.point, hook.priority))?;
+            fact(
+                out,
+                "hook",
+                format!("{} at priority {}", hook.point, hook.priority),
+            )?;
         }
         for (label, words) in [
             ("runners", listed(&provides.runners)),
@@ -187,20 +245,39 @@ impl Info {
         }
         for request in &self.manifest.capabilities {
             writeln!(out, "{}", Request(request))?;
-            match self.granted.iter().find(|granted| granted.capability == request.name) {
+            match self
+                .granted
+                .iter()
+                .find(|granted| granted.capability == request.name)
+            {
                 Some(granted) => {
-                    let scope = granted.scope.as_ref().map_or("all of it".to_owned(), |scope| scope.join(", "));
+                    let scope = granted
+                        .scope
+                        .as_ref()
+                        .map_or("all of it".to_owned(), |scope| scope.join(", "));
                     writeln!(out, "      {} {}", paint(GOOD, "granted:"), plain(&scope))?;
                 }
                 None => {
                     let command = format!("vox plugin grant {} {}", self.manifest.id, request.name);
-                    writeln!(out, "      {}: {}", paint(WARNING, "not granted"), paint(LITERAL, command))?;
+                    writeln!(
+                        out,
+                        "      {}: {}",
+                        paint(WARNING, "not granted"),
+                        paint(LITERAL, command)
+                    )?;
                 }
             }
         }
-        let unasked = self.granted.iter().filter(|granted| self.manifest.request(granted.capability).is_none());
+        let unasked = self
+            .granted
+            .iter()
+            .filter(|granted| self.manifest.request(granted.capability).is_none());
         for granted in unasked {
-            writeln!(out, "  {} - granted, and not asked for", plain(&granted.to_string()))?;
+            writeln!(
+                out,
+                "  {} - granted, and not asked for",
+                plain(&granted.to_string())
+            )?;
         }
         Ok(())
     }
@@ -222,9 +299,17 @@ fn find(host: &Host, plugin: &IdAndVersion) -> Result<Arc<Installed>, Failure> {
             host.inventory().versions(id).first().cloned().ok_or(error)
         })?),
         Some(version) => host.inventory().get(id, version).cloned().ok_or_else(|| {
-            let there = listed(host.inventory().versions(id).iter().map(|plugin| plugin.version().clone()));
-            Failure::new(Exit::NotFound, format!("{id} {version} is not installed; its versions here: {there}"))
-                .hint("`vox plugin doctor` lists what is there and cannot be used")
+            let there = listed(
+                host.inventory()
+                    .versions(id)
+                    .iter()
+                    .map(|plugin| plugin.version().clone()),
+            );
+            Failure::new(
+                Exit::NotFound,
+                format!("{id} {version} is not installed; its versions here: {there}"),
+            )
+            .hint("`vox plugin doctor` lists what is there and cannot be used")
         }),
     }
 }
@@ -244,24 +329,54 @@ fn payloads(plugin: &Installed) -> Vec<Payload> {
 }
 
 fn limits(asked: &Limits) -> Vec<Limit> {
-    let limit = |name, asked, default, bounds| Limit { name, asked, default, bounds };
+    let limit = |name, asked, default, bounds| Limit {
+        name,
+        asked,
+        default,
+        bounds,
+    };
     vec![
-        limit("memory", asked.memory.map(|limit| limit.to_string()), "unlimited", "memory of one instance"),
-        limit("cpu", asked.cpu.map(|limit| limit.to_string()), "unlimited", "processor time of one call"),
-        limit("stack", asked.stack.map(|limit| limit.to_string()), "512KiB", "stack of a component"),
-        limit("kv", asked.kv.map(|limit| limit.to_string()), "1MiB", "all that it keeps"),
+        limit(
+            "memory",
+            asked.memory.map(|limit| limit.to_string()),
+            "unlimited",
+            "memory of one instance",
+        ),
+        limit(
+            "cpu",
+            asked.cpu.map(|limit| limit.to_string()),
+            "unlimited",
+            "processor time of one call",
+        ),
+        limit(
+            "stack",
+            asked.stack.map(|limit| limit.to_string()),
+            "512KiB",
+            "stack of a component",
+        ),
+        limit(
+            "kv",
+            asked.kv.map(|limit| limit.to_string()),
+            "1MiB",
+            "all that it keeps",
+        ),
     ]
 }
 
 /// Why this version is used, or why not.
 fn why(host: &Host, plugin: &Installed, serves: bool, versions: usize) -> String {
     let id = plugin.id();
-    let range = host.settings().of(id).and_then(|settings| settings.version.as_ref());
+    let range = host
+        .settings()
+        .of(id)
+        .and_then(|settings| settings.version.as_ref());
     match (serves, range) {
         (true, Some(range)) => format!("yes: the highest version that Vox.toml allows ({range})"),
         (true, None) if versions > 1 => "yes: the highest version".to_owned(),
         (true, None) => "yes: the only version".to_owned(),
-        (false, Some(range)) if !range.matches(plugin.version()) => format!("no: Vox.toml wants {range}"),
+        (false, Some(range)) if !range.matches(plugin.version()) => {
+            format!("no: Vox.toml wants {range}")
+        }
         (false, _) => match host.selection().get(id) {
             Some(selected) => format!("no: {} is", selected.version()),
             None => "no: what it needs cannot be had; `vox plugin doctor` says why".to_owned(),
@@ -274,5 +389,10 @@ fn section(out: &mut dyn Write, title: &str) -> io::Result<()> {
 }
 
 fn fact(out: &mut dyn Write, label: &str, value: impl std::fmt::Display) -> io::Result<()> {
-    writeln!(out, "  {} {}", paint(DIM, format!("{label:<10}")), plain(&value.to_string()))
+    writeln!(
+        out,
+        "  {} {}",
+        paint(DIM, format!("{label:<10}")),
+        plain(&value.to_string())
+    )
 }

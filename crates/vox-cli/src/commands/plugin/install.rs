@@ -20,9 +20,11 @@ use crate::output::{Output, View};
 
 /// Arguments of `vox plugin install`.
 #[derive(Debug, Args)]
-#[command(after_help = "A capability is written as its name, for as much as the plugin asks for, or \
+#[command(
+    after_help = "A capability is written as its name, for as much as the plugin asks for, or \
                         with a scope:\nnetwork=api.example.org. On a terminal you are asked; \
-                        elsewhere --grant or --yes says what is granted.")]
+                        elsewhere --grant or --yes says what is granted."
+)]
 pub struct InstallArgs {
     /// A plugin's directory (./redact), an archive (redact.vox), or an id from the catalogue (redact)
     #[arg(value_name = "PATH|ID")]
@@ -54,12 +56,32 @@ struct Receipt {
 
 impl View for Receipt {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Self { id, version, directory, outcome, .. } = self;
-        let done = if *outcome == "unchanged" { "already there:" } else { outcome };
-        writeln!(out, "{} {} {version} in {}", paint(GOOD, done), paint(LITERAL, id), directory.display())?;
+        let Self {
+            id,
+            version,
+            directory,
+            outcome,
+            ..
+        } = self;
+        let done = if *outcome == "unchanged" {
+            "already there:"
+        } else {
+            outcome
+        };
+        writeln!(
+            out,
+            "{} {} {version} in {}",
+            paint(GOOD, done),
+            paint(LITERAL, id),
+            directory.display()
+        )?;
         writeln!(out, "  granted: {}", plain(&listed(&self.granted)))?;
         for file in &self.missing {
-            writeln!(out, "  {}", paint(DIM, format!("without {}", file.display())))?;
+            writeln!(
+                out,
+                "  {}",
+                paint(DIM, format!("without {}", file.display()))
+            )?;
         }
         Ok(())
     }
@@ -103,7 +125,12 @@ pub(super) fn run(context: &Context, arguments: &InstallArgs) -> Result<Exit, Fa
 }
 
 /// Shows what the plugin asks for, and finds out what the user says to it.
-fn decide(output: Output, arguments: &InstallArgs, manifest: &Manifest, had: &Grants) -> Result<Decision, Failure> {
+fn decide(
+    output: Output,
+    arguments: &InstallArgs,
+    manifest: &Manifest,
+    had: &Grants,
+) -> Result<Decision, Failure> {
     let open = grants::open_requests(manifest, had);
     present(output, manifest, &open);
     let install = |grants: Vec<Grant>| Ok(Decision::Install(grants));
@@ -122,18 +149,31 @@ fn decide(output: Output, arguments: &InstallArgs, manifest: &Manifest, had: &Gr
             manifest.id,
             listed(open.iter().map(|request| request.name))
         );
-        return Err(Failure::new(Exit::Refused, message)
-            .hint("say what to grant: `--grant all`, `--grant none`, or `--grant <capability>,…`"));
+        return Err(Failure::new(Exit::Refused, message).hint(
+            "say what to grant: `--grant all`, `--grant none`, or `--grant <capability>,…`",
+        ));
     }
     Ok(grants::ask(output, &open).map_or(Decision::Refuse, Decision::Install))
 }
 
 /// Shows the plugin and what it asks for.
 fn present(output: Output, manifest: &Manifest, open: &[&vox_contract::CapabilityRequest]) {
-    let Manifest { id, version, description, .. } = manifest;
-    output.note(format_args!("{} {version}: {}", paint(LITERAL, id), plain(description)));
+    let Manifest {
+        id,
+        version,
+        description,
+        ..
+    } = manifest;
+    output.note(format_args!(
+        "{} {version}: {}",
+        paint(LITERAL, id),
+        plain(description)
+    ));
     if manifest.payload.file_for(Carrier::Native).is_some() {
-        output.note(format_args!("{} {NATIVE_IS_TRUSTED}", paint(WARNING, "note:")));
+        output.note(format_args!(
+            "{} {NATIVE_IS_TRUSTED}",
+            paint(WARNING, "note:")
+        ));
     }
     if !open.is_empty() {
         output.note("it asks to");
@@ -147,7 +187,11 @@ fn present(output: Output, manifest: &Manifest, open: &[&vox_contract::Capabilit
 fn from_catalogue(context: &Context, id: &PluginId) -> Result<PathBuf, Failure> {
     let catalogue = context.catalogue()?;
     let Some(listed) = catalogue.catalog.plugin(id) else {
-        let known = catalogue.catalog.plugins.iter().map(|plugin| plugin.id.as_str());
+        let known = catalogue
+            .catalog
+            .plugins
+            .iter()
+            .map(|plugin| plugin.id.as_str());
         let near = vox_contract::nearest(id.as_str(), known);
         let message = format!("the catalogue lists no plugin `{id}`");
         let hint = match near {
@@ -158,14 +202,22 @@ fn from_catalogue(context: &Context, id: &PluginId) -> Result<PathBuf, Failure> 
     };
     let bundled = context.host()?.plugin(id).ok();
     match catalogue.source_of(listed) {
-        Some(source) if source.join(vox_contract::MANIFEST_FILE).is_file() => named::usable(&source),
+        Some(source) if source.join(vox_contract::MANIFEST_FILE).is_file() => {
+            named::usable(&source)
+        }
         _ => {
             let message = match bundled {
                 Some(plugin) => {
                     let place = plugin.directory.display();
-                    format!("{id} {} is there already, in {place}: nothing to install", plugin.version())
+                    format!(
+                        "{id} {} is there already, in {place}: nothing to install",
+                        plugin.version()
+                    )
                 }
-                None => format!("the plugin `{id}` is not on this machine: its source is {}", plain(&listed.source)),
+                None => format!(
+                    "the plugin `{id}` is not on this machine: its source is {}",
+                    plain(&listed.source)
+                ),
             };
             Err(Failure::new(Exit::NotFound, message)
                 .hint("fetch it, and install the directory or the archive by its path"))

@@ -22,9 +22,19 @@ impl View for List {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         if self.0.is_empty() {
             let command = paint(LITERAL, "vox plugin search");
-            return writeln!(out, "no plugins are installed; {command} shows what there is");
+            return writeln!(
+                out,
+                "no plugins are installed; {command} shows what there is"
+            );
         }
-        let mut table = Table::new(["ID", "VERSION", "FROM", "PAYLOADS", "PROVIDES", "DESCRIPTION"]);
+        let mut table = Table::new([
+            "ID",
+            "VERSION",
+            "FROM",
+            "PAYLOADS",
+            "PROVIDES",
+            "DESCRIPTION",
+        ]);
         for plugin in &self.0 {
             let note = if plugin.serves { "" } else { " (not used)" };
             table.row([
@@ -47,11 +57,22 @@ pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
         selected.is_some_and(|selected| selected.directory == plugin.directory)
     };
     let found = host.inventory().found().iter();
-    context.output.show(&List(found.map(|plugin| PluginLine::new(plugin, serves(plugin))).collect()))?;
-    let findings = host.findings().iter().filter(|finding| finding.severity() > Severity::Note).count();
+    context.output.show(&List(
+        found
+            .map(|plugin| PluginLine::new(plugin, serves(plugin)))
+            .collect(),
+    ))?;
+    let findings = host
+        .findings()
+        .iter()
+        .filter(|finding| finding.severity() > Severity::Note)
+        .count();
     if findings > 0 {
         let command = paint(LITERAL, "vox plugin doctor");
-        context.output.note(format_args!("{} about the plugins here; {command} lists them", count(findings, "finding")));
+        context.output.note(format_args!(
+            "{} about the plugins here; {command} lists them",
+            count(findings, "finding")
+        ));
     }
     Ok(Exit::Success)
 }

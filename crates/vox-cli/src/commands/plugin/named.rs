@@ -83,7 +83,11 @@ pub(crate) fn usable(path: &Path) -> Result<PathBuf, Failure> {
         Ok(_) => "its Plugin.toml has changed since it was built",
         Err(_) => "it has not been built",
     };
-    let message = format!("{} is the source of the plugin `{}`, and {why}", path.display(), manifest.id);
+    let message = format!(
+        "{} is the source of the plugin `{}`, and {why}",
+        path.display(),
+        manifest.id
+    );
     let hint = format!("`vox plugin build {}` builds it", path.display());
     Err(Failure::new(Exit::NotFound, message).hint(hint))
 }
@@ -94,8 +98,18 @@ mod tests {
 
     #[test]
     fn a_plugin_id_names_a_plugin_and_anything_else_a_path() {
-        assert_eq!(Named::new("acme.redact"), Named::Id("acme.redact".parse().unwrap()));
-        for path in ["./redact", "redact/", "../x", ".", "redact-0.1.0.vox", "/abs"] {
+        assert_eq!(
+            Named::new("acme.redact"),
+            Named::Id("acme.redact".parse().unwrap())
+        );
+        for path in [
+            "./redact",
+            "redact/",
+            "../x",
+            ".",
+            "redact-0.1.0.vox",
+            "/abs",
+        ] {
             assert_eq!(Named::new(path), Named::Path(path.into()), "{path}");
         }
     }
@@ -105,7 +119,17 @@ mod tests {
         let parsed: IdAndVersion = "redact@0.1.0".parse().unwrap();
         assert_eq!(parsed.version, Some(Version::new(0, 1, 0)));
         assert_eq!("redact".parse::<IdAndVersion>().unwrap().version, None);
-        assert!("redact@1".parse::<IdAndVersion>().unwrap_err().contains("1.2.3"));
-        assert!("Redact".parse::<IdAndVersion>().unwrap_err().contains("write `redact`"));
+        assert!(
+            "redact@1"
+                .parse::<IdAndVersion>()
+                .unwrap_err()
+                .contains("1.2.3")
+        );
+        assert!(
+            "Redact"
+                .parse::<IdAndVersion>()
+                .unwrap_err()
+                .contains("write `redact`")
+        );
     }
 }

@@ -81,8 +81,18 @@ struct Written {
 
 impl View for Written {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Self { id, directory, files, sdk } = self;
-        writeln!(out, "wrote the plugin {} to {}", paint(LITERAL, id), directory.display())?;
+        let Self {
+            id,
+            directory,
+            files,
+            sdk,
+        } = self;
+        writeln!(
+            out,
+            "wrote the plugin {} to {}",
+            paint(LITERAL, id),
+            directory.display()
+        )?;
         for file in files {
             writeln!(out, "  {}", paint(DIM, file.display()))?;
         }
@@ -100,15 +110,29 @@ impl View for Written {
 }
 
 pub(super) fn run(context: &Context, arguments: &NewArgs) -> Result<Exit, Failure> {
-    let NewArgs { id, lang: Language::Rust, point, path } = arguments;
+    let NewArgs {
+        id,
+        lang: Language::Rust,
+        point,
+        path,
+    } = arguments;
     let directory = path.clone().unwrap_or_else(|| id.as_str().into());
     let sdk = sdk::find(context.directories.bundle.as_deref())?;
     let shown = match &sdk {
         Sdk::Path(path) => format!("in {}", path.display()),
         Sdk::Version(version) => version.clone(),
     };
-    let plugin = NewPlugin { id: id.clone(), template: (*point).into(), sdk };
+    let plugin = NewPlugin {
+        id: id.clone(),
+        template: (*point).into(),
+        sdk,
+    };
     let files = vox_build::scaffold(&plugin, &directory)?;
-    context.output.show(&Written { id: id.clone(), directory, files, sdk: shown })?;
+    context.output.show(&Written {
+        id: id.clone(),
+        directory,
+        files,
+        sdk: shown,
+    })?;
     Ok(Exit::Success)
 }

@@ -17,8 +17,10 @@ use crate::output::style::{GOOD, WARNING, paint};
 
 /// Arguments of `vox plugin remove`.
 #[derive(Debug, Args)]
-#[command(after_help = "What the plugin was granted and what it keeps stays, in case it comes \
-                        back;\n`vox plugin revoke` takes the grants away.")]
+#[command(
+    after_help = "What the plugin was granted and what it keeps stays, in case it comes \
+                        back;\n`vox plugin revoke` takes the grants away."
+)]
 pub struct RemoveArgs {
     /// The plugin, or one version of it: redact, redact@0.1.0
     #[arg(value_name = "ID[@VERSION]")]
@@ -44,7 +46,11 @@ impl View for RemovedView {
             writeln!(out, "{} {}", paint(GOOD, "removed"), directory.display())?;
         }
         for broken in &self.broken {
-            writeln!(out, "{} {broken} needs it and cannot be used now", paint(WARNING, "warning:"))?;
+            writeln!(
+                out,
+                "{} {broken} needs it and cannot be used now",
+                paint(WARNING, "warning:")
+            )?;
         }
         Ok(())
     }
@@ -57,7 +63,11 @@ pub(super) fn run(context: &Context, arguments: &RemoveArgs) -> Result<Exit, Fai
     context.output.show(&RemovedView {
         id,
         directories: removed.directories,
-        broken: removed.broken.iter().map(|broken| format!("{} {}", broken.id, broken.version)).collect(),
+        broken: removed
+            .broken
+            .iter()
+            .map(|broken| format!("{} {}", broken.id, broken.version))
+            .collect(),
     })?;
     Ok(Exit::Success)
 }

@@ -48,10 +48,20 @@ impl View for Plugins<'_> {
             return writeln!(out, "the catalogue lists no such plugin");
         }
         let mut table = Table::new(["ID", "INSTALLED", "PAYLOADS", "PROVIDES", "DESCRIPTION"]);
-        for Found { listed: plugin, installed } in &self.0 {
+        for Found {
+            listed: plugin,
+            installed,
+        } in &self.0
+        {
             table.row([
                 Cell::styled(LITERAL, &plugin.id),
-                Cell::styled(GOOD, installed.as_ref().map(Version::to_string).unwrap_or_default()),
+                Cell::styled(
+                    GOOD,
+                    installed
+                        .as_ref()
+                        .map(Version::to_string)
+                        .unwrap_or_default(),
+                ),
                 listed(&plugin.payloads).into(),
                 listed(&plugin.extension_points).into(),
                 Cell::styled(DIM, &plugin.description),
@@ -82,7 +92,13 @@ impl View for Skills<'_> {
         if self.0.is_empty() {
             return writeln!(out, "no installed plugin brings such a skill");
         }
-        for FoundSkill { plugin, version, path, skill } in &self.0 {
+        for FoundSkill {
+            plugin,
+            version,
+            path,
+            skill,
+        } in &self.0
+        {
             let from = format!("{plugin} {version}, {}", path.display());
             writeln!(out, "{} {}", paint(LITERAL, &skill.name), paint(DIM, from))?;
             writeln!(out, "  {}", plain(&skill.description))?;
@@ -96,19 +112,28 @@ pub(super) fn run(context: &Context, arguments: &SearchArgs) -> Result<Exit, Fai
     let host = context.host()?;
     if arguments.skills {
         let (entries, _) = skills::skills(host.selection());
-        let found = skills::search(&entries, &words).into_iter().map(|entry| FoundSkill {
-            plugin: &entry.plugin,
-            version: &entry.version,
-            path: &entry.path,
-            skill: &entry.skill,
-        });
+        let found = skills::search(&entries, &words)
+            .into_iter()
+            .map(|entry| FoundSkill {
+                plugin: &entry.plugin,
+                version: &entry.version,
+                path: &entry.path,
+                skill: &entry.skill,
+            });
         context.output.show(&Skills(found.collect()))?;
     } else {
         let catalogue = context.catalogue()?;
-        let found = catalogue.catalog.search(&words).into_iter().map(|listed| Found {
-            listed,
-            installed: host.selection().get(&listed.id).map(|plugin| plugin.version().clone()),
-        });
+        let found = catalogue
+            .catalog
+            .search(&words)
+            .into_iter()
+            .map(|listed| Found {
+                listed,
+                installed: host
+                    .selection()
+                    .get(&listed.id)
+                    .map(|plugin| plugin.version().clone()),
+            });
         context.output.show(&Plugins(found.collect()))?;
     }
     Ok(Exit::Success)

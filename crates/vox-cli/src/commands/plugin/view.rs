@@ -28,7 +28,14 @@ pub(super) struct PluginLine {
 
 impl PluginLine {
     pub(super) fn new(plugin: &Installed, serves: bool) -> Self {
-        let Manifest { id, version, name, description, provides, .. } = &plugin.manifest;
+        let Manifest {
+            id,
+            version,
+            name,
+            description,
+            provides,
+            ..
+        } = &plugin.manifest;
         Self {
             id: id.clone(),
             version: version.clone(),
@@ -37,7 +44,11 @@ impl PluginLine {
             root: plugin.root.name(),
             directory: plugin.directory.clone(),
             payloads: payloads(plugin),
-            provides: provides.extension_points.keys().map(|point| point.name()).collect(),
+            provides: provides
+                .extension_points
+                .keys()
+                .map(|point| point.name())
+                .collect(),
             serves,
         }
     }
@@ -45,9 +56,15 @@ impl PluginLine {
 
 /// The kinds of payload that are there.
 pub(super) fn payloads(plugin: &Installed) -> Vec<PayloadKind> {
-    let there = [plugin.component.is_some(), plugin.native.is_some(), plugin.skill.is_some()];
+    let there = [
+        plugin.component.is_some(),
+        plugin.native.is_some(),
+        plugin.skill.is_some(),
+    ];
     let kinds = PayloadKind::ALL.into_iter().zip(there);
-    kinds.filter_map(|(kind, there)| there.then_some(kind)).collect()
+    kinds
+        .filter_map(|(kind, there)| there.then_some(kind))
+        .collect()
 }
 
 /// A capability that is granted.
@@ -68,7 +85,10 @@ impl Granted {
     }
 
     pub(super) fn all(grants: &Grants) -> Vec<Self> {
-        grants.iter().map(|(capability, scope)| Self::new(capability, scope)).collect()
+        grants
+            .iter()
+            .map(|(capability, scope)| Self::new(capability, scope))
+            .collect()
     }
 }
 
@@ -84,5 +104,9 @@ impl fmt::Display for Granted {
 /// Words as a sentence lists them: `a, b, c`; a dash for none.
 pub(super) fn listed<T: fmt::Display>(words: impl IntoIterator<Item = T>) -> String {
     let words: Vec<String> = words.into_iter().map(|word| word.to_string()).collect();
-    if words.is_empty() { "-".to_owned() } else { words.join(", ") }
+    if words.is_empty() {
+        "-".to_owned()
+    } else {
+        words.join(", ")
+    }
 }

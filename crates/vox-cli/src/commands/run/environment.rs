@@ -12,9 +12,25 @@ use crate::exit::Exit;
 
 /// What programs need in order to run; those that end in `*` stand for all that begin so.
 const PASSED_ON: &[&str] = &[
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_*", "TZ", "TERM", "TMPDIR",
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LC_*",
+    "TZ",
+    "TERM",
+    "TMPDIR",
     // Windows.
-    "SystemRoot", "SYSTEMROOT", "PATHEXT", "TEMP", "TMP", "USERPROFILE", "APPDATA", "LOCALAPPDATA",
+    "SystemRoot",
+    "SYSTEMROOT",
+    "PATHEXT",
+    "TEMP",
+    "TMP",
+    "USERPROFILE",
+    "APPDATA",
+    "LOCALAPPDATA",
 ];
 
 /// A variable that the user passes on or sets.
@@ -36,7 +52,10 @@ impl FromStr for Variable {
         if name.is_empty() || name.contains('\0') {
             return Err("write the name of a variable, or `NAME=VALUE`".to_owned());
         }
-        Ok(Self { name: name.to_owned(), value })
+        Ok(Self {
+            name: name.to_owned(),
+            value,
+        })
     }
 }
 
@@ -52,19 +71,28 @@ pub(super) fn of_steps(asked: &[Variable]) -> Result<BTreeMap<String, String>, F
     choose(&here, asked)
 }
 
-fn choose(here: &BTreeMap<String, String>, asked: &[Variable]) -> Result<BTreeMap<String, String>, Failure> {
+fn choose(
+    here: &BTreeMap<String, String>,
+    asked: &[Variable],
+) -> Result<BTreeMap<String, String>, Failure> {
     let is_passed_on = |name: &str| {
         PASSED_ON.iter().any(|known| match known.strip_suffix('*') {
             Some(prefix) => name.starts_with(prefix),
             None => *known == name,
         })
     };
-    let mut chosen: BTreeMap<_, _> =
-        here.iter().filter(|(name, _)| is_passed_on(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
+    let mut chosen: BTreeMap<_, _> = here
+        .iter()
+        .filter(|(name, _)| is_passed_on(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
     for Variable { name, value } in asked {
         let value = value.as_ref().or_else(|| here.get(name)).ok_or_else(|| {
-            Failure::new(Exit::NotFound, format!("the variable `{name}` is not set here, or is not UTF-8"))
-                .hint(format!("set it for the run: `--env {name}=<value>`"))
+            Failure::new(
+                Exit::NotFound,
+                format!("the variable `{name}` is not set here, or is not UTF-8"),
+            )
+            .hint(format!("set it for the run: `--env {name}=<value>`"))
         })?;
         chosen.insert(name.clone(), value.clone());
     }
@@ -77,11 +105,21 @@ mod tests {
 
     #[test]
     fn steps_see_what_programs_need_and_what_is_named() {
-        let here = [("PATH", "/bin"), ("LC_ALL", "C"), ("TOKEN", "secret"), ("KEY", "k")];
-        let here = here.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let here = [
+            ("PATH", "/bin"),
+            ("LC_ALL", "C"),
+            ("TOKEN", "secret"),
+            ("KEY", "k"),
+        ];
+        let here = here
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
         let asked = ["KEY", "MODE=fast", "PATH=/opt"].map(|text| text.parse().unwrap());
         let chosen = choose(&here, &asked).unwrap();
-        let names: Vec<_> = chosen.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let names: Vec<_> = chosen
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         assert_eq!(names, ["KEY=k", "LC_ALL=C", "MODE=fast", "PATH=/opt"]);
         let missing = choose(&here, &["NOPE".parse().unwrap()]).unwrap_err();
         assert_eq!(missing.exit(), Exit::NotFound);

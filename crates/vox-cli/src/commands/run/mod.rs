@@ -22,10 +22,12 @@ use crate::output::{self, View};
 
 /// Arguments of `vox run`.
 #[derive(Debug, Args)]
-#[command(after_help = "Relative paths in a pipeline count from its own directory. Of the environment, \
+#[command(
+    after_help = "Relative paths in a pipeline count from its own directory. Of the environment, \
                         steps see what a\nprogram needs to run (PATH, HOME, the language, the place \
                         for temporary files) and what --env\nnames. Ctrl-C cancels the run and \
-                        cleans up; a second one ends it at once.")]
+                        cleans up; a second one ends it at once."
+)]
 pub struct RunArgs {
     /// The pipeline, TOML or JSON; `-` reads it from standard input
     #[arg(required_unless_present = "schema")]
@@ -97,14 +99,22 @@ pub(crate) fn run(context: &Context, arguments: &RunArgs) -> Result<Exit, Failur
 fn read(pipeline: &Path) -> Result<(Plan, PathBuf), Failure> {
     if pipeline == Path::new("-") {
         let mut text = String::new();
-        io::stdin()
-            .read_to_string(&mut text)
-            .map_err(|error| Failure::new(Exit::InvalidInput, format!("cannot read standard input: {error}")))?;
+        io::stdin().read_to_string(&mut text).map_err(|error| {
+            Failure::new(
+                Exit::InvalidInput,
+                format!("cannot read standard input: {error}"),
+            )
+        })?;
         return Ok((Plan::parse(&text, "standard input")?, ".".into()));
     }
     let text = vox_contract::document::read_text(pipeline)?;
-    let parent = pipeline.parent().filter(|parent| !parent.as_os_str().is_empty());
-    Ok((Plan::parse(&text, pipeline)?, parent.unwrap_or(Path::new(".")).to_owned()))
+    let parent = pipeline
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    Ok((
+        Plan::parse(&text, pipeline)?,
+        parent.unwrap_or(Path::new(".")).to_owned(),
+    ))
 }
 
 /// Whoever is told of the events: people line by line, a file all of them.
@@ -119,7 +129,8 @@ struct Watcher {
 impl Watcher {
     fn new(context: &Context, file: Option<&Path>) -> Result<Self, Failure> {
         let file = file.map(|path| {
-            let created = File::create(path).map_err(|error| Failure::io("create", path, &error))?;
+            let created =
+                File::create(path).map_err(|error| Failure::io("create", path, &error))?;
             Ok::<_, Failure>((path.to_owned(), created))
         });
         Ok(Self {
@@ -134,10 +145,15 @@ impl Watcher {
         if let Some((path, file)) = &mut self.file {
             let mut line = serde_json::to_vec(event).map_err(io::Error::from)?;
             line.push(b'\n');
-            file.write_all(&line).map_err(|error| Failure::io("write", path, &error))?;
+            file.write_all(&line)
+                .map_err(|error| Failure::io("write", path, &error))?;
         }
         if self.human {
-            let line = EventLine { event, lines: &mut self.lines }.text();
+            let line = EventLine {
+                event,
+                lines: &mut self.lines,
+            }
+            .text();
             output::print(line.as_bytes())?;
         }
         Ok(())

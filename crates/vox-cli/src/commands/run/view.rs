@@ -40,17 +40,32 @@ impl EventLine<'_> {
             EventKind::RunStarted { pipeline, steps } => {
                 self.lines.width = steps.iter().map(|step| step.key.width()).max().unwrap_or(0);
                 let pipeline = paint(STRONG, plain(pipeline));
-                writeln!(out, "{} {pipeline} {}", paint(DIM, "run"), paint(DIM, self.event.run))
+                writeln!(
+                    out,
+                    "{} {pipeline} {}",
+                    paint(DIM, "run"),
+                    paint(DIM, self.event.run)
+                )
             }
             EventKind::StepStarted { step } => {
                 writeln!(out, "{} {}", self.key(LITERAL, step), paint(DIM, "started"))
             }
             EventKind::StepOutput { step, port, text } => {
-                let bar = if port == "stderr" { paint(WARNING, "|") } else { paint(DIM, "|") };
+                let bar = if port == "stderr" {
+                    paint(WARNING, "|")
+                } else {
+                    paint(DIM, "|")
+                };
                 let key = self.key(DIM, step);
-                text.lines().try_for_each(|line| writeln!(out, "{key} {bar} {}", line.trim_end_matches('\r')))
+                text.lines().try_for_each(|line| {
+                    writeln!(out, "{key} {bar} {}", line.trim_end_matches('\r'))
+                })
             }
-            EventKind::StepEnded { step, outcome, duration } => {
+            EventKind::StepEnded {
+                step,
+                outcome,
+                duration,
+            } => {
                 let key = self.key(LITERAL, step);
                 let status = paint(style_of(outcome), outcome.status());
                 writeln!(out, "{key} {status} {}", said(outcome, *duration))
@@ -106,20 +121,35 @@ impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let report = self.0;
         writeln!(f)?;
-        for step in report.steps.iter().filter(|step| matches!(step.outcome, StepOutcome::Failed { .. })) {
+        for step in report
+            .steps
+            .iter()
+            .filter(|step| matches!(step.outcome, StepOutcome::Failed { .. }))
+        {
             failed(f, step)?;
         }
         write!(f, "{}", steps(&report.steps))?;
         if !report.streams.is_empty() {
             write!(f, "\n{}", streams(&report.streams))?;
         }
-        if report.metrics.iter().any(|metrics| !metrics.samples.is_empty()) {
+        if report
+            .metrics
+            .iter()
+            .any(|metrics| !metrics.samples.is_empty())
+        {
             write!(f, "\n{}", measurements(&report.metrics))?;
         }
         writeln!(f)?;
         for stream in &report.streams {
             if let Some(why) = &stream.broken {
-                writeln!(f, "{} {} -> {}: {}", paint(WARNING, "warning:"), stream.from, stream.to, plain(why))?;
+                writeln!(
+                    f,
+                    "{} {} -> {}: {}",
+                    paint(WARNING, "warning:"),
+                    stream.from,
+                    stream.to,
+                    plain(why)
+                )?;
             }
         }
         let name = paint(STRONG, plain(&report.pipeline));
@@ -127,9 +157,16 @@ impl fmt::Display for Summary<'_> {
         match &report.outcome {
             RunOutcome::Succeeded => writeln!(f, "{name} {} in {time}", paint(GOOD, "succeeded")),
             RunOutcome::Failed => writeln!(f, "{name} {} after {time}", paint(BAD, "failed")),
-            RunOutcome::Cancelled => writeln!(f, "{name} {} after {time}", paint(WARNING, "was cancelled")),
+            RunOutcome::Cancelled => {
+                writeln!(f, "{name} {} after {time}", paint(WARNING, "was cancelled"))
+            }
             RunOutcome::Aborted { by, reason } => {
-                writeln!(f, "{name} {}: {}", paint(BAD, format!("was stopped by {by}")), plain(reason))
+                writeln!(
+                    f,
+                    "{name} {}: {}",
+                    paint(BAD, format!("was stopped by {by}")),
+                    plain(reason)
+                )
             }
         }
     }
@@ -137,9 +174,20 @@ impl fmt::Display for Summary<'_> {
 
 /// A step that failed, with the last that it wrote.
 fn failed(f: &mut fmt::Formatter<'_>, step: &StepReport) -> fmt::Result {
-    writeln!(f, "{} {}: {}", paint(BAD, "failed:"), plain(&step.step.key), text_of(&step.outcome))?;
+    writeln!(
+        f,
+        "{} {}: {}",
+        paint(BAD, "failed:"),
+        plain(&step.step.key),
+        text_of(&step.outcome)
+    )?;
     for line in &step.output {
-        writeln!(f, "  {} {}", paint(DIM, "|"), line.text.trim_end_matches('\r'))?;
+        writeln!(
+            f,
+            "  {} {}",
+            paint(DIM, "|"),
+            line.text.trim_end_matches('\r')
+        )?;
     }
     writeln!(f)
 }
@@ -154,7 +202,13 @@ fn steps(steps: &[StepReport]) -> Table {
         StepOutcome::Succeeded { .. } => 3,
     });
     let mut table = Table::new(["STEP", "STATUS", "TIME", "RUNNER", "RESULT"]).right(2);
-    for StepReport { step, outcome, duration, .. } in steps {
+    for StepReport {
+        step,
+        outcome,
+        duration,
+        ..
+    } in steps
+    {
         let time = match outcome {
             StepOutcome::Skipped { .. } => String::new(),
             _ => seconds(*duration),
@@ -171,10 +225,21 @@ fn steps(steps: &[StepReport]) -> Table {
 }
 
 fn streams(streams: &[StreamReport]) -> Table {
-    let mut table = Table::new(["STREAM", "THROUGH", "CHUNKS", "BYTES IN", "BYTES OUT"]).right(2).right(3).right(4);
+    let mut table = Table::new(["STREAM", "THROUGH", "CHUNKS", "BYTES IN", "BYTES OUT"])
+        .right(2)
+        .right(3)
+        .right(4);
     for stream in streams {
-        let through: Vec<&str> = stream.through.iter().map(vox_contract::PluginId::as_str).collect();
-        let through = if through.is_empty() { "-".to_owned() } else { through.join(", ") };
+        let through: Vec<&str> = stream
+            .through
+            .iter()
+            .map(vox_contract::PluginId::as_str)
+            .collect();
+        let through = if through.is_empty() {
+            "-".to_owned()
+        } else {
+            through.join(", ")
+        };
         table.row([
             format!("{} -> {}", stream.from, stream.to).into(),
             through.into(),
@@ -188,7 +253,13 @@ fn streams(streams: &[StreamReport]) -> Table {
 
 fn measurements(metrics: &[PluginMetrics]) -> Table {
     let mut table = Table::new(["METRIC", "VALUE", "PLUGIN", "STEP", "WHAT"]).right(1);
-    for PluginMetrics { plugin, step, samples, .. } in metrics {
+    for PluginMetrics {
+        plugin,
+        step,
+        samples,
+        ..
+    } in metrics
+    {
         for sample in samples {
             let mut name = sample.name.clone();
             for (index, label) in sample.labels.iter().enumerate() {
