@@ -8,7 +8,7 @@ use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine, Store, UpdateDeadline};
 
 use crate::fixture::{Fixture, head, record};
-use crate::measure::in_turns;
+use crate::measure::{alone, in_turns};
 use crate::report::Row;
 
 /// The contract as wasmtime alone binds it.
@@ -42,14 +42,13 @@ pub fn component(name: &'static str) -> anyhow::Result<Row> {
     Ok(Row { name, value, unit: "ns", peer, peer_name: "wasmtime alone", ratio, goal: "at most 1.2", met: ratio <= 1.2 })
 }
 
-/// Nanoseconds of a component call through the host, and of the same call again.
+/// Nanoseconds of a component call through the host.
 pub fn component_alone() -> anyhow::Result<f64> {
     let fixture = Fixture::new()?;
     let mut instance = fixture.instance(Carrier::Component)?;
     let mut stage = instance.stage()?;
     let record = record();
-    let (value, _) = in_turns(|| stage.open(black_box(&record)).expect("the plugin takes it"), || ());
-    Ok(value)
+    Ok(alone(|| stage.open(black_box(&record)).expect("the plugin takes it")))
 }
 
 /// A native call with a small encoded payload, against the component call of it.

@@ -23,6 +23,12 @@ pub fn in_turns(mut ours: impl FnMut(), mut peers: impl FnMut()) -> (f64, f64) {
     (median(our_times), median(peer_times))
 }
 
+/// Median nanoseconds a call of one contender.
+pub fn alone(mut call: impl FnMut()) -> f64 {
+    let calls = calls_per_batch(&mut call);
+    median((0..BATCHES).map(|_| batch(&mut call, calls)).collect())
+}
+
 /// The middle one.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);

@@ -58,14 +58,12 @@ thread_local! {
 struct Entered(*const HostLink);
 
 impl Entered {
-    #[inline]
     fn new(link: *const HostLink) -> Self {
         Self(CURRENT.replace(link))
     }
 }
 
 impl Drop for Entered {
-    #[inline]
     fn drop(&mut self) {
         CURRENT.set(self.0);
     }
@@ -232,11 +230,16 @@ pub unsafe fn serve_slot<T: Lifecycle>(
 ) -> Status {
     // SAFETY: the caller vouches for the instance and for being alone in it.
     let instance = unsafe { &mut *this.cast::<Instance<T>>() };
-    let _entered = Entered::new(Arc::as_ptr(&instance.host));
-    // SAFETY: the caller vouches for the arguments and the reply.
-    let status = unsafe {
-        call::serve(arguments, count, reply, |arguments| body(&mut instance.slot, arguments))
-    };
+    // The thread-local is looked up once, and no guard is needed: `serve` does not unwind.
+    let status = CURRENT.with(|current| {
+        let previous = current.replace(Arc::as_ptr(&instance.host));
+        // SAFETY: the caller vouches for the arguments and the reply.
+        let status = unsafe {
+            call::serve(arguments, count, reply, |arguments| body(&mut instance.slot, arguments))
+        };
+        current.set(previous);
+        status
+    });
     if status == Status::PANICKED {
         // SAFETY: `serve` has just filled the reply.
         unsafe { add_location(&mut *reply) };

@@ -98,6 +98,7 @@ impl Instance {
         arguments: &[Slice],
     ) -> Result<T, Failure> {
         let function = self.tables[interface]
+            .as_ref()
             // SAFETY: the table is a static of a library that is never unloaded.
             .and_then(|table| unsafe { table.function(function) })
             .ok_or(Failure::NotExported)?;
