@@ -10,7 +10,7 @@ use vox_contract::{Catalog, CatalogPlugin, ExtensionPoint, MANIFEST_FILE, Manife
 
 use crate::docs;
 use crate::plugins::{FIRST_PARTY, Plugin, plugins_in};
-use crate::workspace::{Workspace, announce, read, write as write_file};
+use crate::workspace::{Workspace, announce, explain, read, write as write_file};
 
 /// The command that mends a catalogue which differs from the manifests.
 const MEND: &str = "mend with `cargo xtask catalog --write`";
@@ -28,7 +28,7 @@ pub fn check(workspace: &Workspace) -> anyhow::Result<()> {
     }
     wrong.extend(check_interfaces(workspace)?);
     if let Err(error) = docs::check_pages_of_sources(workspace) {
-        wrong.push(format!("{error:#}"));
+        wrong.push(explain(&error));
     }
     if !wrong.is_empty() {
         bail!(

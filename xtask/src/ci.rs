@@ -6,7 +6,7 @@
 
 use anyhow::bail;
 
-use crate::workspace::{Workspace, announce, run as run_command};
+use crate::workspace::{Workspace, announce, explain, run as run_command};
 use crate::{arch, catalog, docs, sdk, tests};
 
 /// A check by the name that the summary calls it.
@@ -31,7 +31,7 @@ pub fn run(workspace: &Workspace) -> anyhow::Result<()> {
     for (name, check) in CHECKS {
         announce(format_args!("Check: {name}"));
         if let Err(error) = check(workspace) {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", explain(&error));
             failed.push(*name);
         }
     }

@@ -141,7 +141,35 @@ pub fn entries(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(entries)
 }
 
+/// An error with its causes, but those whose message the one before has taken up already.
+pub fn explain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    let mut last = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !last.contains(&cause) {
+            let separator = if text.is_empty() { "" } else { ": " };
+            text.push_str(separator);
+            text.push_str(&cause);
+        }
+        last = cause;
+    }
+    text
+}
+
 /// Says what happens next.
 pub fn announce(what: impl std::fmt::Display) {
     eprintln!("==> {what}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_that_the_message_has_taken_up_is_not_said_twice() {
+        let error = anyhow::anyhow!("no such file")
+            .context("a.toml: no such file")
+            .context("plugin a");
+        assert_eq!(explain(&error), "plugin a: a.toml: no such file");
+    }
 }
