@@ -1,0 +1,163 @@
+//! What a step asks for: its arguments, and the program that they name.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use vox_plugin::serde_json::{Value, json};
+use vox_plugin::{Attribute, Error, Result, from_json};
+
+/// Where programs are looked for when the step's environment has no `PATH`.
+pub const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// A step's arguments as they are written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Arguments {
+    command: Option<Vec<String>>,
+    shell: Option<String>,
+    directory: Option<PathBuf>,
+}
+
+/// A program to be started.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Invocation {
+    /// What the user wrote for the program, as messages name it.
+    pub name: String,
+    /// The program's file.
+    pub program: PathBuf,
+    /// Its arguments, without its own name.
+    pub arguments: Vec<String>,
+    /// Its environment, complete.
+    pub environment: Vec<(String, String)>,
+    /// The directory that it starts in.
+    pub directory: PathBuf,
+}
+
+/// The JSON Schema of the arguments.
+pub fn schema() -> Value {
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "exec",
+        "description": "Runs a program.",
+        "type": "object",
+        "properties": {
+            "command": {
+                "description": "The program and its arguments. No shell reads them.",
+                "type": "array",
+                "items": { "type": "string" },
+                "minItems": 1
+            },
+            "shell": {
+                "description": "A script, run by `/bin/sh -c`.",
+                "type": "string",
+                "minLength": 1
+            },
+            "directory": {
+                "description": "Where the program starts, relative to the run's directory.",
+                "type": "string",
+                "minLength": 1
+            }
+        },
+        "additionalProperties": false,
+        "oneOf": [{ "required": ["command"] }, { "required": ["shell"] }]
+    })
+}
+
+impl Invocation {
+    /// Reads a step's arguments and finds the program. `base` is the run's directory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when the arguments make no sense, [`Error::NotFound`] when there is no
+    /// such program or directory.
+    pub fn new(arguments: &str, environment: &[Attribute], base: &Path) -> Result<Self> {
+        let Arguments { command, shell, directory } = from_json(arguments)?;
+        let mut words = match (command, shell) {
+            (Some(command), None) => command.into_iter(),
+            (None, Some(script)) => {
+                vec!["/bin/sh".to_owned(), "-c".to_owned(), script].into_iter()
+            }
+            _ => {
+                return Err(Error::Invalid(
+                    "give the step either `command`, the program and its arguments, or `shell`, a \
+                     script"
+                        .to_owned(),
+                ));
+            }
+        };
+        let Some(name) = words.next().filter(|name| !name.is_empty()) else {
+            return Err(Error::Invalid("`command` names no program".to_owned()));
+        };
+        let directory = directory.map_or_else(|| base.to_owned(), |directory| base.join(directory));
+        if !directory.is_dir() {
+            return Err(Error::NotFound(format!(
+                "`{name}` cannot start in {}: there is no such directory",
+                directory.display()
+            )));
+        }
+        let mut environment: Vec<(String, String)> = environment
+            .iter()
+            .map(|variable| (variable.key.clone(), variable.value.clone()))
+            .collect();
+        if !environment.iter().any(|(key, _)| key == "PATH") {
+            environment.push(("PATH".to_owned(), DEFAULT_PATH.to_owned()));
+        }
+        let path = environment.iter().find(|(key, _)| key == "PATH").map_or("", |(_, path)| path);
+        let program = find(&name, path, &directory)?;
+        Ok(Self { name, program, arguments: words.collect(), environment, directory })
+    }
+}
+
+/// The file of a program: relative to `directory` when its name has a slash, otherwise from `path`.
+fn find(name: &str, path: &str, directory: &Path) -> Result<PathBuf> {
+    let places = || path.split(':').map(|place| directory.join(place));
+    if name.contains('/') {
+        let program = directory.join(name);
+        return match fs::metadata(&program) {
+            Ok(_) if is_program(&program) => Ok(program),
+            Ok(_) => Err(Error::Invalid(format!(
+                "{} is no program; allow it to be executed with `chmod +x`, or name the program \
+                 that reads it",
+                program.display()
+            ))),
+            Err(error) => {
+                Err(Error::NotFound(format!("there is no program {}: {error}", program.display())))
+            }
+        };
+    }
+    if let Some(program) = places().map(|place| place.join(name)).find(|file| is_program(file)) {
+        return Ok(program);
+    }
+    let hint = nearest(name, places()).map_or_else(
+        || "install it, or set PATH in the step's `env`".to_owned(),
+        |near| format!("did you mean `{near}`?"),
+    );
+    Err(Error::NotFound(format!("there is no program `{name}` in {path}; {hint}")))
+}
+
+fn is_program(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// The program whose name is most like `name`, if one is like it at all.
+fn nearest(name: &str, places: impl Iterator<Item = PathBuf>) -> Option<String> {
+    let allowed = name.chars().count().div_ceil(3);
+    places
+        .filter_map(|place| fs::read_dir(place).ok())
+        .flat_map(|entries| entries.flatten())
+        .filter_map(|entry| {
+            let known = entry.file_name().to_str()?.to_owned();
+            let distance = strsim::damerau_levenshtein(name, &known);
+            (distance <= allowed && is_program(&entry.path())).then_some((distance, known))
+        })
+        .min()
+        .map(|(_, known)| known)
+}
+
+/// How a program is named in one word.
+pub fn file_name(program: &Path) -> &OsStr {
+    program.file_name().unwrap_or(program.as_os_str())
+}
