@@ -181,16 +181,9 @@ fn tell(output: Output, event: &Event<'_>) {
         Event::Compiling { package, carrier } => {
             output.note(format_args!("compiling {package} as {carrier}"));
         }
-        Event::Made {
-            carrier,
-            file,
-            size,
-        } => {
+        Event::Made { file, size, .. } => {
             let size = Bytes((size / 1024).max(1) * 1024);
-            output.note(format_args!(
-                "made the {carrier}: {} ({size})",
-                file.display()
-            ));
+            output.note(format_args!("made {} ({size})", file.display()));
         }
         _ => {}
     }

@@ -84,8 +84,11 @@ pub(crate) fn run(context: &Context, arguments: &RunArgs) -> Result<Exit, Failur
             options.cancel.cancel();
         }
     });
-    if let Some(failure) = watcher.failure {
-        return Err(failure);
+    match watcher.failure {
+        // The run did not come to its end, and nobody is there to be told.
+        Some(failure) if failure.is_quiet() => return Err(Failure::told(Exit::Interrupted)),
+        Some(failure) => return Err(failure),
+        None => {}
     }
     context.output.show(&ReportView(&report))?;
     Ok(match report.outcome {

@@ -114,6 +114,17 @@ fn text_of(outcome: &StepOutcome) -> String {
     })
 }
 
+/// The most of a step's result that the table shows, in characters; what failed is told in full
+/// above it.
+const MAX_RESULT: usize = 72;
+
+fn shortened(text: String) -> String {
+    if text.chars().count() <= MAX_RESULT {
+        return text;
+    }
+    text.chars().take(MAX_RESULT - 1).chain(['…']).collect()
+}
+
 /// The end of a run: what failed with its last output, the steps, the streams, the measurements.
 pub(super) struct Summary<'a>(pub(super) &'a RunReport);
 
@@ -218,7 +229,7 @@ fn steps(steps: &[StepReport]) -> Table {
             Cell::styled(style_of(outcome), outcome.status()),
             time.into(),
             (&step.uses).into(),
-            Cell::styled(DIM, text_of(outcome)),
+            Cell::styled(DIM, shortened(text_of(outcome))),
         ]);
     }
     table
