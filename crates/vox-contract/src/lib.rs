@@ -28,7 +28,7 @@ mod spdx;
 
 pub use capability::{Capability, CapabilityRequest};
 pub use catalog::{Catalog, CatalogPlugin, Distribution};
-pub use error::{Invalid, ManifestError, Problem};
+pub use error::{Finding, Invalid, ManifestError, Problem};
 pub use grants::{Grant, Grants, GrantsFile, Scope};
 pub use manifest::{
     CommandEntry, HookEntry, LibraryVersion, Limits, MANIFEST_FILE, Manifest, Payloads, Provides,

@@ -5,14 +5,14 @@
 
 use std::collections::HashMap;
 
-use vox_contract::{ExtensionPoint, PluginId, RunnerName};
+use vox_contract::{ExtensionPoint, Finding, PluginId, RunnerName};
 use vox_host::registry::RegistryError;
 use vox_host::{Host, InstanceOptions};
 
 use super::arguments::{ArgumentsSchema, PathPart};
 use super::hooks::PlannedHook;
 use crate::error::Error;
-use crate::plan::{Finding, Part, Plan, Step, near};
+use crate::plan::{Part, Plan, Step, near};
 
 /// The plugins of a plan.
 #[derive(Debug)]

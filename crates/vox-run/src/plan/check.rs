@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
+use vox_contract::Finding;
+
 use super::source::{Content, Node, Part};
-use super::{Finding, Outline, Step, near};
+use super::{Outline, Step, near};
 use crate::graph::EndlessWait;
 
 /// The longest key of a step, in bytes.

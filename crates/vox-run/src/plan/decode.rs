@@ -16,9 +16,10 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 use serde_json::Value;
+use vox_contract::Finding;
 
+use super::near;
 use super::source::{Content, Member, Node};
-use super::{Finding, near};
 
 /// Decodes `node`; what is wrong is added to `findings`, and then nothing may come back.
 pub(crate) fn decode<T: DeserializeOwned>(node: &Node, findings: &mut Vec<Finding>) -> Option<T> {

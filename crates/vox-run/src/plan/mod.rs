@@ -11,7 +11,7 @@
 
 mod check;
 mod decode;
-mod error;
+mod hint;
 mod source;
 
 use std::borrow::Cow;
@@ -22,13 +22,13 @@ use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema, schema_for};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use vox_contract::{PluginId, RunnerName};
+use vox_contract::{Finding, PluginId, RunnerName};
 
 pub use check::MAX_KEY_BYTES;
-pub use error::{PlanError, Problem};
+pub use vox_contract::{Invalid as PlanError, Problem};
 
 use crate::graph::Graph;
-pub(crate) use error::{Finding, near};
+pub(crate) use hint::near;
 pub(crate) use source::Part;
 use source::{Content, Node};
 

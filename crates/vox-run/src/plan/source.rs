@@ -14,8 +14,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-
-use super::Finding;
+use vox_contract::Finding;
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
