@@ -116,6 +116,14 @@ pub enum StepOutcome {
 }
 
 impl StepOutcome {
+    /// It could not be carried out, or its end does not count as a good one.
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self::Failed {
+            code: None,
+            message: message.into(),
+        }
+    }
+
     /// Whether what needs the step may start.
     pub fn is_success(&self) -> bool {
         matches!(self, Self::Succeeded { .. })

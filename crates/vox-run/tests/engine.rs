@@ -1,37 +1,16 @@
 //! What the engine promises of a run, with real plugins.
 
+mod steps;
+
 use serde_json::{Value, json};
-use vox_run::report::StepReport;
 use vox_run::{
     Engine, Error, EventKind, Plan, RunEvent, RunOptions, RunOutcome, RunReport, StepOutcome,
 };
 use vox_testkit::World;
 
+use steps::{copy, fate, of, push, step};
+
 const GRANTS: &str = "[plugin.conformance]\nstream_io = true\nevents = true\n";
-
-/// A step of the test plugin that does `arguments`, with further members.
-fn step(key: &str, arguments: Value, more: Value) -> Value {
-    let mut step = json!({ "key": key, "uses": "conformance", "with": arguments });
-    if let (Value::Object(step), Value::Object(more)) = (&mut step, more) {
-        step.extend(more);
-    }
-    step
-}
-
-/// A step that pushes one chunk, `pushed`, to its port `out`.
-fn push(key: &str, more: Value) -> Value {
-    step(
-        key,
-        json!({ "do": "push", "port": "out", "timeout_ms": 10_000 }),
-        more,
-    )
-}
-
-/// A step that copies its input to its port `out`.
-fn copy(key: &str, from: &str, through: Value) -> Value {
-    let inputs = json!({ "in": { "from": from, "through": through } });
-    step(key, json!({ "do": "copy" }), json!({ "inputs": inputs }))
-}
 
 fn engine(world: &World, steps: Vec<Value>) -> Result<Engine, Error> {
     let plan = json!({ "pipeline": { "name": "test" }, "step": steps }).to_string();
@@ -51,25 +30,6 @@ fn run(steps: Vec<Value>, adjust: impl FnOnce(&mut RunOptions)) -> (RunReport, V
     let engine = engine(&world, steps).unwrap();
     let report = engine.run(&options, &mut |event| events.push(event.clone()));
     (report, events)
-}
-
-fn of<'r>(report: &'r RunReport, key: &str) -> &'r StepReport {
-    report
-        .steps
-        .iter()
-        .find(|step| step.step.key == key)
-        .unwrap()
-}
-
-/// `status: why` of a step that did not succeed.
-fn fate(report: &RunReport, key: &str) -> String {
-    let outcome = &of(report, key).outcome;
-    let why = match outcome {
-        StepOutcome::Succeeded { summary, .. } => summary,
-        StepOutcome::Failed { message, .. } => message,
-        StepOutcome::Cancelled { reason } | StepOutcome::Skipped { reason } => reason,
-    };
-    format!("{}: {why}", outcome.status())
 }
 
 #[test]

@@ -229,15 +229,7 @@ impl<'a> Dispatcher<'a> {
         let members = &self.execution.engine.plan.graph().groups()[group].members;
         for step in members {
             let message = format!("no thread could be started for it: {error}");
-            self.ended(
-                *step,
-                StepOutcome::Failed {
-                    code: None,
-                    message,
-                },
-                Duration::ZERO,
-                false,
-            );
+            self.ended(*step, StepOutcome::failed(message), Duration::ZERO, false);
         }
     }
 

@@ -124,36 +124,19 @@ impl<'a> Execution<'a> {
     pub fn group(&self, group: GroupIndex) {
         let members = &self.engine.plan.graph().groups()[group].members;
         let Some(hooks) = self.hooks.get() else {
-            let message = "the run has not begun".to_owned();
-            return self.not_started(
-                members,
-                members[0],
-                StepOutcome::Failed {
-                    code: None,
-                    message,
-                },
-            );
+            let outcome = StepOutcome::failed("the run has not begun");
+            return self.not_started(members, members[0], outcome);
         };
         let ports = panic::catch_unwind(AssertUnwindSafe(|| self.admit(group, hooks)));
         let mut ports = match ports {
             Ok(Ok(ports)) => ports,
             Ok(Err((step, message))) => {
-                hooks.tell(
-                    HookPoint::OnError,
-                    &self.step(step).key,
-                    json!({ "message": message }),
-                );
-                let outcome = StepOutcome::Failed {
-                    code: None,
-                    message,
-                };
-                return self.not_started(members, step, outcome);
+                let detail = json!({ "message": message });
+                hooks.tell(HookPoint::OnError, &self.step(step).key, detail);
+                return self.not_started(members, step, StepOutcome::failed(message));
             }
             Err(panic) => {
-                let outcome = StepOutcome::Failed {
-                    code: None,
-                    message: panicked(&*panic),
-                };
+                let outcome = StepOutcome::failed(panicked(&*panic));
                 return self.not_started(members, members[0], outcome);
             }
         };
@@ -168,10 +151,7 @@ impl<'a> Execution<'a> {
                 let body = move || self.carry_out(step, &of_thread, hooks);
                 if let Err(error) = thread::Builder::new().name(name).spawn_scoped(scope, body) {
                     let message = format!("no thread could be started for it: {error}");
-                    let outcome = StepOutcome::Failed {
-                        code: None,
-                        message,
-                    };
+                    let outcome = StepOutcome::failed(message);
                     self.conclude(step, &ports, hooks, outcome, Duration::ZERO);
                 }
             }
@@ -287,10 +267,7 @@ impl<'a> Execution<'a> {
             let outcome = self.perform(step, ports, hooks);
             self.review(step, outcome, begun.elapsed(), hooks)
         }))
-        .unwrap_or_else(|panic| StepOutcome::Failed {
-            code: None,
-            message: panicked(&*panic),
-        });
+        .unwrap_or_else(|panic| StepOutcome::failed(panicked(&*panic)));
         tracing::debug!(status = outcome.status(), "ended");
         self.conclude(step, ports, hooks, outcome, begun.elapsed());
     }
@@ -313,10 +290,9 @@ impl<'a> Execution<'a> {
                     summary,
                     attributes,
                 },
-                Some((port, reason)) => StepOutcome::Failed {
-                    code: None,
-                    message: format!("input `{port}` ended before its time: {reason}"),
-                },
+                Some((port, reason)) => {
+                    StepOutcome::failed(format!("input `{port}` ended before its time: {reason}"))
+                }
             },
             Ok(step::Outcome { code, summary, .. }) => {
                 let unexplained = || format!("it ended with code {code}");
@@ -326,10 +302,7 @@ impl<'a> Execution<'a> {
                     message: message.unwrap_or_else(unexplained),
                 }
             }
-            Err(message) => StepOutcome::Failed {
-                code: None,
-                message,
-            },
+            Err(message) => StepOutcome::failed(message),
         };
         if outcome.is_success() {
             ports.lines().for_each(Line::finish);
@@ -414,10 +387,7 @@ impl<'a> Execution<'a> {
             if let Answer::Abort(abort) = hooks.ask(HookPoint::PostStep, key, detail, &[])
                 && outcome.is_success()
             {
-                outcome = StepOutcome::Failed {
-                    code: None,
-                    message: abort.to_string(),
-                };
+                outcome = StepOutcome::failed(abort.to_string());
             }
         }
         if let StepOutcome::Failed { message, .. } = &outcome {

@@ -16,7 +16,8 @@
 //!
 //! What must stay true: a hook that cannot answer where it may abort counts as one that aborts,
 //! because it may be there to prevent something; where it may not, its failure is told and changes
-//! nothing. An answer that a point does not allow is told too.
+//! nothing. An answer that a point does not allow is told too. A hook that crashes is not started
+//! again, for what it knew of the run is gone: from then on it cannot answer at any point.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -22,7 +22,7 @@ use vox_plugin::{
     Step, Storage, attribute, describe_command, from_json, host, plugin,
 };
 
-/// How the plugin is told to misbehave.
+/// How the plugin is told to behave, and to misbehave.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Config {
@@ -30,6 +30,19 @@ struct Config {
     panic_in_init: bool,
     condition: Option<String>,
     panic_in_restore: bool,
+    /// What it does as a hook, by hook point.
+    hooks: BTreeMap<String, Reaction>,
+}
+
+/// What a hook does when it is called.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Reaction {
+    Continue,
+    Abort,
+    Replace,
+    Panic,
+    Fail,
 }
 
 /// The plugin.
@@ -227,11 +240,23 @@ fn unknown(upload: u64) -> Error {
 
 impl Hook for Conformance {
     fn handle(&mut self, event: Event, payload: &[u8]) -> Result<HookOutcome> {
-        match event.detail.as_str() {
-            "\"replace\"" => Ok(HookOutcome::Replace(payload.iter().rev().copied().collect())),
-            "\"abort\"" => Ok(HookOutcome::Abort(format!("{} of {}", event.point, event.step))),
-            "\"panic\"" => panic!("told to panic in a hook"),
-            _ => Ok(HookOutcome::Continue),
+        let reaction = match (self.config.hooks.get(&event.point), event.detail.as_str()) {
+            (Some(reaction), detail) => {
+                // Tells who was called, and with what.
+                host::events::emit(&event.point, detail)?;
+                *reaction
+            }
+            (None, "\"replace\"") => Reaction::Replace,
+            (None, "\"abort\"") => Reaction::Abort,
+            (None, "\"panic\"") => Reaction::Panic,
+            (None, _) => Reaction::Continue,
+        };
+        match reaction {
+            Reaction::Continue => Ok(HookOutcome::Continue),
+            Reaction::Replace => Ok(HookOutcome::Replace(payload.iter().rev().copied().collect())),
+            Reaction::Abort => Ok(HookOutcome::Abort(format!("{} of {}", event.point, event.step))),
+            Reaction::Panic => panic!("told to panic in a hook"),
+            Reaction::Fail => Err(Error::Failed(format!("told to fail at {}", event.point))),
         }
     }
 }

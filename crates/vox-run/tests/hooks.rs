@@ -1,0 +1,376 @@
+//! What the engine promises of the hooks of a run, with a real plugin on both carriers.
+
+mod steps;
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::{Value, json};
+use vox_contract::{Carrier, HookPoint};
+use vox_host::InstanceOptions;
+use vox_run::{Engine, Plan, RunOptions, RunOutcome, RunReport};
+use vox_testkit::World;
+
+use steps::{copy, fate, of, push, step};
+
+/// A hook of a plan: the test plugin by another id. It watches the points that it has a reaction
+/// to, and emits each event that it is told of, named by its point.
+struct Watcher {
+    id: &'static str,
+    priority: i32,
+    /// By hook point: `continue`, `abort`, `replace`, `fail` or `panic`.
+    reactions: Value,
+}
+
+impl Watcher {
+    fn new(id: &'static str, priority: i32, reactions: Value) -> Self {
+        Self {
+            id,
+            priority,
+            reactions,
+        }
+    }
+
+    /// Adds the plugin, with the payloads of the test plugin and a manifest of its own.
+    fn install(&self, world: &World) {
+        let payloads = vox_testkit::plugin("conformance");
+        let text = fs::read_to_string(payloads.join("Plugin.toml")).unwrap();
+        let mut manifest: toml::Table = text.parse().unwrap();
+        let points = self.reactions.as_object().unwrap().keys();
+        let hooks: Vec<Value> = points
+            .map(|point| json!({ "point": point, "priority": self.priority }))
+            .collect();
+        let provides = json!({ "extension-points": { "hook": 1 }, "hooks": hooks });
+        manifest.insert("id".into(), self.id.into());
+        manifest.insert("provides".into(), toml::Value::try_from(provides).unwrap());
+        let directory = world.add(self.id, &manifest.to_string(), &[]);
+        for file in fs::read_dir(&payloads).unwrap().map(Result::unwrap) {
+            if file.file_name() != "Plugin.toml" {
+                fs::copy(file.path(), directory.join(file.file_name())).unwrap();
+            }
+        }
+    }
+}
+
+/// One hook, called `guard`, with the reaction to one point.
+fn guard(point: &str, reaction: &str) -> [Watcher; 1] {
+    [Watcher::new("guard", 100, json!({ point: reaction }))]
+}
+
+/// A writer, its reader, and a step that needs the reader.
+fn three_steps() -> Vec<Value> {
+    let reader = copy("reader", "writer.out", json!([]));
+    let after = push("after", json!({ "needs": ["reader"] }));
+    vec![push("writer", json!({})), reader, after]
+}
+
+/// Runs the steps to their end, once by each carrier, and hands each report to `check`. A hook
+/// called `conformance` is the test plugin itself, which watches every point.
+fn on_both_carriers(steps: &[Value], watchers: &[Watcher], check: impl Fn(&RunReport)) {
+    let world = World::with(&["conformance"]);
+    for watcher in watchers {
+        if watcher.id != "conformance" {
+            watcher.install(&world);
+        }
+    }
+    let hooks: Vec<Value> = watchers
+        .iter()
+        .map(|hook| json!({ "uses": hook.id, "with": { "hooks": hook.reactions } }))
+        .collect();
+    let plan = json!({ "pipeline": { "name": "test" }, "step": steps, "hook": hooks }).to_string();
+    let plugins: BTreeSet<&str> = watchers
+        .iter()
+        .map(|hook| hook.id)
+        .chain(["conformance"])
+        .collect();
+    let section = |id: &str, text: &str| format!("[plugin.{id}]\n{text}\n");
+    let of_each = |text: &str| {
+        plugins
+            .iter()
+            .map(|id| section(id, text))
+            .collect::<String>()
+    };
+    for carrier in [Carrier::Component, Carrier::Native] {
+        world.settings(&of_each(&format!("prefer = \"{carrier}\"")));
+        let host = world.host(&of_each("stream_io = true\nevents = true"));
+        for id in &plugins {
+            let instance = host.instance(&id.parse().unwrap(), InstanceOptions::default());
+            assert_eq!(instance.unwrap().carrier_kind(), carrier, "{id}");
+        }
+        let engine = Engine::prepare(&host, Plan::parse(&plan, "test.json").unwrap()).unwrap();
+        let mut options = RunOptions::new(world.path());
+        options.jobs = 4.try_into().unwrap();
+        check(&engine.run(&options, &mut |_| ()));
+    }
+}
+
+/// The plugins that were called at `point`, in order.
+fn called_at(report: &RunReport, point: &str) -> Vec<String> {
+    let events = report.plugin_events.iter();
+    let of_point = events.filter(|event| event.name == point);
+    of_point.map(|event| event.plugin.to_string()).collect()
+}
+
+#[test]
+fn an_abort_before_the_run_ends_it_and_names_who_and_why() {
+    on_both_carriers(&three_steps(), &guard("pre_pipeline", "abort"), |report| {
+        let aborted = RunOutcome::Aborted {
+            by: "guard".parse().unwrap(),
+            reason: "pre_pipeline of ".into(),
+        };
+        assert_eq!(report.outcome, aborted);
+        for step in ["writer", "reader", "after"] {
+            let fate = fate(report, step);
+            assert!(
+                fate.starts_with("skipped: hook `guard` aborted it"),
+                "{fate}"
+            );
+        }
+    });
+}
+
+#[test]
+fn an_abort_before_a_step_fails_it_and_skips_what_depends_on_it() {
+    let steps = [push("a", json!({})), push("b", json!({ "needs": ["a"] }))];
+    on_both_carriers(&steps, &guard("pre_step", "abort"), |report| {
+        assert_eq!(report.outcome, RunOutcome::Failed);
+        assert_eq!(
+            fate(report, "a"),
+            "failed: hook `guard` aborted it: pre_step of a"
+        );
+        assert_eq!(fate(report, "b"), "skipped: it needs `a`, which failed");
+    });
+}
+
+#[test]
+fn an_abort_before_a_step_skips_those_that_would_start_together_with_it() {
+    on_both_carriers(&three_steps(), &guard("pre_step", "abort"), |report| {
+        assert_eq!(
+            fate(report, "reader"),
+            "skipped: it starts together with `writer`, which failed"
+        );
+        assert!(report.streams.is_empty(), "{:?}", report.streams);
+    });
+}
+
+#[test]
+fn an_abort_after_a_step_lets_it_count_as_failed() {
+    let steps = [push("a", json!({})), push("b", json!({ "needs": ["a"] }))];
+    on_both_carriers(&steps, &guard("post_step", "abort"), |report| {
+        assert_eq!(
+            fate(report, "a"),
+            "failed: hook `guard` aborted it: post_step of a"
+        );
+        assert_eq!(fate(report, "b"), "skipped: it needs `a`, which failed");
+    });
+}
+
+#[test]
+fn an_abort_at_a_chunk_breaks_its_stream() {
+    on_both_carriers(&three_steps(), &guard("post_chunk", "abort"), |report| {
+        assert_eq!(report.outcome, RunOutcome::Failed);
+        assert_eq!(
+            report.streams[0].broken.as_deref(),
+            Some("hook `guard` aborted it: post_chunk of reader")
+        );
+        assert_eq!(report.streams[0].chunks_out, 0);
+        assert!(!of(report, "reader").outcome.is_success());
+    });
+}
+
+#[test]
+fn a_replacement_of_a_chunk_is_what_its_reader_gets() {
+    on_both_carriers(&three_steps(), &guard("post_chunk", "replace"), |report| {
+        assert_eq!(report.outcome, RunOutcome::Succeeded);
+        assert_eq!(of(report, "reader").output[0].text, "dehsup");
+    });
+}
+
+#[test]
+fn each_hook_of_a_chunk_gets_what_the_one_before_made_of_it() {
+    let turn = || json!({ "post_chunk": "replace" });
+    let watchers = [
+        Watcher::new("one", 1, turn()),
+        Watcher::new("two", 2, turn()),
+    ];
+    on_both_carriers(&three_steps(), &watchers, |report| {
+        assert_eq!(called_at(report, "post_chunk"), ["one", "two"]);
+        assert_eq!(of(report, "reader").output[0].text, "pushed");
+    });
+}
+
+#[test]
+fn a_hook_that_cannot_answer_where_it_may_abort_counts_as_one_that_aborts() {
+    for (reaction, why) in [("fail", "told to fail"), ("panic", "told to panic")] {
+        let told = |text: &str| {
+            let aborted = "hook `guard` aborted it: it could not answer: ";
+            assert!(text.contains(aborted) && text.contains(why), "{text}");
+        };
+        on_both_carriers(&three_steps(), &guard("pre_pipeline", reaction), |report| {
+            let RunOutcome::Aborted { by, reason } = &report.outcome else {
+                panic!("{report:?}")
+            };
+            assert_eq!(by, "guard");
+            assert!(reason.contains(why), "{reason}");
+            told(&fate(report, "after"));
+        });
+        for point in ["pre_step", "post_step"] {
+            let steps = [push("a", json!({})), push("b", json!({ "needs": ["a"] }))];
+            on_both_carriers(&steps, &guard(point, reaction), |report| {
+                assert_eq!(report.outcome, RunOutcome::Failed);
+                told(&fate(report, "a"));
+                assert_eq!(fate(report, "b"), "skipped: it needs `a`, which failed");
+            });
+        }
+        on_both_carriers(&three_steps(), &guard("post_chunk", reaction), |report| {
+            assert_eq!(report.outcome, RunOutcome::Failed);
+            told(report.streams[0].broken.as_deref().unwrap());
+            assert!(fate(report, "after").starts_with("skipped: "));
+        });
+    }
+}
+
+#[test]
+fn a_hook_that_fails_where_nothing_can_be_stopped_is_told_and_changes_nothing() {
+    let bad = step(
+        "bad",
+        json!({ "do": "panic", "message": "boom" }),
+        json!({}),
+    );
+    for (reaction, why) in [
+        ("fail", "failed: guard: hook.handle: told to fail"),
+        ("panic", "failed: guard: hook.handle crashed: "),
+        ("abort", "answered `abort` where nothing can be stopped"),
+        (
+            "replace",
+            "answered `replace`, which only `post_chunk` allows",
+        ),
+    ] {
+        let warned = |report: &RunReport, place: &str| {
+            let [warning] = report.warnings.as_slice() else {
+                panic!("{:?}", report.warnings)
+            };
+            let whole = warning.starts_with(&format!("hook `guard` {why}"));
+            assert!(whole && warning.ends_with(place), "{warning}");
+        };
+        for (point, place) in [
+            ("on_metrics", "(at on_metrics of `a`)"),
+            ("post_pipeline", "(at post_pipeline)"),
+        ] {
+            on_both_carriers(&[push("a", json!({}))], &guard(point, reaction), |report| {
+                assert_eq!(report.outcome, RunOutcome::Succeeded);
+                warned(report, place);
+            });
+        }
+        let steps = [bad.clone()];
+        on_both_carriers(&steps, &guard("on_error", reaction), |report| {
+            assert_eq!(report.outcome, RunOutcome::Failed);
+            assert!(fate(report, "bad").contains("boom"));
+            warned(report, "(at on_error of `bad`)");
+        });
+    }
+}
+
+#[test]
+fn a_hook_that_has_crashed_cannot_answer_at_later_points() {
+    let reactions = json!({ "on_metrics": "panic", "post_step": "continue" });
+    let watchers = [Watcher::new("guard", 100, reactions)];
+    on_both_carriers(&[push("a", json!({}))], &watchers, |report| {
+        let fate = fate(report, "a");
+        let aborted = "failed: hook `guard` aborted it: it could not answer: ";
+        assert!(
+            fate.starts_with(aborted) && fate.contains("has crashed"),
+            "{fate}"
+        );
+        assert_eq!(report.warnings.len(), 1, "{:?}", report.warnings);
+    });
+}
+
+#[test]
+fn hooks_of_a_point_are_called_by_priority_and_then_by_id() {
+    let passing = || json!({ "pre_pipeline": "continue", "post_pipeline": "continue" });
+    let watchers = [
+        Watcher::new("a-last", 200, passing()),
+        Watcher::new("c", 100, passing()),
+        Watcher::new("b", 100, passing()),
+        Watcher::new("z-first", -5, passing()),
+    ];
+    on_both_carriers(&[push("a", json!({}))], &watchers, |report| {
+        for point in ["pre_pipeline", "post_pipeline"] {
+            assert_eq!(called_at(report, point), ["z-first", "b", "c", "a-last"]);
+        }
+    });
+}
+
+#[test]
+fn hooks_of_one_plugin_are_called_in_the_order_of_the_plan() {
+    for [first, second] in [["abort", "fail"], ["fail", "abort"]] {
+        let watchers = [first, second]
+            .map(|reaction| Watcher::new("guard", 100, json!({ "pre_pipeline": reaction })));
+        on_both_carriers(&[push("a", json!({}))], &watchers, |report| {
+            let RunOutcome::Aborted { reason, .. } = &report.outcome else {
+                panic!("{report:?}")
+            };
+            assert_eq!(reason.contains("told to fail"), first == "fail", "{reason}");
+        });
+    }
+}
+
+#[test]
+fn nobody_is_asked_after_the_one_who_aborts() {
+    let watchers = [
+        Watcher::new("stops", 1, json!({ "pre_step": "abort" })),
+        Watcher::new("waits", 2, json!({ "pre_step": "continue" })),
+    ];
+    on_both_carriers(&[push("a", json!({}))], &watchers, |report| {
+        assert_eq!(called_at(report, "pre_step"), ["stops"]);
+    });
+}
+
+#[test]
+fn a_hook_is_told_of_the_points_in_the_order_in_which_a_run_meets_them() {
+    let points = HookPoint::FIXED.map(|point| (point.name(), json!("continue")));
+    let passing = points.into_iter().collect();
+    let watchers = [Watcher::new("conformance", 100, passing)];
+    let not_granted = json!({ "do": "blob", "id": "any" });
+    let steps = [step("a", not_granted, json!({}))];
+    on_both_carriers(&steps, &watchers, |report| {
+        let told: Vec<&str> = report
+            .plugin_events
+            .iter()
+            .map(|event| event.name.as_str())
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "pre_pipeline",
+                "pre_step",
+                "on_metrics",
+                "post_step",
+                "on_error",
+                "post_pipeline"
+            ]
+        );
+        let detail = |point: &str| {
+            let mut events = report.plugin_events.iter();
+            events
+                .find(|event| event.name == point)
+                .unwrap()
+                .payload
+                .clone()
+        };
+        assert_eq!(
+            detail("pre_pipeline"),
+            json!({ "pipeline": "test", "steps": ["a"] })
+        );
+        assert_eq!(detail("post_step")["status"], "failed");
+        assert_eq!(
+            detail("on_error")["message"],
+            detail("post_step")["message"]
+        );
+        assert_eq!(
+            detail("post_pipeline"),
+            json!({ "status": "failed", "steps": { "a": "failed" } })
+        );
+    });
+}
