@@ -54,9 +54,6 @@ pub fn lay_out(
         .current_dir(&workspace.root)
         .args(["dist", "build", name, "--archive"]);
     command
-        .arg("--catalog")
-        .arg(workspace.root.join("catalog.toml"));
-    command
         .arg("--plugins")
         .arg(&root)
         .arg("--out")
