@@ -1,6 +1,5 @@
 //! What a step asks for: its arguments, and the program that they name.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +9,7 @@ use vox_plugin::serde_json::{Value, json};
 use vox_plugin::{Attribute, Error, Result, from_json};
 
 /// Where programs are looked for when the step's environment has no `PATH`.
-pub const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A step's arguments as they are written.
 #[derive(Deserialize)]
@@ -23,11 +22,11 @@ struct Arguments {
 
 /// A program to be started.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Invocation {
+pub struct Program {
     /// What the user wrote for the program, as messages name it.
     pub name: String,
-    /// The program's file.
-    pub program: PathBuf,
+    /// Its file.
+    pub file: PathBuf,
     /// Its arguments, without its own name.
     pub arguments: Vec<String>,
     /// Its environment, complete.
@@ -66,7 +65,7 @@ pub fn schema() -> Value {
     })
 }
 
-impl Invocation {
+impl Program {
     /// Reads a step's arguments and finds the program. `base` is the run's directory.
     ///
     /// # Errors
@@ -74,12 +73,14 @@ impl Invocation {
     /// [`Error::Invalid`] when the arguments make no sense, [`Error::NotFound`] when there is no
     /// such program or directory.
     pub fn new(arguments: &str, environment: &[Attribute], base: &Path) -> Result<Self> {
-        let Arguments { command, shell, directory } = from_json(arguments)?;
+        let Arguments {
+            command,
+            shell,
+            directory,
+        } = from_json(arguments)?;
         let mut words = match (command, shell) {
             (Some(command), None) => command.into_iter(),
-            (None, Some(script)) => {
-                vec!["/bin/sh".to_owned(), "-c".to_owned(), script].into_iter()
-            }
+            (None, Some(script)) => vec!["/bin/sh".to_owned(), "-c".to_owned(), script].into_iter(),
             _ => {
                 return Err(Error::Invalid(
                     "give the step either `command`, the program and its arguments, or `shell`, a \
@@ -105,9 +106,18 @@ impl Invocation {
         if !environment.iter().any(|(key, _)| key == "PATH") {
             environment.push(("PATH".to_owned(), DEFAULT_PATH.to_owned()));
         }
-        let path = environment.iter().find(|(key, _)| key == "PATH").map_or("", |(_, path)| path);
-        let program = find(&name, path, &directory)?;
-        Ok(Self { name, program, arguments: words.collect(), environment, directory })
+        let path = environment
+            .iter()
+            .find(|(key, _)| key == "PATH")
+            .map_or("", |(_, path)| path);
+        let file = find(&name, path, &directory)?;
+        Ok(Self {
+            name,
+            file,
+            arguments: words.collect(),
+            environment,
+            directory,
+        })
     }
 }
 
@@ -123,19 +133,25 @@ fn find(name: &str, path: &str, directory: &Path) -> Result<PathBuf> {
                  that reads it",
                 program.display()
             ))),
-            Err(error) => {
-                Err(Error::NotFound(format!("there is no program {}: {error}", program.display())))
-            }
+            Err(error) => Err(Error::NotFound(format!(
+                "there is no program {}: {error}",
+                program.display()
+            ))),
         };
     }
-    if let Some(program) = places().map(|place| place.join(name)).find(|file| is_program(file)) {
+    if let Some(program) = places()
+        .map(|place| place.join(name))
+        .find(|file| is_program(file))
+    {
         return Ok(program);
     }
     let hint = nearest(name, places()).map_or_else(
         || "install it, or set PATH in the step's `env`".to_owned(),
         |near| format!("did you mean `{near}`?"),
     );
-    Err(Error::NotFound(format!("there is no program `{name}` in {path}; {hint}")))
+    Err(Error::NotFound(format!(
+        "there is no program `{name}` in {path}; {hint}"
+    )))
 }
 
 fn is_program(file: &Path) -> bool {
@@ -157,7 +173,94 @@ fn nearest(name: &str, places: impl Iterator<Item = PathBuf>) -> Option<String> 
         .map(|(_, known)| known)
 }
 
-/// How a program is named in one word.
-pub fn file_name(program: &Path) -> &OsStr {
-    program.file_name().unwrap_or(program.as_os_str())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(arguments: Value) -> Result<Program> {
+        Program::new(&arguments.to_string(), &[], Path::new("/"))
+    }
+
+    fn refusal(arguments: Value) -> Error {
+        program(arguments).expect_err("it was taken")
+    }
+
+    #[test]
+    fn a_command_is_a_program_and_its_arguments() {
+        let program =
+            program(json!({ "command": ["sh", "-c", "a b"], "directory": "tmp" })).unwrap();
+        assert!(program.file.ends_with("bin/sh"));
+        assert_eq!(program.arguments, ["-c", "a b"]);
+        assert_eq!(program.directory, Path::new("/tmp"));
+    }
+
+    #[test]
+    fn a_script_is_read_by_the_shell() {
+        let program = program(json!({ "shell": "a | b" })).unwrap();
+        assert_eq!(program.file, Path::new("/bin/sh"));
+        assert_eq!(program.arguments, ["-c", "a | b"]);
+    }
+
+    #[test]
+    fn the_environment_is_the_steps_own_and_a_path() {
+        let of = |variables: &[(&str, &str)]| {
+            let variables: Vec<Attribute> = variables
+                .iter()
+                .map(|(key, value)| vox_plugin::attribute(*key, *value))
+                .collect();
+            Program::new(r#"{"command":["/bin/sh"]}"#, &variables, Path::new("/"))
+                .unwrap()
+                .environment
+        };
+        assert_eq!(of(&[]), [("PATH".into(), DEFAULT_PATH.into())]);
+        assert_eq!(of(&[("PATH", "/x")]), [("PATH".into(), "/x".into())]);
+    }
+
+    #[test]
+    fn arguments_that_make_no_sense_are_refused() {
+        for arguments in [
+            json!({}),
+            json!({ "command": [] }),
+            json!({ "command": [""] }),
+            json!({ "command": ["a"], "shell": "b" }),
+            json!({ "comand": ["a"] }),
+        ] {
+            assert!(
+                matches!(refusal(arguments.clone()), Error::Invalid(_)),
+                "{arguments}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_answered_with_the_nearest() {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, mode) in [("frobnicate", 0o755), ("frobnicated", 0o644)] {
+            let file = directory.path().join(name);
+            fs::write(&file, "").unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let path = directory.path().to_str().unwrap();
+        let Err(Error::NotFound(told)) = find("frobnicte", path, Path::new("/")) else {
+            panic!("it was found")
+        };
+        assert_eq!(
+            told,
+            format!("there is no program `frobnicte` in {path}; did you mean `frobnicate`?")
+        );
+        let Err(Error::NotFound(told)) = find("something-else", path, Path::new("/")) else {
+            panic!("it was found")
+        };
+        assert!(told.contains("set PATH in the step's `env`"), "{told}");
+    }
+
+    #[test]
+    fn a_path_that_leads_to_no_program_is_refused_with_the_reason() {
+        let told = refusal(json!({ "command": ["./none/such"] })).to_string();
+        assert!(told.contains("/./none/such"), "{told}");
+        let told = refusal(json!({ "command": ["/etc/passwd"] })).to_string();
+        assert!(told.contains("chmod +x"), "{told}");
+        let told = refusal(json!({ "command": ["sh"], "directory": "none" })).to_string();
+        assert!(told.contains("/none"), "{told}");
+    }
 }

@@ -10,63 +10,38 @@
 //!
 //! | argument | meaning |
 //! |---|---|
-//! | `command` | the program and its arguments, handed over as they are: no shell takes part |
-//! | `shell` | in place of `command`: a script for `/bin/sh -c` |
-//! | `directory` | where it runs; relative to the step's directory, which is the default |
+//! | `command` | the program and its arguments, which no shell reads |
+//! | `shell` | a script for `/bin/sh -c` instead |
+//! | `directory` | where the program starts, relative to the run's directory, which is the default |
 //!
-//! The program reads port `stdin` when it is connected (and nothing otherwise), and its output goes
-//! to the ports `stdout` and `stderr`, in whole lines where they end. Its environment is the
-//! step's and no more; only `PATH` has a default. A non-zero exit code fails the step with the last
-//! lines of `stderr`; a signal counts as 128 and its number, as in a shell.
-//!
-//! [`process`] owns the child and its process group, [`pipes`] the three streams. What must stay
-//! true: when the step has ended, nothing that it started is running.
+//! - **Environment.** The step's, and nothing of the host's own. Where it has no `PATH`, that is
+//!   `/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`.
+//! - **Streams.** The program reads the port `stdin` if the plan connects it, otherwise nothing. Its
+//!   output goes to the ports `stdout` and `stderr` as text, in chunks of at most 64 KiB that end
+//!   with a line where they can. When nobody takes the output any more, the program finds its pipe
+//!   closed, as in a shell; ending by SIGPIPE then is success.
+//! - **End.** The code is the program's own, or 128 and the number of the signal that ended it. The
+//!   summary of a failed step ends with the last 20 lines of `stderr`. Processes that the program
+//!   leaves in its process group are ended with it.
+//! - **Cancellation** ends the whole process group: SIGTERM, and SIGKILL two seconds later.
 
-mod pipes;
+mod arguments;
 mod process;
-mod program;
+mod pump;
+#[cfg(test)]
+mod testing;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use serde::Deserialize;
+use vox_plugin::native::HostHandle;
 use vox_plugin::step::{Invocation, Outcome};
-use vox_plugin::{Error, Result, Step, attribute, from_json, plugin};
+use vox_plugin::{Error, Result, Step, attribute, host, plugin, text_chunk};
 
-/// Where programs are looked for when the step's environment does not say.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// JSON Schema of [`Arguments`].
-const SCHEMA: &str = r#"{
-  "$schema": "https://json-schema.org/draft/2020-12/schema",
-  "type": "object",
-  "properties": {
-    "command": {"type": "array", "items": {"type": "string"}, "minItems": 1, "description": "The program and its arguments; no shell takes part"},
-    "shell": {"type": "string", "description": "A script for /bin/sh -c, in place of command"},
-    "directory": {"type": "string", "description": "Where it runs, relative to the step's directory"}
-  },
-  "oneOf": [{"required": ["command"]}, {"required": ["shell"]}],
-  "additionalProperties": false
-}"#;
-
-/// The step's arguments.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Arguments {
-    command: Option<Vec<String>>,
-    shell: Option<String>,
-    directory: Option<String>,
-}
-
-impl Arguments {
-    /// The program with its arguments.
-    fn words(self) -> Result<Vec<String>> {
-        match (self.command, self.shell) {
-            (Some(words), None) if !words.is_empty() => Ok(words),
-            (None, Some(script)) => Ok(vec!["/bin/sh".to_owned(), "-c".to_owned(), script]),
-            _ => Err(Error::Invalid("`exec` takes either `command`, a list that begins with the program, or `shell`, a script".to_owned())),
-        }
-    }
-}
+use crate::arguments::Program;
+use crate::process::Ended;
+use crate::pump::Streams;
 
 /// The plugin: it keeps nothing.
 #[plugin(step)]
@@ -75,42 +50,75 @@ struct Exec;
 
 impl Step for Exec {
     fn arguments_schema(&mut self, _runner: &str) -> Result<String> {
-        Ok(SCHEMA.to_owned())
+        Ok(arguments::schema().to_string())
     }
 
     fn run(&mut self, invocation: Invocation) -> Result<Outcome> {
-        let mut arguments: Arguments = from_json(&invocation.arguments)?;
-        let directory = Path::new(&invocation.directory)
-            .join(arguments.directory.take().unwrap_or_default());
-        let mut environment = invocation.environment;
-        if !environment.iter().any(|variable| variable.key == "PATH") {
-            environment.push(attribute("PATH", DEFAULT_PATH));
+        let Invocation {
+            arguments,
+            environment,
+            directory,
+            inputs,
+            ..
+        } = invocation;
+        let program = Program::new(&arguments, &environment, Path::new(&directory))?;
+        if let Some(port) = inputs.iter().find(|port| *port != "stdin") {
+            return Err(Error::Invalid(format!(
+                "a program has no input `{port}`; connect the stream to `stdin`"
+            )));
         }
-        let words = arguments.words()?;
-        let reads = invocation.inputs.iter().any(|port| port == pipes::STDIN);
-        let child = program::start(&words, &environment, &directory, reads)?;
-        let ended = process::attend(child)?;
-        Ok(Outcome { code: ended.code, summary: ended.summary(&words[0]), attributes: Vec::new() })
+        let Some(host) = HostHandle::current() else {
+            return Err(Error::Unavailable("there is no host to run for".to_owned()));
+        };
+        let streams: Arc<dyn Streams> = Arc::new(HostStreams(host));
+        let ended = process::run(&program, !inputs.is_empty(), &streams)?;
+        Ok(outcome(&program, &ended))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The streams that the host has connected, for any thread.
+struct HostStreams(HostHandle);
 
-    #[test]
-    fn a_command_or_a_script_but_not_both_and_not_neither() {
-        let words = |text: &str| from_json::<Arguments>(text).and_then(Arguments::words);
-        assert_eq!(words(r#"{"command": ["ls", "-l"]}"#).unwrap(), ["ls", "-l"]);
-        assert_eq!(words(r#"{"shell": "a | b"}"#).unwrap(), ["/bin/sh", "-c", "a | b"]);
-        for bad in ["{}", r#"{"command": []}"#, r#"{"command": ["a"], "shell": "b"}"#] {
-            assert!(matches!(words(bad), Err(Error::Invalid(text)) if text.contains("either `command`")));
-        }
-        assert!(matches!(words(r#"{"comand": ["a"]}"#), Err(Error::Invalid(text)) if text.contains("comand")));
+impl Streams for HostStreams {
+    fn push(&self, port: &str, sequence: u64, data: &[u8]) -> Result<()> {
+        self.0
+            .enter(|| host::stream::push(port, &text_chunk(sequence), data, None))
     }
 
-    #[test]
-    fn the_schema_is_json() {
-        from_json::<serde::de::IgnoredAny>(SCHEMA).unwrap();
+    fn pull(&self, port: &str, timeout: Duration) -> Result<Option<Vec<u8>>> {
+        let timeout = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+        let chunk = self.0.enter(|| host::stream::pull(port, Some(timeout)))?;
+        Ok(chunk.map(|chunk| chunk.data))
+    }
+
+    fn should_cancel(&self) -> bool {
+        self.0.enter(host::cancel::should_cancel)
+    }
+}
+
+/// What the step answers for a program that has ended.
+fn outcome(program: &Program, ended: &Ended) -> Outcome {
+    let name = &program.name;
+    if ended.is_success() {
+        return Outcome {
+            code: 0,
+            summary: format!("`{name}` succeeded"),
+            attributes: Vec::new(),
+        };
+    }
+    let code = ended.code();
+    let (how, attributes) = match ended.signal() {
+        Some(signal) => (
+            format!("was ended by signal {signal}"),
+            vec![attribute("signal", signal.to_string())],
+        ),
+        None => (format!("exited with code {code}"), Vec::new()),
+    };
+    let mut lines = vec![format!("`{name}` {how}")];
+    lines.extend_from_slice(&ended.last_words);
+    Outcome {
+        code,
+        summary: lines.join("\n"),
+        attributes,
     }
 }

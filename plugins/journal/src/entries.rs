@@ -63,13 +63,12 @@ impl Entry {
 pub fn with_line(journal: &[u8], line: &str, entries: NonZeroUsize) -> Vec<u8> {
     let room = LONGEST_JOURNAL.saturating_sub(line.len() + 1);
     let mut from = journal.len();
-    let mut kept = 1;
-    for older in journal.split_inclusive(|byte| *byte == b'\n').rev() {
-        if kept == entries.get() || journal.len() - from + older.len() > room {
+    let older = journal.split_inclusive(|byte| *byte == b'\n').rev();
+    for line in older.take(entries.get() - 1) {
+        if journal.len() - from + line.len() > room {
             break;
         }
-        from -= older.len();
-        kept += 1;
+        from -= line.len();
     }
     [&journal[from..], line.as_bytes(), b"\n"].concat()
 }

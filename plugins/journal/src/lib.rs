@@ -173,10 +173,7 @@ mod tests {
             timestamp: 0,
             detail: "{}".into(),
         };
-        assert_eq!(
-            journal.handle(event, &[]).unwrap(),
-            Outcome::Continue
-        );
+        assert_eq!(journal.handle(event, &[]).unwrap(), Outcome::Continue);
         assert!(matches!(journal.health(), Condition::Degraded(_)));
     }
 }

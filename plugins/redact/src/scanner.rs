@@ -40,7 +40,7 @@ pub struct Scanner {
     /// What stands in for each kind.
     masks: [Vec<u8>; Kind::ALL.len()],
     state: State,
-    /// The last byte that was decided about.
+    /// The last byte that was decided about; a blank behind something masked.
     previous: u8,
     /// The end of what came in, not decided yet.
     held: Vec<u8>,
@@ -124,9 +124,7 @@ impl Scanner {
                 line_end = loud + window(&text[loud..], usize::MAX).len();
             }
             while at < line_end.min(decidable) {
-                let previous = at
-                    .checked_sub(1)
-                    .map_or(self.previous, |before| text[before]);
+                let previous = self.previous(text, copied, at);
                 let rest = &text[at..line_end.min(at + LOOKAHEAD)];
                 if let Some(found) = self.rules.find(rest, previous) {
                     self.out.extend_from_slice(&text[copied..at + found.keep]);
@@ -139,14 +137,22 @@ impl Scanner {
                 at += 1;
             }
         }
-        if at > 0 {
-            self.previous = text[at - 1];
-        }
+        self.previous = self.previous(text, copied, at);
         let changed = copied > 0 || !self.out.is_empty();
         if changed {
             self.out.extend_from_slice(&text[copied..at]);
         }
         (at, changed)
+    }
+
+    /// What stands before `at`: a blank where something was masked, so that another secret may
+    /// follow it at once.
+    fn previous(&self, text: &[u8], copied: usize, at: usize) -> u8 {
+        match at.checked_sub(1) {
+            None => self.previous,
+            Some(_) if at == copied => b' ',
+            Some(before) => text[before],
+        }
     }
 
     /// In the middle of a secret: how many bytes are dropped at `at`, which may be none when the

@@ -48,7 +48,14 @@ fn every_kind_of_secret_is_masked() {
             "'tis '[email]', --[email]",
         ),
         ("a@b@example.org", "a@[email]"),
-        ("a@b.org--she, a@b.org-x.net, a@b.org-", "[email]--she, [email], [email]-"),
+        (
+            "a@b.org--she, a@b.org-x.net, a@b.org-",
+            "[email]--she, [email], [email]-",
+        ),
+        (
+            "a@b.org--she, a@b.org-x.net, a@b.org-",
+            "[email]--she, [email], [email]-",
+        ),
         ("id AKIAIOSFODNN7EXAMPLE.", "id [aws-key]."),
         ("ASIAIOSFODNN7EXAMPLE", "[aws-key]"),
         ("ghp_0123456789abcdefghijABCDEFGHIJ012345", "[github-token]"),
