@@ -17,7 +17,8 @@
 //! | `distinct_words` | exact up to 65 536, then an estimate with a standard error of 0.8 % |
 //! | `word_occurrences_total{word="…"}` | of the most frequent words |
 //!
-//! What a [word](words) is does not depend on how the stream is cut into chunks.
+//! A word is a run of letters and digits of any script, in lower case, with apostrophes between them
+//! (`don't`). It counts once however the stream is cut into chunks.
 
 mod distinct;
 mod words;
