@@ -72,13 +72,14 @@ impl Default for InstanceOptions {
 #[derive(Clone)]
 pub struct Host(Arc<Inner>);
 
+/// Instances of one plugin that wait for the next `call`.
+const MAX_IDLE: usize = 4;
+
 /// Names the code of one payload: the plugin's directory and the carrier.
 type PayloadKey = (PathBuf, CarrierKind);
 /// A payload's place; its lock is held while the payload is being loaded, so that it is loaded
 /// once, and nobody waits for another's.
 type PayloadPlace = Arc<Mutex<Option<Arc<Payload>>>>;
-/// An instance that plugins reach through `call`, made at the first call.
-type SharedInstance = Arc<Mutex<Option<Instance>>>;
 
 struct Inner {
     directories: Directories,
@@ -92,8 +93,9 @@ struct Inner {
     runtime: Mutex<Option<Arc<component::Runtime>>>,
     /// Guards the table; a payload is loaded under its own lock.
     payloads: Mutex<HashMap<PayloadKey, PayloadPlace>>,
-    /// Guards the table; an instance is entered under its own lock.
-    shared: Mutex<HashMap<PathBuf, SharedInstance>>,
+    /// Instances that plugins reach through `call`, while nobody is inside. Guards the table only:
+    /// an instance is taken out to be entered, so no call ever waits for another.
+    idle: Mutex<HashMap<PathBuf, Vec<Instance>>>,
     topics: Arc<Topics>,
     this: Weak<Inner>,
 }
@@ -135,7 +137,7 @@ impl Host {
             grants: RwLock::new(grants),
             runtime: Mutex::default(),
             payloads: Mutex::default(),
-            shared: Mutex::default(),
+            idle: Mutex::default(),
             topics: Arc::default(),
             this: Weak::clone(this),
         })))
@@ -362,24 +364,26 @@ impl crate::services::Calls for Inner {
         function: &str,
         arguments: Vec<Value>,
     ) -> Result<Value, contract::Error> {
-        let place = {
-            let mut shared = lock(&self.shared);
-            Arc::clone(shared.entry(plugin.directory.clone()).or_default())
-        };
-        let mut place = lock(&place);
-        // An instance that crashed is replaced.
-        let instance = match place.take().filter(Instance::is_alive) {
+        let idle = lock(&self.idle).get_mut(&plugin.directory).and_then(Vec::pop);
+        let mut instance = match idle {
             Some(instance) => instance,
             None => self
                 .instance(plugin, InstanceOptions::default())
                 .map_err(|error| contract::Error::Unavailable(error.to_string()))?,
         };
-        let instance = place.insert(instance);
-        instance.call_json(function, arguments).map_err(|error| match error {
+        let result = instance.call_json(function, arguments).map_err(|error| match error {
             crate::JsonCallError::Call(crate::CallError::Refused { error, .. }) => error,
             crate::JsonCallError::Call(error) => contract::Error::Failed(error.to_string()),
             error => contract::Error::Invalid(error.to_string()),
-        })
+        });
+        if instance.is_alive() {
+            let mut table = lock(&self.idle);
+            let idle = table.entry(plugin.directory.clone()).or_default();
+            if idle.len() < MAX_IDLE {
+                idle.push(instance);
+            }
+        }
+        result
     }
 }
 

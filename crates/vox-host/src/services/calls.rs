@@ -1,8 +1,8 @@
 //! Calls from plugin to plugin.
 //!
-//! A call enters the target's shared instance, which the host makes at the first call and keeps.
-//! The chain of plugins that are inside each other is known per thread, so that a call that would
-//! enter a plugin twice is refused instead of waiting for itself.
+//! A call enters an instance of the target that the host keeps for such calls; a call that finds
+//! them all busy gets one of its own, so calls never wait for each other. The chain of plugins that
+//! are inside each other is known per thread, so that a circle is refused where it closes.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(crate) trait Calls: Send + Sync {
     /// The plugin that serves the target, in the version that fits the caller.
     fn locate(&self, caller: &Services, target: &Target) -> Result<Arc<Installed>, Error>;
 
-    /// Calls `function` of the plugin's shared instance.
+    /// Calls `function` of an instance that the host keeps for calls.
     fn invoke(&self, plugin: &Installed, function: &str, arguments: Vec<Value>) -> Result<Value, Error>;
 }
 
