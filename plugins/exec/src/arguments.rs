@@ -145,13 +145,12 @@ fn find(name: &str, path: &str, directory: &Path) -> Result<PathBuf> {
     {
         return Ok(program);
     }
-    let hint = nearest(name, places()).map_or_else(
-        || "install it, or set PATH in the step's `env`".to_owned(),
-        |near| format!("did you mean `{near}`?"),
-    );
-    Err(Error::NotFound(format!(
-        "there is no program `{name}` in {path}; {hint}"
-    )))
+    Err(Error::NotFound(match nearest(name, places()) {
+        Some(near) => format!("there is no program `{name}`; did you mean `{near}`?"),
+        None => format!(
+            "there is no program `{name}` in {path}; install it, or set PATH in the step's `env`"
+        ),
+    }))
 }
 
 fn is_program(file: &Path) -> bool {
@@ -246,7 +245,7 @@ mod tests {
         };
         assert_eq!(
             told,
-            format!("there is no program `frobnicte` in {path}; did you mean `frobnicate`?")
+            "there is no program `frobnicte`; did you mean `frobnicate`?"
         );
         let Err(Error::NotFound(told)) = find("something-else", path, Path::new("/")) else {
             panic!("it was found")

@@ -22,7 +22,7 @@
 //!   closed, as in a shell; ending by SIGPIPE then is success.
 //! - **End.** The code is the program's own, or 128 and the number of the signal that ended it. The
 //!   summary of a failed step ends with the last 20 lines of `stderr`. Processes that the program
-//!   leaves in its process group are ended with it.
+//!   leaves in its process group are ended with it, two seconds later when they hold its output.
 //! - **Cancellation** ends the whole process group: SIGTERM, and SIGKILL two seconds later.
 
 mod arguments;

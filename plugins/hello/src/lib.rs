@@ -20,6 +20,17 @@ struct Arguments {
     loud: bool,
 }
 
+impl Arguments {
+    fn greeting(&self) -> String {
+        let greeting = format!("Hello, {}!", self.name);
+        if self.loud {
+            greeting.to_uppercase()
+        } else {
+            greeting
+        }
+    }
+}
+
 /// The plugin: it keeps nothing.
 #[plugin(command)]
 #[derive(Default)]
@@ -33,15 +44,45 @@ impl Command for Hello {
     fn run(&mut self, _verb: &str, arguments: Vec<String>) -> Result<u8> {
         let arguments = Arguments::try_parse_from(arguments)
             .map_err(|error| Error::Invalid(error.to_string()))?;
-        let mut greeting = format!("Hello, {}!", arguments.name);
-        if arguments.loud {
-            greeting = greeting.to_uppercase();
-        }
         let mut stdout = Output::new("stdout");
         for _ in 0..arguments.repeat {
-            writeln!(stdout, "{greeting}")?;
+            writeln!(stdout, "{}", arguments.greeting())?;
         }
         stdout.flush()?;
         Ok(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn greeting(arguments: &[&str]) -> String {
+        Arguments::try_parse_from(arguments).unwrap().greeting()
+    }
+
+    #[test]
+    fn the_world_is_greeted_unless_somebody_is_named() {
+        assert_eq!(greeting(&[]), "Hello, world!");
+        assert_eq!(greeting(&["Emma"]), "Hello, Emma!");
+        assert_eq!(greeting(&["--loud", "Emma"]), "HELLO, EMMA!");
+    }
+
+    #[test]
+    fn the_verb_is_described_with_its_arguments() {
+        let nodes = Hello.describe("hello").unwrap();
+        assert_eq!(nodes.len(), 1);
+        assert_eq!(nodes[0].path, ["hello"]);
+        let ids = nodes[0]
+            .arguments
+            .iter()
+            .map(|argument| argument.id.as_str());
+        assert_eq!(ids.collect::<Vec<_>>(), ["name", "repeat", "loud"]);
+    }
+
+    #[test]
+    fn arguments_that_do_not_fit_are_refused() {
+        let refused = Hello.run("hello", vec!["--repeat".to_owned(), "often".to_owned()]);
+        assert!(matches!(refused, Err(Error::Invalid(text)) if text.contains("often")));
     }
 }
