@@ -39,7 +39,16 @@ pub fn component(name: &'static str) -> anyhow::Result<Row> {
         },
     );
     let ratio = value / peer;
-    Ok(Row { name, value, unit: "ns", peer, peer_name: "wasmtime alone", ratio, goal: "at most 1.2", met: ratio <= 1.2 })
+    Ok(Row {
+        name,
+        value,
+        unit: "ns",
+        peer,
+        peer_name: "wasmtime alone",
+        ratio,
+        goal: "at most 1.2",
+        met: ratio <= 1.2,
+    })
 }
 
 /// Nanoseconds of a component call through the host.
@@ -48,7 +57,9 @@ pub fn component_alone() -> anyhow::Result<f64> {
     let mut instance = fixture.instance(Carrier::Component)?;
     let mut stage = instance.stage()?;
     let record = record();
-    Ok(alone(|| stage.open(black_box(&record)).expect("the plugin takes it")))
+    Ok(alone(|| {
+        stage.open(black_box(&record)).expect("the plugin takes it")
+    }))
 }
 
 /// A native call with a small encoded payload, against the component call of it.
@@ -59,8 +70,16 @@ pub fn native(name: &'static str) -> anyhow::Result<Row> {
     let record = record();
     let (mut native, mut component) = (native.stage()?, component.stage()?);
     let (value, peer) = in_turns(
-        || native.open(black_box(&record)).expect("the plugin takes it"),
-        || component.open(black_box(&record)).expect("the plugin takes it"),
+        || {
+            native
+                .open(black_box(&record))
+                .expect("the plugin takes it")
+        },
+        || {
+            component
+                .open(black_box(&record))
+                .expect("the plugin takes it")
+        },
     );
     Ok(Row {
         name,
@@ -92,8 +111,16 @@ pub fn native_slice(name: &'static str) -> anyhow::Result<Row> {
     let mut direct: Box<dyn Append> = black_box(Box::new(Direct(0)));
     let data = vec![7; 4096];
     let (value, peer) = in_turns(
-        || storage.append(black_box(1), black_box(&data)).expect("the plugin takes it"),
-        || direct.append(black_box(1), black_box(&data)).expect("it is taken"),
+        || {
+            storage
+                .append(black_box(1), black_box(&data))
+                .expect("the plugin takes it")
+        },
+        || {
+            direct
+                .append(black_box(1), black_box(&data))
+                .expect("it is taken")
+        },
     );
     Ok(Row {
         name,
@@ -111,14 +138,32 @@ pub fn native_slice(name: &'static str) -> anyhow::Result<Row> {
 pub fn stage_native_64k(name: &'static str) -> anyhow::Result<Row> {
     let (value, peer) = stage_64k(Carrier::Native)?;
     let ratio = value / peer;
-    Ok(Row { name, value, unit: "ns", peer, peer_name: "memcpy of 64 KiB", ratio, goal: "below 1: no copy", met: ratio < 1.0 })
+    Ok(Row {
+        name,
+        value,
+        unit: "ns",
+        peer,
+        peer_name: "memcpy of 64 KiB",
+        ratio,
+        goal: "below 1: no copy",
+        met: ratio < 1.0,
+    })
 }
 
 /// 64 KiB through a stage and out again as a component: one copy in and one out at the least.
 pub fn stage_component_64k(name: &'static str) -> anyhow::Result<Row> {
     let (value, peer) = stage_64k(Carrier::Component)?;
     let ratio = value / peer;
-    Ok(Row { name, value, unit: "ns", peer, peer_name: "memcpy of 64 KiB", ratio, goal: "none set", met: true })
+    Ok(Row {
+        name,
+        value,
+        unit: "ns",
+        peer,
+        peer_name: "memcpy of 64 KiB",
+        ratio,
+        goal: "none set",
+        met: true,
+    })
 }
 
 fn stage_64k(carrier: Carrier) -> anyhow::Result<(f64, f64)> {
@@ -128,7 +173,11 @@ fn stage_64k(carrier: Carrier) -> anyhow::Result<(f64, f64)> {
     let (head, data) = (head(), vec![b'x'; 64 * 1024]);
     let mut copy = vec![0; data.len()];
     Ok(in_turns(
-        || stage.process(black_box(&head), black_box(&data)).expect("the plugin takes it"),
+        || {
+            stage
+                .process(black_box(&head), black_box(&data))
+                .expect("the plugin takes it")
+        },
         || black_box(&mut copy).copy_from_slice(black_box(&data)),
     ))
 }
@@ -156,7 +205,9 @@ impl Raw {
         let instance = pre.instantiate(&mut store)?;
         let lifecycle = raw::exports::vox::plugin::lifecycle::GuestIndices::new(&pre)?;
         let lifecycle = lifecycle.load(&mut store, &instance)?;
-        lifecycle.call_init(&mut store, "{}")?.map_err(|error| wasmtime::Error::msg(format!("{error:?}")))?;
+        lifecycle
+            .call_init(&mut store, "{}")?
+            .map_err(|error| wasmtime::Error::msg(format!("{error:?}")))?;
         let stage = raw::exports::vox::plugin::stage::GuestIndices::new(&pre)?;
         let stage = stage.load(&mut store, &instance)?;
         Ok(Self { store, stage })

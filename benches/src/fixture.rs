@@ -30,9 +30,16 @@ impl Fixture {
         options.toolchain = Some(Toolchain::find_installed(&crate_dir)?);
         let built = vox_build::build(&crate_dir, &options, &mut |_| ())?;
         let mut options = HostOptions::default();
-        options.grants = GrantsFile::parse("[plugin.bench-plugin]\nstream_io = true\n", Path::new("grants"))?;
+        options.grants = GrantsFile::parse(
+            "[plugin.bench-plugin]\nstream_io = true\n",
+            Path::new("grants"),
+        )?;
         let host = Host::open(Directories::new(&data, place.path().join("cache")), options)?;
-        Ok(Self { _place: place, host, plugin: built.package.directory })
+        Ok(Self {
+            _place: place,
+            host,
+            plugin: built.package.directory,
+        })
     }
 
     /// The bytes of the component.
@@ -53,7 +60,13 @@ impl Fixture {
 struct Sink;
 
 impl Ports for Sink {
-    fn push(&self, _: &str, head: ChunkHead, data: &[u8], _: Option<Duration>) -> Result<(), Error> {
+    fn push(
+        &self,
+        _: &str,
+        head: ChunkHead,
+        data: &[u8],
+        _: Option<Duration>,
+    ) -> Result<(), Error> {
         std::hint::black_box((&head, data));
         Ok(())
     }
@@ -70,11 +83,19 @@ pub fn record() -> Opening {
         step: "summarise-chapters".to_owned(),
         arguments: r#"{"emails":true,"mask":"x"}"#.to_owned(),
     };
-    assert_eq!(opening.run.len() + opening.step.len() + opening.arguments.len(), 64);
+    assert_eq!(
+        opening.run.len() + opening.step.len() + opening.arguments.len(),
+        64
+    );
     opening
 }
 
 /// The head of a chunk of text.
 pub fn head() -> ChunkHead {
-    ChunkHead { modality: "text".to_owned(), sequence: 7, timestamp: 0, attributes: Vec::new() }
+    ChunkHead {
+        modality: "text".to_owned(),
+        sequence: 7,
+        timestamp: 0,
+        attributes: Vec::new(),
+    }
 }

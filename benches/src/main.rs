@@ -50,10 +50,20 @@ fn main() -> anyhow::Result<()> {
     }
     let arguments = Arguments::parse();
     let wanted = |name: &str| {
-        arguments.names.is_empty() || arguments.names.iter().any(|prefix| name.starts_with(prefix.as_str()))
+        arguments.names.is_empty()
+            || arguments
+                .names
+                .iter()
+                .any(|prefix| name.starts_with(prefix.as_str()))
     };
-    let chosen = BENCHES.iter().filter(|(name, _)| wanted(name)).collect::<Vec<_>>();
-    anyhow::ensure!(!chosen.is_empty(), "no bench begins so; `--list` names them");
+    let chosen = BENCHES
+        .iter()
+        .filter(|(name, _)| wanted(name))
+        .collect::<Vec<_>>();
+    anyhow::ensure!(
+        !chosen.is_empty(),
+        "no bench begins so; `--list` names them"
+    );
     let mut report = Report::new(arguments.json);
     for (name, bench) in chosen {
         if arguments.list {

@@ -28,14 +28,33 @@ pub fn component_vs_extism(name: &'static str) -> anyhow::Result<Row> {
     }
     let (value, peer) = (median(ours), median(peers));
     let ratio = peer / value;
-    Ok(Row { name, value, unit: "ns", peer, peer_name: "Extism", ratio, goal: "at least 15 times faster", met: ratio >= 15.0 })
+    Ok(Row {
+        name,
+        value,
+        unit: "ns",
+        peer,
+        peer_name: "Extism",
+        ratio,
+        goal: "at least 15 times faster",
+        met: ratio >= 15.0,
+    })
 }
 
 fn run(peer: &str) -> anyhow::Result<f64> {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/target/release").join(peer);
-    let output = Command::new(&program)
-        .output()
-        .with_context(|| format!("{} does not run; `cargo xtask peers` builds it", program.display()))?;
-    anyhow::ensure!(output.status.success(), "{}: {}", program.display(), String::from_utf8_lossy(&output.stderr));
+    let program = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("peers/target/release")
+        .join(peer);
+    let output = Command::new(&program).output().with_context(|| {
+        format!(
+            "{} does not run; `cargo xtask peers` builds it",
+            program.display()
+        )
+    })?;
+    anyhow::ensure!(
+        output.status.success(),
+        "{}: {}",
+        program.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(serde_json::from_slice::<Figure>(&output.stdout)?.nanoseconds)
 }

@@ -34,7 +34,10 @@ pub struct Report {
 impl Report {
     /// A report as a table, or as one JSON object a line.
     pub fn new(json: bool) -> Self {
-        Self { json, started: false }
+        Self {
+            json,
+            started: false,
+        }
     }
 
     /// Prints a row.
@@ -46,7 +49,11 @@ impl Report {
         }
         if !self.started {
             self.started = true;
-            writeln!(out, "{:26} {:>12} {:>12} {:5} {:>8}  goal", "bench", "vox", "peer", "unit", "ratio")?;
+            writeln!(
+                out,
+                "{:26} {:>12} {:>12} {:5} {:>8}  goal",
+                "bench", "vox", "peer", "unit", "ratio"
+            )?;
         }
         let met = if row.met { "met" } else { "MISSED" };
         writeln!(

@@ -20,11 +20,22 @@ const PLUGINS: usize = 100;
 
 /// Opens a host and reports its own peak memory in KiB.
 pub fn child(data: &Path) -> anyhow::Result<()> {
-    let host = Host::open(Directories::new(data, data.join("cache")), HostOptions::default())?;
+    let host = Host::open(
+        Directories::new(data, data.join("cache")),
+        HostOptions::default(),
+    )?;
     anyhow::ensure!(host.findings().is_empty(), "{:?}", host.findings());
-    let status = std::fs::read_to_string("/proc/self/status").context("memory is read from /proc")?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
-    println!("{} {}", host.selection().len(), peak.trim().trim_end_matches(" kB"));
+    let status =
+        std::fs::read_to_string("/proc/self/status").context("memory is read from /proc")?;
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .context("VmHWM")?;
+    println!(
+        "{} {}",
+        host.selection().len(),
+        peak.trim().trim_end_matches(" kB")
+    );
     Ok(())
 }
 
@@ -55,7 +66,9 @@ pub fn warm100_memory(name: &'static str) -> anyhow::Result<Row> {
     let full = installed(PLUGINS)?;
     let heavy = installed(PLUGINS)?;
     for plugin in std::fs::read_dir(heavy.path().join("plugins"))?.flatten() {
-        let payload = std::fs::File::options().write(true).open(plugin.path().join("0.1.0/payload.wasm"))?;
+        let payload = std::fs::File::options()
+            .write(true)
+            .open(plugin.path().join("0.1.0/payload.wasm"))?;
         payload.set_len(1024 * 1024)?;
     }
     let (mut ours, mut peers) = (Vec::new(), Vec::new());
@@ -81,11 +94,21 @@ pub fn warm100_memory(name: &'static str) -> anyhow::Result<Row> {
 fn run(data: &Path, plugins: usize) -> anyhow::Result<(f64, f64)> {
     let program = std::env::current_exe()?;
     let start = Instant::now();
-    let output = Command::new(program).env(CHILD, data).stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+    let output = Command::new(program)
+        .env(CHILD, data)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()?;
     let milliseconds = start.elapsed().as_secs_f64() * 1e3;
     let text = String::from_utf8(output.stdout)?;
-    let (count, peak) = text.trim().split_once(' ').context("the child prints two numbers")?;
-    anyhow::ensure!(count.parse::<usize>()? == plugins, "{count} of {plugins} plugins were found");
+    let (count, peak) = text
+        .trim()
+        .split_once(' ')
+        .context("the child prints two numbers")?;
+    anyhow::ensure!(
+        count.parse::<usize>()? == plugins,
+        "{count} of {plugins} plugins were found"
+    );
     Ok((milliseconds, peak.parse()?))
 }
 

@@ -25,7 +25,11 @@ impl Encoded {
     /// Only if the value's `Serialize` fails, which those generated from the contract cannot.
     #[inline]
     pub fn new<T: Serialize + ?Sized>(value: &T) -> Self {
-        let mut encoded = Self { inline: [0; INLINE], length: 0, spilled: Vec::new() };
+        let mut encoded = Self {
+            inline: [0; INLINE],
+            length: 0,
+            spilled: Vec::new(),
+        };
         match postcard::to_slice(value, &mut encoded.inline) {
             Ok(written) => encoded.length = written.len(),
             Err(_) => encoded.spilled = encode(value),
@@ -164,7 +168,10 @@ impl<'a> Arguments<'a> {
     #[inline]
     pub fn scalar<T: Scalar>(self, index: usize) -> Result<T, Malformed> {
         T::from_bytes(self.bytes(index)?).ok_or_else(|| {
-            Malformed(format!("argument {index}: not a {}", std::any::type_name::<T>()))
+            Malformed(format!(
+                "argument {index}: not a {}",
+                std::any::type_name::<T>()
+            ))
         })
     }
 
@@ -181,7 +188,10 @@ impl<'a> Arguments<'a> {
 
     #[cold]
     fn missing(self, index: usize) -> Malformed {
-        Malformed(format!("argument {index} is missing: {} were passed", self.0.len()))
+        Malformed(format!(
+            "argument {index} is missing: {} were passed",
+            self.0.len()
+        ))
     }
 }
 
@@ -258,7 +268,10 @@ pub fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
 mod tests {
     use super::*;
 
-    fn serve_one(argument: &[u8], body: impl FnOnce(Arguments<'_>) -> Result<Answer, Malformed>) -> (Status, Vec<u8>) {
+    fn serve_one(
+        argument: &[u8],
+        body: impl FnOnce(Arguments<'_>) -> Result<Answer, Malformed>,
+    ) -> (Status, Vec<u8>) {
         let slices = [Slice::new(argument)];
         let mut reply = Buffer::EMPTY;
         // SAFETY: one live slice, and a reply buffer of our own.
@@ -272,14 +285,22 @@ mod tests {
     #[test]
     fn a_panic_becomes_a_status_with_its_message() {
         let (status, reply) = serve_one(b"", |_| panic!("out of {}", "cheese"));
-        assert_eq!((status, reply.as_slice()), (Status::PANICKED, b"out of cheese".as_slice()));
+        assert_eq!(
+            (status, reply.as_slice()),
+            (Status::PANICKED, b"out of cheese".as_slice())
+        );
     }
 
     #[test]
     fn an_argument_with_bytes_left_over_is_malformed() {
-        let (status, reply) = serve_one(&[1, 2], |arguments| arguments.value::<u8>(0).map(|_| Answer::Unit));
+        let (status, reply) = serve_one(&[1, 2], |arguments| {
+            arguments.value::<u8>(0).map(|_| Answer::Unit)
+        });
         assert_eq!(status, Status::MALFORMED);
-        assert_eq!(String::from_utf8(reply).unwrap(), "argument 0: 1 bytes too many");
+        assert_eq!(
+            String::from_utf8(reply).unwrap(),
+            "argument 0: 1 bytes too many"
+        );
     }
 
     #[test]
@@ -290,7 +311,9 @@ mod tests {
         assert_eq!(bool::from_bytes(&true.to_bytes()), Some(true));
         assert_eq!(bool::from_bytes(&[2]), None);
         assert_eq!(char::from_bytes(&0xd800_u32.to_bytes()), None);
-        let (status, _) = serve_one(&[1, 2, 3], |arguments| arguments.scalar::<u32>(0).map(|_| Answer::Unit));
+        let (status, _) = serve_one(&[1, 2, 3], |arguments| {
+            arguments.scalar::<u32>(0).map(|_| Answer::Unit)
+        });
         assert_eq!(status, Status::MALFORMED);
     }
 

@@ -41,7 +41,10 @@ impl Slice {
     /// Borrows `bytes`; the caller keeps them alive while the slice is in use.
     #[inline]
     pub const fn new(bytes: &[u8]) -> Self {
-        Self { data: bytes.as_ptr(), length: bytes.len() }
+        Self {
+            data: bytes.as_ptr(),
+            length: bytes.len(),
+        }
     }
 
     /// The bytes.
@@ -67,13 +70,21 @@ pub struct Buffer {
 
 impl Buffer {
     /// A buffer that holds nothing and need not be freed.
-    pub const EMPTY: Self = Self { data: std::ptr::null_mut(), length: 0, capacity: 0 };
+    pub const EMPTY: Self = Self {
+        data: std::ptr::null_mut(),
+        length: 0,
+        capacity: 0,
+    };
 
     /// Hands `bytes` over to whoever reads the reply.
     #[inline]
     pub fn new(bytes: Vec<u8>) -> Self {
         let mut bytes = std::mem::ManuallyDrop::new(bytes);
-        Self { data: bytes.as_mut_ptr(), length: bytes.len(), capacity: bytes.capacity() }
+        Self {
+            data: bytes.as_mut_ptr(),
+            length: bytes.len(),
+            capacity: bytes.capacity(),
+        }
     }
 
     /// The bytes.
@@ -188,7 +199,8 @@ pub struct PluginVtable {
     /// Makes an instance, not yet initialised. It owns one reference to `context` and gives it
     /// back through `host.release_context` when it no longer calls the host. Null when the
     /// instance could not be made.
-    pub create: unsafe extern "C" fn(host: *const HostVtable, context: *const c_void) -> *mut c_void,
+    pub create:
+        unsafe extern "C" fn(host: *const HostVtable, context: *const c_void) -> *mut c_void,
     /// Ends an instance. It is not used afterwards.
     pub destroy: unsafe extern "C" fn(instance: *mut c_void),
     /// Frees a reply that this plugin made.
@@ -229,7 +241,14 @@ mod tests {
     #[cfg(target_pointer_width = "64")]
     fn layouts_are_those_of_abi_version_1() {
         assert_eq!(ABI_VERSION, 1);
-        assert_eq!((size_of::<Slice>(), size_of::<Buffer>(), size_of::<Interface>()), (16, 24, 32));
+        assert_eq!(
+            (
+                size_of::<Slice>(),
+                size_of::<Buffer>(),
+                size_of::<Interface>()
+            ),
+            (16, 24, 32)
+        );
         assert_eq!(std::mem::offset_of!(PluginVtable, size), 4);
         assert_eq!(std::mem::offset_of!(PluginVtable, interfaces), 8);
         assert_eq!(std::mem::offset_of!(PluginVtable, interface_count), 16);

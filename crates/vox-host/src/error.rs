@@ -82,10 +82,14 @@ impl Error {
             Self::Resolution(error) => Some(error.hint()),
             Self::Registry(error) => Some(error.hint()),
             Self::Library { missing, .. } => Some(missing.hint()),
-            Self::NotInstalled { plugin } => Some(format!("`vox plugin install {plugin}` installs it")),
-            Self::NoPayload { plugin, available, .. } if available.is_empty() => {
-                Some(format!("install `{plugin}` again, or a version of it for this platform"))
+            Self::NotInstalled { plugin } => {
+                Some(format!("`vox plugin install {plugin}` installs it"))
             }
+            Self::NoPayload {
+                plugin, available, ..
+            } if available.is_empty() => Some(format!(
+                "install `{plugin}` again, or a version of it for this platform"
+            )),
             Self::NoPayload { available, .. } => Some(format!(
                 "use the {} payload: `prefer = \"{}\"` in Vox.toml",
                 available[0].name(),
@@ -100,7 +104,10 @@ impl Error {
 fn instead(available: &[Carrier], missing: &[PathBuf]) -> String {
     let mut text = String::new();
     if !available.is_empty() {
-        let names = available.iter().map(|carrier| carrier.name()).collect::<Vec<_>>();
+        let names = available
+            .iter()
+            .map(|carrier| carrier.name())
+            .collect::<Vec<_>>();
         text.push_str(&format!("; it has {}", names.join(" and ")));
     }
     for file in missing {
@@ -258,7 +265,9 @@ pub enum CallError {
         message: String,
     },
     /// The instance crashed in an earlier call.
-    #[error("{plugin}: {function} was not called, because this instance has crashed; make a new one")]
+    #[error(
+        "{plugin}: {function} was not called, because this instance has crashed; make a new one"
+    )]
     Dead {
         /// The plugin.
         plugin: PluginId,
@@ -282,7 +291,9 @@ pub enum CallError {
         function: &'static str,
     },
     /// Host and plugin disagree about the contract.
-    #[error("{plugin}: {function}: host and plugin disagree about the contract: {detail}; build the plugin with the SDK of this host")]
+    #[error(
+        "{plugin}: {function}: host and plugin disagree about the contract: {detail}; build the plugin with the SDK of this host"
+    )]
     Protocol {
         /// The plugin.
         plugin: PluginId,
@@ -312,7 +323,10 @@ pub(crate) fn explain(error: &contract::Error) -> String {
             } else {
                 format!(" for `{}`", denial.scope)
             };
-            format!("the capability `{}`{scope} is not granted; {}", denial.capability, denial.remedy)
+            format!(
+                "the capability `{}`{scope} is not granted; {}",
+                denial.capability, denial.remedy
+            )
         }
         contract::Error::Invalid(text) => format!("invalid: {text}"),
         contract::Error::NotFound(text) => format!("not found: {text}"),
@@ -329,5 +343,9 @@ pub(crate) fn explain(error: &contract::Error) -> String {
 
 /// Names in a sentence.
 fn names(names: &[&str]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

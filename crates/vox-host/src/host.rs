@@ -102,7 +102,10 @@ struct Inner {
 
 impl std::fmt::Debug for Host {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Host").field("directories", &self.0.directories).finish_non_exhaustive()
+        formatter
+            .debug_struct("Host")
+            .field("directories", &self.0.directories)
+            .finish_non_exhaustive()
     }
 }
 
@@ -126,7 +129,11 @@ impl Host {
         let mut findings = inventory.findings();
         findings.extend(unresolved);
         findings.extend(contested);
-        tracing::debug!(plugins = selection.len(), findings = findings.len(), "opened");
+        tracing::debug!(
+            plugins = selection.len(),
+            findings = findings.len(),
+            "opened"
+        );
         Ok(Self(Arc::new_cyclic(|this| Inner {
             directories,
             settings,
@@ -193,10 +200,19 @@ impl Host {
     /// # Errors
     ///
     /// Everything that keeps a plugin from being used, up to `init`.
-    pub fn check(&self, plugin: &Installed, carrier: CarrierKind) -> Result<Vec<&'static str>, Error> {
+    pub fn check(
+        &self,
+        plugin: &Installed,
+        carrier: CarrierKind,
+    ) -> Result<Vec<&'static str>, Error> {
         let payload = self.0.payload(plugin, carrier)?;
         let exported = payload.exported();
-        Ok(EXPORTS.iter().zip(exported).filter(|(_, has)| **has).map(|(known, _)| known.name).collect())
+        Ok(EXPORTS
+            .iter()
+            .zip(exported)
+            .filter(|(_, has)| **has)
+            .map(|(known, _)| known.name)
+            .collect())
     }
 
     /// Makes an initialised instance of a plugin.
@@ -217,8 +233,12 @@ impl Inner {
         if let Some(plugin) = self.selection.get(id) {
             return Ok(Arc::clone(plugin));
         }
-        let resolved = resolution::resolve(&self.inventory, &self.settings, std::slice::from_ref(id))?;
-        resolved.get(id).cloned().ok_or_else(|| Error::NotInstalled { plugin: id.clone() })
+        let resolved =
+            resolution::resolve(&self.inventory, &self.settings, std::slice::from_ref(id))?;
+        resolved
+            .get(id)
+            .cloned()
+            .ok_or_else(|| Error::NotInstalled { plugin: id.clone() })
     }
 
     fn grants(&self, plugin: &PluginId) -> Grants {
@@ -228,19 +248,31 @@ impl Inner {
 
     fn instance(&self, plugin: &Installed, options: InstanceOptions) -> Result<Instance, Error> {
         let id = plugin.id();
-        let _span = tracing::info_span!("vox.plugin.start", plugin = %id, version = %plugin.version()).entered();
+        let _span =
+            tracing::info_span!("vox.plugin.start", plugin = %id, version = %plugin.version())
+                .entered();
         let dependencies =
             resolution::resolve(&self.inventory, &self.settings, std::slice::from_ref(id))?;
-        requirements::check_libraries(&plugin.manifest)
-            .map_err(|missing| Error::Library { plugin: id.clone(), missing })?;
+        requirements::check_libraries(&plugin.manifest).map_err(|missing| Error::Library {
+            plugin: id.clone(),
+            missing,
+        })?;
         let carrier = self.carrier(plugin, options.carrier)?;
         let payload = self.payload(plugin, carrier)?;
 
-        let mut config = self.settings.of(id).map(|own| own.config.clone()).unwrap_or_default();
+        let mut config = self
+            .settings
+            .of(id)
+            .map(|own| own.config.clone())
+            .unwrap_or_default();
         config.extend(options.config);
         let config = Value::Object(config);
         let text = config.to_string();
-        let capacity = plugin.manifest.limits.kv.map_or(kv::DEFAULT_CAPACITY, |bytes| bytes.0);
+        let capacity = plugin
+            .manifest
+            .limits
+            .kv
+            .map_or(kv::DEFAULT_CAPACITY, |bytes| bytes.0);
         let services = Arc::new(Services {
             plugin: id.clone(),
             grants: self.grants(id),
@@ -259,7 +291,10 @@ impl Inner {
             Payload::Component(payload) => {
                 let runtime = self.runtime()?;
                 let made = payload.instantiate(&runtime, Arc::clone(&services));
-                (made.map(|made| Carrier::Component(Box::new(made))), *payload.exported())
+                (
+                    made.map(|made| Carrier::Component(Box::new(made))),
+                    *payload.exported(),
+                )
             }
             Payload::Native(library) => {
                 let made = library.instantiate(Arc::clone(&services));
@@ -270,13 +305,24 @@ impl Inner {
             plugin: id.clone(),
             detail: failure.to_string(),
         })?;
-        Ok(Instance::start(carrier, declared(plugin, exported), services, &text)?)
+        Ok(Instance::start(
+            carrier,
+            declared(plugin, exported),
+            services,
+            &text,
+        )?)
     }
 
     /// Which carrier an instance gets.
-    fn carrier(&self, plugin: &Installed, asked: Option<CarrierKind>) -> Result<CarrierKind, Error> {
+    fn carrier(
+        &self,
+        plugin: &Installed,
+        asked: Option<CarrierKind>,
+    ) -> Result<CarrierKind, Error> {
         let preferred = asked.or_else(|| self.settings.of(plugin.id()).and_then(|own| own.prefer));
-        let available = CarrierKind::ALL.into_iter().filter(|carrier| plugin.payload(*carrier).is_some());
+        let available = CarrierKind::ALL
+            .into_iter()
+            .filter(|carrier| plugin.payload(*carrier).is_some());
         let available = available.collect::<Vec<_>>();
         match preferred {
             Some(carrier) if available.contains(&carrier) => Ok(carrier),
@@ -294,7 +340,11 @@ impl Inner {
     fn payload(&self, plugin: &Installed, carrier: CarrierKind) -> Result<Arc<Payload>, Error> {
         let place = {
             let mut payloads = lock(&self.payloads);
-            Arc::clone(payloads.entry((plugin.directory.clone(), carrier)).or_default())
+            Arc::clone(
+                payloads
+                    .entry((plugin.directory.clone(), carrier))
+                    .or_default(),
+            )
         };
         let mut place = lock(&place);
         if let Some(payload) = &*place {
@@ -306,7 +356,9 @@ impl Inner {
             available: Vec::new(),
             missing: plugin.missing.clone(),
         })?;
-        let _span = tracing::info_span!("vox.plugin.load", plugin = %plugin.id(), carrier = carrier.name()).entered();
+        let _span =
+            tracing::info_span!("vox.plugin.load", plugin = %plugin.id(), carrier = carrier.name())
+                .entered();
         let payload = match carrier {
             CarrierKind::Component => {
                 Payload::Component(Box::new(component::Payload::load(&*self.runtime()?, file)?))
@@ -332,26 +384,42 @@ impl Inner {
 
 /// What plugins reach of other plugins.
 impl crate::services::Calls for Inner {
-    fn locate(&self, caller: &Services, target: &Target) -> Result<Arc<Installed>, contract::Error> {
-        let not_found = |error: &dyn std::fmt::Display| contract::Error::NotFound(error.to_string());
+    fn locate(
+        &self,
+        caller: &Services,
+        target: &Target,
+    ) -> Result<Arc<Installed>, contract::Error> {
+        let not_found =
+            |error: &dyn std::fmt::Display| contract::Error::NotFound(error.to_string());
         match target {
             Target::Plugin(id) => {
-                let id = PluginId::new(id).map_err(|error| contract::Error::Invalid(error.to_string()))?;
+                let id = PluginId::new(id)
+                    .map_err(|error| contract::Error::Invalid(error.to_string()))?;
                 match caller.dependencies.get(&id) {
                     Some(plugin) => Ok(Arc::clone(plugin)),
                     None => self.plugin(&id).map_err(|error| not_found(&error)),
                 }
             }
-            Target::Service(name) => {
-                self.registry.service(name).cloned().map_err(|error| not_found(&error))
-            }
+            Target::Service(name) => self
+                .registry
+                .service(name)
+                .cloned()
+                .map_err(|error| not_found(&error)),
             Target::ExtensionPoint(name) => {
                 let point = extension_point(name)?;
-                match self.registry.extension_point(point).map_err(|error| not_found(&error))? {
+                match self
+                    .registry
+                    .extension_point(point)
+                    .map_err(|error| not_found(&error))?
+                {
                     [one] => Ok(Arc::clone(one)),
                     several => Err(contract::Error::Invalid(format!(
                         "extension point `{name}` is served by {}; name one of them",
-                        several.iter().map(|plugin| plugin.id().as_str()).collect::<Vec<_>>().join(", ")
+                        several
+                            .iter()
+                            .map(|plugin| plugin.id().as_str())
+                            .collect::<Vec<_>>()
+                            .join(", ")
                     ))),
                 }
             }
@@ -364,18 +432,22 @@ impl crate::services::Calls for Inner {
         function: &str,
         arguments: Vec<Value>,
     ) -> Result<Value, contract::Error> {
-        let idle = lock(&self.idle).get_mut(&plugin.directory).and_then(Vec::pop);
+        let idle = lock(&self.idle)
+            .get_mut(&plugin.directory)
+            .and_then(Vec::pop);
         let mut instance = match idle {
             Some(instance) => instance,
             None => self
                 .instance(plugin, InstanceOptions::default())
                 .map_err(|error| contract::Error::Unavailable(error.to_string()))?,
         };
-        let result = instance.call_json(function, arguments).map_err(|error| match error {
-            crate::JsonCallError::Call(crate::CallError::Refused { error, .. }) => error,
-            crate::JsonCallError::Call(error) => contract::Error::Failed(error.to_string()),
-            error => contract::Error::Invalid(error.to_string()),
-        });
+        let result = instance
+            .call_json(function, arguments)
+            .map_err(|error| match error {
+                crate::JsonCallError::Call(crate::CallError::Refused { error, .. }) => error,
+                crate::JsonCallError::Call(error) => contract::Error::Failed(error.to_string()),
+                error => contract::Error::Invalid(error.to_string()),
+            });
         if instance.is_alive() {
             let mut table = lock(&self.idle);
             let idle = table.entry(plugin.directory.clone()).or_default();
@@ -413,21 +485,34 @@ fn check_exports(
     file: &std::path::Path,
     exported: &[bool; EXPORTS.len()],
 ) -> Result<(), LoadError> {
-    let serves_something =
-        exported.iter().enumerate().any(|(index, has)| *has && index != EXPORT_LIFECYCLE);
+    let serves_something = exported
+        .iter()
+        .enumerate()
+        .any(|(index, has)| *has && index != EXPORT_LIFECYCLE);
     if !exported[EXPORT_LIFECYCLE] || !serves_something {
-        return Err(LoadError::NothingExported { file: file.to_owned() });
+        return Err(LoadError::NothingExported {
+            file: file.to_owned(),
+        });
     }
     let points = &plugin.manifest.provides.extension_points;
     let missing = points
         .keys()
         .map(|point| point.name())
-        .filter(|name| EXPORTS.iter().zip(exported).any(|(known, has)| known.name == *name && !has))
+        .filter(|name| {
+            EXPORTS
+                .iter()
+                .zip(exported)
+                .any(|(known, has)| known.name == *name && !has)
+        })
         .collect::<Vec<_>>();
     if missing.is_empty() {
         return Ok(());
     }
-    Err(LoadError::NotProvided { plugin: plugin.id().clone(), file: file.to_owned(), missing })
+    Err(LoadError::NotProvided {
+        plugin: plugin.id().clone(),
+        file: file.to_owned(),
+        missing,
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -46,7 +46,13 @@ impl Instance {
         config: &str,
     ) -> Result<Self, CallError> {
         let plugin = services.plugin().clone();
-        let mut instance = Self { plugin, exported, alive: true, carrier, services };
+        let mut instance = Self {
+            plugin,
+            exported,
+            alive: true,
+            carrier,
+            services,
+        };
         if let Err(error) = instance.lifecycle()?.init(config) {
             // There is nothing to shut down.
             instance.alive = false;
@@ -75,7 +81,10 @@ impl Instance {
 
     /// Whether the plugin exports this interface, such as `metrics`.
     pub fn exports(&self, interface: &str) -> bool {
-        EXPORTS.iter().zip(self.exported).any(|(known, exported)| exported && known.name == interface)
+        EXPORTS
+            .iter()
+            .zip(self.exported)
+            .any(|(known, exported)| exported && known.name == interface)
     }
 
     /// Calls an exported function by name, `stage.process`, with a JSON value for each parameter.
@@ -115,10 +124,14 @@ impl Instance {
         call: impl FnOnce(&mut Carrier) -> Result<R, Failure>,
     ) -> Result<R, CallError> {
         // Even a span that nobody wants costs several nanoseconds, which is what a call costs.
-        let _span = tracing::level_enabled!(tracing::Level::TRACE)
-            .then(|| tracing::trace_span!("vox.plugin.call", plugin = %self.plugin, function).entered());
+        let _span = tracing::level_enabled!(tracing::Level::TRACE).then(|| {
+            tracing::trace_span!("vox.plugin.call", plugin = %self.plugin, function).entered()
+        });
         if !self.alive {
-            return Err(CallError::Dead { plugin: self.plugin.clone(), function });
+            return Err(CallError::Dead {
+                plugin: self.plugin.clone(),
+                function,
+            });
         }
         match call(&mut self.carrier) {
             Ok(value) => Ok(value),
@@ -131,9 +144,17 @@ impl Instance {
     fn fail(&mut self, function: &'static str, failure: Failure) -> CallError {
         let plugin = self.plugin.clone();
         match failure {
-            Failure::Refused(error) => CallError::Refused { plugin, function, error },
+            Failure::Refused(error) => CallError::Refused {
+                plugin,
+                function,
+                error,
+            },
             Failure::NotExported => CallError::NotExported { plugin, function },
-            Failure::Protocol(detail) => CallError::Protocol { plugin, function, detail },
+            Failure::Protocol(detail) => CallError::Protocol {
+                plugin,
+                function,
+                detail,
+            },
             Failure::Cancelled => {
                 self.alive = false;
                 CallError::Cancelled { plugin, function }
@@ -142,7 +163,11 @@ impl Instance {
                 self.alive = false;
                 let message = self.services.take_panic().unwrap_or(trap);
                 tracing::warn!(%plugin, function, message, "a plugin crashed");
-                CallError::Crashed { plugin, function, message }
+                CallError::Crashed {
+                    plugin,
+                    function,
+                    message,
+                }
             }
         }
     }
@@ -153,7 +178,9 @@ impl Drop for Instance {
         if !self.alive {
             return;
         }
-        let ended = self.lifecycle().and_then(|mut lifecycle| lifecycle.shutdown());
+        let ended = self
+            .lifecycle()
+            .and_then(|mut lifecycle| lifecycle.shutdown());
         if let Err(error) = ended {
             tracing::warn!(plugin = %self.plugin, %error, "a plugin did not shut down cleanly");
         }

@@ -39,7 +39,10 @@ impl JsonCallError {
                 EXPORTS.map(|known| known.name).join(", ")
             ),
         };
-        let function = [interface, function].join(".").trim_end_matches('.').to_owned();
+        let function = [interface, function]
+            .join(".")
+            .trim_end_matches('.')
+            .to_owned();
         Self::Unknown { function, hint }
     }
 }
@@ -49,13 +52,20 @@ pub(crate) struct Arguments(std::vec::IntoIter<Value>);
 
 impl Arguments {
     /// Checks the number of arguments against the parameters' names.
-    pub(crate) fn new(values: Vec<Value>, count: usize, names: &[&str]) -> Result<Self, JsonCallError> {
+    pub(crate) fn new(
+        values: Vec<Value>,
+        count: usize,
+        names: &[&str],
+    ) -> Result<Self, JsonCallError> {
         if values.len() != count {
             let wanted = match names {
                 [] => "no arguments".to_owned(),
                 names => format!("{count} argument(s): {}", names.join(", ")),
             };
-            return Err(JsonCallError::Arguments(format!("{} given, but the function takes {wanted}", values.len())));
+            return Err(JsonCallError::Arguments(format!(
+                "{} given, but the function takes {wanted}",
+                values.len()
+            )));
         }
         Ok(Self(values.into_iter()))
     }
@@ -72,9 +82,9 @@ impl Arguments {
         match self.0.next().unwrap_or_default() {
             Value::String(text) => Ok(text.into_bytes()),
             Value::Object(map) => match map.get("base64").and_then(Value::as_str) {
-                Some(text) if map.len() == 1 => BASE64
-                    .decode(text)
-                    .map_err(|error| JsonCallError::Arguments(format!("argument `{name}`: {error}"))),
+                Some(text) if map.len() == 1 => BASE64.decode(text).map_err(|error| {
+                    JsonCallError::Arguments(format!("argument `{name}`: {error}"))
+                }),
                 _ => Err(JsonCallError::Arguments(format!(
                     "argument `{name}`: bytes are a string, an array of numbers or {{\"base64\": \"…\"}}"
                 ))),
@@ -87,7 +97,8 @@ impl Arguments {
 
 /// A result as JSON.
 pub(crate) fn from_value<T: Serialize>(value: &T) -> Result<Value, JsonCallError> {
-    serde_json::to_value(value).map_err(|error| JsonCallError::Arguments(format!("the result has no JSON form: {error}")))
+    serde_json::to_value(value)
+        .map_err(|error| JsonCallError::Arguments(format!("the result has no JSON form: {error}")))
 }
 
 /// Bytes as JSON: text where they are text.

@@ -38,23 +38,42 @@ fn answers(host: &Host, carrier: Carrier, calls: &[(&str, Value)]) -> Vec<Answer
             modality: "text".to_owned(),
             sequence,
             timestamp: 1_000 + sequence,
-            attributes: vec![Attribute { key: "origin".to_owned(), value: "test ✓".to_owned() }],
+            attributes: vec![Attribute {
+                key: "origin".to_owned(),
+                value: "test ✓".to_owned(),
+            }],
         };
-        recorder.feed("in", Chunk { head, data: vec![sequence as u8; 5] });
+        recorder.feed(
+            "in",
+            Chunk {
+                head,
+                data: vec![sequence as u8; 5],
+            },
+        );
     }
     let mut options = recorder.options();
     options.carrier = Some(carrier);
     let blob = vox_testkit::checkout().join("wit/types.wit");
     options.blobs = Arc::new(Files::from_iter([("contract".to_owned(), blob)]));
-    options.config.insert("condition".to_owned(), json!("so-so"));
-    let mut instance = host.instance(&"conformance".parse().unwrap(), options).unwrap();
+    options
+        .config
+        .insert("condition".to_owned(), json!("so-so"));
+    let mut instance = host
+        .instance(&"conformance".parse().unwrap(), options)
+        .unwrap();
     assert_eq!(instance.carrier_kind(), carrier);
     calls
         .iter()
         .map(|(function, arguments)| {
             let arguments = arguments.as_array().cloned().unwrap();
-            let result = instance.call_json(function, arguments).map_err(|error| error.to_string());
-            Answer { call: (*function).to_owned(), result, recorded: recorder.take() }
+            let result = instance
+                .call_json(function, arguments)
+                .map_err(|error| error.to_string());
+            Answer {
+                call: (*function).to_owned(),
+                result,
+                recorded: recorder.take(),
+            }
         })
         .collect()
 }
@@ -82,10 +101,16 @@ fn step(arguments: Value) -> (&'static str, Value) {
 
 /// The attributes of a step's outcome.
 fn facts(answer: &Answer) -> Vec<(String, String)> {
-    let outcome = answer.result.as_ref().unwrap_or_else(|error| panic!("{}: {error}", answer.call));
+    let outcome = answer
+        .result
+        .as_ref()
+        .unwrap_or_else(|error| panic!("{}: {error}", answer.call));
     let facts = outcome["attributes"].as_array().unwrap();
     let text = |fact: &Value, name: &str| fact[name].as_str().unwrap().to_owned();
-    facts.iter().map(|fact| (text(fact, "key"), text(fact, "value"))).collect()
+    facts
+        .iter()
+        .map(|fact| (text(fact, "key"), text(fact, "value")))
+        .collect()
 }
 
 #[test]
@@ -93,7 +118,10 @@ fn every_extension_point_answers_the_same_on_both_carriers() {
     let head = json!({"modality": "text", "sequence": 4, "timestamp": 9, "attributes": [{"key": "a", "value": "ü"}]});
     let answers = alike(&[
         ("lifecycle.health", json!([])),
-        ("stage.open", json!([{"run": "r", "step": "s", "arguments": "{}"}])),
+        (
+            "stage.open",
+            json!([{"run": "r", "step": "s", "arguments": "{}"}]),
+        ),
         ("stage.process", json!([head, "some text"])),
         ("stage.process", json!([head, {"base64": "/wD+"}])),
         ("stage.finish", json!([])),
@@ -104,8 +132,14 @@ fn every_extension_point_answers_the_same_on_both_carriers() {
         ("modality.detect", json!(["notes.txt", ""])),
         ("modality.detect", json!(["notes.bin", {"base64": "AAEC"}])),
         ("modality.decode", json!(["contract", "{}"])),
-        ("agent.start", json!([{"run": "r", "name": "ann", "arguments": "{\"a\":1}"}])),
-        ("agent.receive", json!([{"sender": "bob", "topic": "t", "body": [1, 2, 3]}])),
+        (
+            "agent.start",
+            json!([{"run": "r", "name": "ann", "arguments": "{\"a\":1}"}]),
+        ),
+        (
+            "agent.receive",
+            json!([{"sender": "bob", "topic": "t", "body": [1, 2, 3]}]),
+        ),
         ("storage.begin", json!(["a/b"])),
         ("storage.append", json!([1, "hello "])),
         ("storage.append", json!([1, "world"])),
@@ -117,11 +151,23 @@ fn every_extension_point_answers_the_same_on_both_carriers() {
         ("storage.enumerate", json!(["a", "", 10])),
         ("storage.abort", json!([1])),
         ("storage.remove", json!(["a/b"])),
-        ("hook.handle", json!([{"point": "post_chunk", "run": "r", "step": "s", "timestamp": 1, "detail": "\"replace\""}, "abc"])),
-        ("hook.handle", json!([{"point": "pre_step", "run": "r", "step": "s", "timestamp": 1, "detail": "\"abort\""}, ""])),
-        ("hook.handle", json!([{"point": "pre_step", "run": "r", "step": "s", "timestamp": 1, "detail": "{}"}, ""])),
+        (
+            "hook.handle",
+            json!([{"point": "post_chunk", "run": "r", "step": "s", "timestamp": 1, "detail": "\"replace\""}, "abc"]),
+        ),
+        (
+            "hook.handle",
+            json!([{"point": "pre_step", "run": "r", "step": "s", "timestamp": 1, "detail": "\"abort\""}, ""]),
+        ),
+        (
+            "hook.handle",
+            json!([{"point": "pre_step", "run": "r", "step": "s", "timestamp": 1, "detail": "{}"}, ""]),
+        ),
         ("command.describe", json!(["conformance"])),
-        ("command.run", json!(["conformance", ["a", "b", "--order", "turned"]])),
+        (
+            "command.run",
+            json!(["conformance", ["a", "b", "--order", "turned"]]),
+        ),
         ("command.run", json!(["conformance", ["a", "--code", "7"]])),
         ("command.run", json!(["conformance", ["--nonsense"]])),
         ("service.invoke", json!(["reverse", "abc"])),
@@ -130,10 +176,16 @@ fn every_extension_point_answers_the_same_on_both_carriers() {
         ("step.arguments-schema", json!(["other"])),
         step(json!({"do": "echo"})),
     ]);
-    let succeeded = answers.iter().filter(|answer| answer.result.is_ok()).count();
+    let succeeded = answers
+        .iter()
+        .filter(|answer| answer.result.is_ok())
+        .count();
     assert_eq!(succeeded, answers.len() - 6, "{answers:#?}");
     let pushed = answers.iter().flat_map(|answer| &answer.recorded).count();
-    assert!(pushed > 200, "the chunks of the stage, the blob and the command: {pushed}");
+    assert!(
+        pushed > 200,
+        "the chunks of the stage, the blob and the command: {pushed}"
+    );
 }
 
 #[test]
@@ -153,23 +205,48 @@ fn every_host_interface_answers_the_same_on_both_carriers() {
         step(json!({"do": "blob", "id": "nothing"})),
         step(json!({"do": "vsa", "dimensions": 10_000})),
         step(json!({"do": "vsa", "dimensions": 7})),
-        step(json!({"do": "call", "plugin": "hello", "function": "command.describe", "arguments": "[\"hello\"]"})),
+        step(
+            json!({"do": "call", "plugin": "hello", "function": "command.describe", "arguments": "[\"hello\"]"}),
+        ),
         step(json!({"do": "call", "plugin": "exec", "function": "step.run", "arguments": "[]"})),
-        step(json!({"do": "call", "plugin": "hello", "function": "command.nothing", "arguments": "[]"})),
+        step(
+            json!({"do": "call", "plugin": "hello", "function": "command.nothing", "arguments": "[]"}),
+        ),
         step(json!({"do": "topics", "topic": "conformance"})),
         step(json!({"do": "topics", "topic": "other"})),
     ]);
     let fact = |index: usize| facts(&answers[index]);
-    assert_eq!(fact(0), [("before", "None"), ("after", "Some([118])"), ("deleted", "true")].map(|(k, v)| (k.into(), v.into())));
+    assert_eq!(
+        fact(0),
+        [
+            ("before", "None"),
+            ("after", "Some([118])"),
+            ("deleted", "true")
+        ]
+        .map(|(k, v)| (k.into(), v.into()))
+    );
     assert_eq!(fact(1), [("chunks".into(), "3".into())]);
     assert_eq!(answers[1].recorded.len(), 3);
-    assert_eq!(fact(5), [("value".into(), "Some(\"\\\"so-so\\\"\")".into())]);
+    assert_eq!(
+        fact(5),
+        [("value".into(), "Some(\"\\\"so-so\\\"\")".into())]
+    );
     assert_eq!(fact(6), [("value".into(), "None".into())]);
     let similarity: f32 = fact(12)[0].1.parse().unwrap();
-    assert!(similarity > 0.4, "a bundle of two gives its members back: {similarity}");
-    for (index, words) in [(3, "closed"), (4, "timed out"), (9, "not JSON"), (11, "there is no blob"), (13, "8"),
-        (15, "plugin_call"), (16, "command.nothing"), (18, "topics")]
-    {
+    assert!(
+        similarity > 0.4,
+        "a bundle of two gives its members back: {similarity}"
+    );
+    for (index, words) in [
+        (3, "closed"),
+        (4, "timed out"),
+        (9, "not JSON"),
+        (11, "there is no blob"),
+        (13, "8"),
+        (15, "plugin_call"),
+        (16, "command.nothing"),
+        (18, "topics"),
+    ] {
         let error = answers[index].result.as_ref().unwrap_err();
         assert!(error.contains(words), "{error} does not say {words}");
     }
@@ -179,10 +256,16 @@ fn every_host_interface_answers_the_same_on_both_carriers() {
 fn large_values_cross_whole_on_both_carriers() {
     let answers = alike(&[
         step(json!({"do": "large", "bytes": 300_000})),
-        ("service.invoke", json!(["reverse", "0123456789".repeat(100_000)])),
+        (
+            "service.invoke",
+            json!(["reverse", "0123456789".repeat(100_000)]),
+        ),
     ]);
     assert_eq!(facts(&answers[0])[0].1.len(), 300_000);
-    assert_eq!(answers[1].result.as_ref().unwrap().as_str().unwrap().len(), 1_000_000);
+    assert_eq!(
+        answers[1].result.as_ref().unwrap().as_str().unwrap().len(),
+        1_000_000
+    );
 }
 
 #[test]
@@ -192,7 +275,10 @@ fn a_panic_says_the_same_on_both_carriers_and_ends_the_instance() {
         step(json!({"do": "echo"})),
     ]);
     let crash = answers[0].result.as_ref().unwrap_err();
-    assert!(crash.contains("crashed: panicked at tests/plugins/conformance/src/deeds.rs:"), "{crash}");
+    assert!(
+        crash.contains("crashed: panicked at tests/plugins/conformance/src/deeds.rs:"),
+        "{crash}"
+    );
     assert!(crash.ends_with(": out of cheese"), "{crash}");
     let after = answers[1].result.as_ref().unwrap_err();
     assert!(after.contains("this instance has crashed"), "{after}");

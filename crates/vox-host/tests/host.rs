@@ -14,7 +14,8 @@ use vox_testkit::{Recorder, World};
 fn conformance(host: &Host, carrier: Carrier, recorder: &Arc<Recorder>) -> Instance {
     let mut options = recorder.options();
     options.carrier = Some(carrier);
-    host.instance(&"conformance".parse().unwrap(), options).unwrap()
+    host.instance(&"conformance".parse().unwrap(), options)
+        .unwrap()
 }
 
 fn invocation(arguments: &Value) -> Invocation {
@@ -57,7 +58,10 @@ fn the_component_is_the_default_and_settings_and_options_choose_otherwise() {
     let world = World::with(&["hello"]);
     let hello = "hello".parse().unwrap();
     let carrier = |host: &Host, options| host.instance(&hello, options).unwrap().carrier_kind();
-    assert_eq!(carrier(&world.host(""), InstanceOptions::default()), Carrier::Component);
+    assert_eq!(
+        carrier(&world.host(""), InstanceOptions::default()),
+        Carrier::Component
+    );
     world.settings("[plugin.hello]\nprefer = \"native\"\n");
     let host = world.host("");
     assert_eq!(carrier(&host, InstanceOptions::default()), Carrier::Native);
@@ -72,12 +76,19 @@ fn settings_configure_a_plugin_and_options_replace_members() {
     world.settings("[plugin.conformance.config]\ncondition = \"from the project\"\n");
     let host = world.host("");
     let condition = |options| {
-        let mut instance = host.instance(&"conformance".parse().unwrap(), options).unwrap();
+        let mut instance = host
+            .instance(&"conformance".parse().unwrap(), options)
+            .unwrap();
         instance.call_json("lifecycle.health", vec![]).unwrap()
     };
-    assert_eq!(condition(InstanceOptions::default()), json!({"Degraded": "from the project"}));
+    assert_eq!(
+        condition(InstanceOptions::default()),
+        json!({"Degraded": "from the project"})
+    );
     let mut options = InstanceOptions::default();
-    options.config.insert("condition".into(), json!("from the call"));
+    options
+        .config
+        .insert("condition".into(), json!("from the call"));
     assert_eq!(condition(options), json!({"Degraded": "from the call"}));
 }
 
@@ -88,13 +99,18 @@ fn a_warm_start_takes_the_compiled_component_from_the_cache() {
     let mut directories = world.directories().clone();
     directories.cache = cache.path().to_owned();
     let entries = || {
-        let engines = fs::read_dir(cache.path().join("components")).unwrap().flatten();
+        let engines = fs::read_dir(cache.path().join("components"))
+            .unwrap()
+            .flatten();
         let entries = engines.flat_map(|engine| fs::read_dir(engine.path()).unwrap().flatten());
-        entries.map(|entry| (entry.path(), entry.metadata().unwrap().modified().unwrap())).collect::<Vec<_>>()
+        entries
+            .map(|entry| (entry.path(), entry.metadata().unwrap().modified().unwrap()))
+            .collect::<Vec<_>>()
     };
     let start = || {
         let host = Host::open(directories.clone(), Default::default()).unwrap();
-        host.instance(&"hello".parse().unwrap(), InstanceOptions::default()).unwrap();
+        host.instance(&"hello".parse().unwrap(), InstanceOptions::default())
+            .unwrap();
     };
     start();
     let cold = entries();
@@ -118,10 +134,16 @@ fn nothing_is_granted_by_default_and_a_refusal_says_how_to_grant() {
     let deeds = [
         (json!({"do": "kv", "key": "k", "value": "v"}), "kv"),
         (json!({"do": "copy"}), "stream_io"),
-        (json!({"do": "emit", "name": "n", "payload": "{}"}), "events"),
+        (
+            json!({"do": "emit", "name": "n", "payload": "{}"}),
+            "events",
+        ),
         (json!({"do": "blob", "id": "b"}), "blob"),
         (json!({"do": "vsa", "dimensions": 8}), "vsa_ops"),
-        (json!({"do": "call", "plugin": "hello", "function": "f", "arguments": "[]"}), "plugin_call"),
+        (
+            json!({"do": "call", "plugin": "hello", "function": "f", "arguments": "[]"}),
+            "plugin_call",
+        ),
         (json!({"do": "topics", "topic": "t"}), "topics"),
     ];
     for carrier in Carrier::ALL {
@@ -129,7 +151,10 @@ fn nothing_is_granted_by_default_and_a_refusal_says_how_to_grant() {
         for (deed, capability) in &deeds {
             let error = run(&mut instance, deed.clone()).unwrap_err().to_string();
             let wanted = format!("the capability `{capability}`");
-            assert!(error.contains(&wanted) && error.contains("vox plugin grant conformance"), "{error}");
+            assert!(
+                error.contains(&wanted) && error.contains("vox plugin grant conformance"),
+                "{error}"
+            );
         }
         // Always granted, and the refusals did the instance no harm.
         run(&mut instance, json!({"do": "log", "message": "m"})).unwrap();
@@ -143,7 +168,11 @@ fn a_scoped_grant_covers_its_scope_only() {
     let world = World::with(&["conformance"]);
     let host = world.host("[plugin.conformance]\ntopics = [\"news.*\"]\n");
     let mut instance = conformance(&host, Carrier::Component, &Recorder::new());
-    run(&mut instance, json!({"do": "topics", "topic": "news.sport"})).unwrap();
+    run(
+        &mut instance,
+        json!({"do": "topics", "topic": "news.sport"}),
+    )
+    .unwrap();
     let error = run(&mut instance, json!({"do": "topics", "topic": "mail"})).unwrap_err();
     assert!(error.to_string().contains("topics=mail"), "{error}");
 }
@@ -170,7 +199,9 @@ fn cancelling_stops_a_guest_that_asks_and_one_that_does_not() {
         let mut options = recorder.options();
         options.carrier = Some(carrier);
         let cancel = options.cancel.clone();
-        let mut instance = host.instance(&"conformance".parse().unwrap(), options).unwrap();
+        let mut instance = host
+            .instance(&"conformance".parse().unwrap(), options)
+            .unwrap();
         let call = thread::spawn(move || (run(&mut instance, deed), instance.is_alive()));
         assert_eq!(working.recv().unwrap(), "working");
         cancel.cancel();
@@ -182,13 +213,19 @@ fn cancelling_stops_a_guest_that_asks_and_one_that_does_not() {
             Carrier::Native => assert_eq!(outcome.unwrap().code, 130),
             // A guest that computes may be stopped before it asks.
             Carrier::Component => assert!(
-                matches!(&outcome, Ok(Outcome { code: 130, .. }) | Err(CallError::Cancelled { .. })),
+                matches!(
+                    &outcome,
+                    Ok(Outcome { code: 130, .. }) | Err(CallError::Cancelled { .. })
+                ),
                 "{outcome:?} {alive}"
             ),
         }
     }
     let (outcome, alive) = cancelled(Carrier::Component, json!({"do": "spin"}));
-    assert!(matches!(outcome, Err(CallError::Cancelled { .. })), "{outcome:?}");
+    assert!(
+        matches!(outcome, Err(CallError::Cancelled { .. })),
+        "{outcome:?}"
+    );
     assert!(!alive);
 }
 
@@ -206,18 +243,25 @@ fn a_guest_that_overflows_its_stack_crashes_alone() {
 #[test]
 fn plugins_reach_each_other_by_id_and_by_service_but_not_in_a_circle() {
     let world = World::with(&["conformance", "hello"]);
-    let host = world.host("[plugin.conformance]\nplugin_call = true\n[plugin.hello]\nstream_io = true\n");
+    let host =
+        world.host("[plugin.conformance]\nplugin_call = true\n[plugin.hello]\nstream_io = true\n");
     for carrier in Carrier::ALL {
         let mut instance = conformance(&host, carrier, &Recorder::new());
-        let call = |target: &str, name: &str, function: &str| {
-            json!({"do": "call", target: name, "function": function, "arguments": "[\"hello\"]"})
-        };
+        let call = |target: &str, name: &str, function: &str| json!({"do": "call", target: name, "function": function, "arguments": "[\"hello\"]"});
         let outcome = run(&mut instance, call("plugin", "hello", "command.describe")).unwrap();
         assert!(outcome.attributes[0].value.contains("Greets someone"));
         let circle = run(&mut instance, call("service", "reverse", "service.invoke")).unwrap_err();
-        assert!(circle.to_string().contains("in a circle: conformance → conformance"), "{circle}");
+        assert!(
+            circle
+                .to_string()
+                .contains("in a circle: conformance → conformance"),
+            "{circle}"
+        );
         let several = run(&mut instance, call("point", "command", "command.describe")).unwrap_err();
-        assert!(several.to_string().contains("conformance, hello"), "{several}");
+        assert!(
+            several.to_string().contains("conformance, hello"),
+            "{several}"
+        );
     }
 }
 
@@ -226,9 +270,15 @@ fn a_call_that_does_not_fit_says_what_would() {
     let world = World::with(&["conformance"]);
     let mut instance = conformance(&world.host(""), Carrier::Native, &Recorder::new());
     let mut error = |function: &str, arguments: Value| {
-        instance.call_json(function, arguments.as_array().cloned().unwrap()).unwrap_err().to_string()
+        instance
+            .call_json(function, arguments.as_array().cloned().unwrap())
+            .unwrap_err()
+            .to_string()
     };
-    assert_eq!(error("stage.fold", json!([])), "`stage.fold` is no function of the contract; `stage` has open, process, finish");
+    assert_eq!(
+        error("stage.fold", json!([])),
+        "`stage.fold` is no function of the contract; `stage` has open, process, finish"
+    );
     assert!(error("stages", json!([])).contains("one of lifecycle, step, stage"));
     assert_eq!(
         error("stage.process", json!([])),

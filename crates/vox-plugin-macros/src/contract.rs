@@ -58,9 +58,13 @@ impl Contract {
         let at = |error: String| format!("{}: {error}", directory.display());
 
         let mut resolve = Resolve::default();
-        let (package, sources) =
-            resolve.push_dir(&directory).map_err(|error| at(format!("{error:#}")))?;
-        let files = sources.paths().map(|path| path.display().to_string()).collect();
+        let (package, sources) = resolve
+            .push_dir(&directory)
+            .map_err(|error| at(format!("{error:#}")))?;
+        let files = sources
+            .paths()
+            .map(|path| path.display().to_string())
+            .collect();
         let name = resolve.packages[package].name.clone();
         let world = resolve
             .select_world(&[package], Some(WORLD))
@@ -69,7 +73,9 @@ impl Contract {
         let mut types = Vec::new();
         let mut imports = Vec::new();
         for item in resolve.worlds[world].imports.values() {
-            let WorldItem::Interface { id, .. } = item else { continue };
+            let WorldItem::Interface { id, .. } = item else {
+                continue;
+            };
             if resolve.interfaces[*id].functions.is_empty() {
                 types.push(*id);
             } else {
@@ -78,11 +84,24 @@ impl Contract {
         }
         let mut exports = Vec::new();
         for item in resolve.worlds[world].exports.values() {
-            let WorldItem::Interface { id, .. } = item else { continue };
+            let WorldItem::Interface { id, .. } = item else {
+                continue;
+            };
             exports.push(interface(&resolve, *id).map_err(at)?);
         }
-        let version = name.version.as_ref().map(ToString::to_string).unwrap_or_default();
-        Ok(Self { resolve, version, imports, exports, types, files })
+        let version = name
+            .version
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        Ok(Self {
+            resolve,
+            version,
+            imports,
+            exports,
+            types,
+            files,
+        })
     }
 }
 
@@ -113,7 +132,10 @@ fn function(resolve: &Resolve, function: &wit_parser::Function) -> Result<Functi
     let (value, fallible) = match function.result {
         Some(Type::Id(id)) => match &resolve.types[root(resolve, id)].kind {
             TypeDefKind::Result(result) => {
-                if !result.err.is_some_and(|error| is_contract_error(resolve, error)) {
+                if !result
+                    .err
+                    .is_some_and(|error| is_contract_error(resolve, error))
+                {
                     return Err(refuse("its error must be `types.error`".to_owned()));
                 }
                 (result.ok, true)
@@ -145,7 +167,9 @@ pub fn root(resolve: &Resolve, mut id: TypeId) -> TypeId {
 fn is_contract_error(resolve: &Resolve, ty: Type) -> bool {
     let Type::Id(id) = ty else { return false };
     let definition = &resolve.types[root(resolve, id)];
-    let TypeOwner::Interface(owner) = definition.owner else { return false };
+    let TypeOwner::Interface(owner) = definition.owner else {
+        return false;
+    };
     definition.name.as_deref() == Some("error")
         && resolve.interfaces[owner].name.as_deref() == Some("types")
 }
@@ -160,12 +184,15 @@ fn plain(resolve: &Resolve, ty: &Type) -> Result<(), String> {
     };
     let all = |types: &[Type]| types.iter().try_for_each(|ty| plain(resolve, ty));
     match &resolve.types[root(resolve, id)].kind {
-        TypeDefKind::Record(record) => {
-            record.fields.iter().try_for_each(|field| plain(resolve, &field.ty))
-        }
-        TypeDefKind::Variant(variant) => {
-            variant.cases.iter().filter_map(|case| case.ty.as_ref()).try_for_each(|ty| plain(resolve, ty))
-        }
+        TypeDefKind::Record(record) => record
+            .fields
+            .iter()
+            .try_for_each(|field| plain(resolve, &field.ty)),
+        TypeDefKind::Variant(variant) => variant
+            .cases
+            .iter()
+            .filter_map(|case| case.ty.as_ref())
+            .try_for_each(|ty| plain(resolve, ty)),
         TypeDefKind::Tuple(tuple) => all(&tuple.types),
         TypeDefKind::Option(inner) | TypeDefKind::List(inner) => plain(resolve, inner),
         TypeDefKind::Enum(_) => Ok(()),

@@ -24,7 +24,10 @@ use crate::rust::{
 /// Writes the host's side of the contract.
 pub fn generate(contract: &Contract, path: &syn::LitStr) -> TokenStream {
     let module = |interface: InterfaceId| -> TokenStream {
-        let name = contract.resolve.interfaces[interface].name.as_deref().unwrap_or_default();
+        let name = contract.resolve.interfaces[interface]
+            .name
+            .as_deref()
+            .unwrap_or_default();
         let module = snake(name);
         if contract.exports.iter().any(|export| export.id == interface) {
             quote!(crate::contract::bindings::exports::vox::plugin::#module)
@@ -32,7 +35,10 @@ pub fn generate(contract: &Contract, path: &syn::LitStr) -> TokenStream {
             quote!(crate::contract::bindings::vox::plugin::#module)
         }
     };
-    let paths = Paths { contract, module: &module };
+    let paths = Paths {
+        contract,
+        module: &module,
+    };
     let tracked = tracked(contract);
     let version = &contract.version;
     let shared = contract.types.iter().map(|id| {
@@ -48,7 +54,10 @@ pub fn generate(contract: &Contract, path: &syn::LitStr) -> TokenStream {
         .iter()
         .enumerate()
         .map(|(index, interface)| export(&paths, index, interface));
-    let imports = contract.imports.iter().map(|interface| import(&paths, interface));
+    let imports = contract
+        .imports
+        .iter()
+        .map(|interface| import(&paths, interface));
     let component = component_exports(&paths);
     let json = call_json(&paths);
     let table = native_interfaces(contract);
@@ -97,40 +106,44 @@ fn export(paths: &Paths<'_>, index: usize, interface: &Interface) -> TokenStream
     let types = own_types(paths.contract, interface);
     let bound = (paths.module)(interface.id);
     let abi = quote!(vox_abi);
-    let methods = interface.functions.iter().enumerate().map(|(position, function)| {
-        let docs = docs(&function.docs);
-        let name = snake(&function.name);
-        let call = format_ident!("call_{name}");
-        let names = parameters(function);
-        let types = function.parameters.iter().map(|(_, ty)| paths.borrowed(ty));
-        let value = paths.value(function);
-        let label = format!("{}.{}", interface.name, function.name);
-        let encode = encode(paths, function, &abi);
-        let flatten = if function.fallible {
-            quote!(crate::carriers::component::flatten(result))
-        } else {
-            quote!(result.map_err(crate::carriers::component::failure))
-        };
-        quote! {
-            #docs
-            pub fn #name(&mut self, #(#names: #types),*) -> Result<#value, crate::CallError> {
-                self.instance.enter(#label, |carrier| match carrier {
-                    crate::carriers::Carrier::Component(component) => {
-                        let (store, exports) = component.parts();
-                        let Some(guest) = &exports.#module else {
-                            return Err(crate::carriers::Failure::NotExported);
-                        };
-                        let result = guest.#call(store, #(#names),*);
-                        #flatten
-                    }
-                    crate::carriers::Carrier::Native(native) => {
-                        #encode
-                        native.call(#index, #position, &slices)
-                    }
-                })
+    let methods = interface
+        .functions
+        .iter()
+        .enumerate()
+        .map(|(position, function)| {
+            let docs = docs(&function.docs);
+            let name = snake(&function.name);
+            let call = format_ident!("call_{name}");
+            let names = parameters(function);
+            let types = function.parameters.iter().map(|(_, ty)| paths.borrowed(ty));
+            let value = paths.value(function);
+            let label = format!("{}.{}", interface.name, function.name);
+            let encode = encode(paths, function, &abi);
+            let flatten = if function.fallible {
+                quote!(crate::carriers::component::flatten(result))
+            } else {
+                quote!(result.map_err(crate::carriers::component::failure))
+            };
+            quote! {
+                #docs
+                pub fn #name(&mut self, #(#names: #types),*) -> Result<#value, crate::CallError> {
+                    self.instance.enter(#label, |carrier| match carrier {
+                        crate::carriers::Carrier::Component(component) => {
+                            let (store, exports) = component.parts();
+                            let Some(guest) = &exports.#module else {
+                                return Err(crate::carriers::Failure::NotExported);
+                            };
+                            let result = guest.#call(store, #(#names),*);
+                            #flatten
+                        }
+                        crate::carriers::Carrier::Native(native) => {
+                            #encode
+                            native.call(#index, #position, &slices)
+                        }
+                    })
+                }
             }
-        }
-    });
+        });
     quote! {
         #interface_docs
         pub mod #module {
@@ -197,7 +210,11 @@ fn import(paths: &Paths<'_>, interface: &Interface) -> TokenStream {
         let name = snake(&function.name);
         let names = parameters(function);
         let decode = decode(paths, function);
-        let answer = answer(function, quote!(#trait_name::#name(services, #(#names),*)), &abi);
+        let answer = answer(
+            function,
+            quote!(#trait_name::#name(services, #(#names),*)),
+            &abi,
+        );
         quote! {
             unsafe extern "C" fn #name(
                 this: *mut std::ffi::c_void,
@@ -218,7 +235,10 @@ fn import(paths: &Paths<'_>, interface: &Interface) -> TokenStream {
             }
         }
     });
-    let names = interface.functions.iter().map(|function| snake(&function.name));
+    let names = interface
+        .functions
+        .iter()
+        .map(|function| snake(&function.name));
     let full_name = &interface.full_name;
     quote! {
         #interface_docs
@@ -246,9 +266,18 @@ fn import(paths: &Paths<'_>, interface: &Interface) -> TokenStream {
 /// The exports of a component, bound one interface at a time.
 fn component_exports(paths: &Paths<'_>) -> TokenStream {
     let exports = &paths.contract.exports;
-    let names = exports.iter().map(|interface| snake(&interface.name)).collect::<Vec<_>>();
-    let modules = exports.iter().map(|interface| (paths.module)(interface.id)).collect::<Vec<_>>();
-    let full_names = exports.iter().map(|interface| &interface.full_name).collect::<Vec<_>>();
+    let names = exports
+        .iter()
+        .map(|interface| snake(&interface.name))
+        .collect::<Vec<_>>();
+    let modules = exports
+        .iter()
+        .map(|interface| (paths.module)(interface.id))
+        .collect::<Vec<_>>();
+    let full_names = exports
+        .iter()
+        .map(|interface| &interface.full_name)
+        .collect::<Vec<_>>();
     let positions = 0..exports.len();
     quote! {
         /// Where a component's exports are.
@@ -299,7 +328,10 @@ fn component_exports(paths: &Paths<'_>) -> TokenStream {
 }
 
 fn native_interfaces(contract: &Contract) -> TokenStream {
-    let modules = contract.imports.iter().map(|interface| snake(&interface.name));
+    let modules = contract
+        .imports
+        .iter()
+        .map(|interface| snake(&interface.name));
     let count = contract.imports.len();
     quote! {
         /// The host's interfaces as native plugins see them.
@@ -317,10 +349,14 @@ fn interface_table(contract: &Contract) -> TokenStream {
     };
     let exports = contract.exports.iter().map(entry);
     let imports = contract.imports.iter().map(entry);
-    let constants = contract.exports.iter().enumerate().map(|(index, interface)| {
-        let name = format_ident!("EXPORT_{}", shouting(&interface.name));
-        quote!(#[allow(dead_code)] pub(crate) const #name: usize = #index;)
-    });
+    let constants = contract
+        .exports
+        .iter()
+        .enumerate()
+        .map(|(index, interface)| {
+            let name = format_ident!("EXPORT_{}", shouting(&interface.name));
+            quote!(#[allow(dead_code)] pub(crate) const #name: usize = #index;)
+        });
     let export_count = contract.exports.len();
     quote! {
         /// An interface of the contract.

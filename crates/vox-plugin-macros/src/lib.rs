@@ -60,6 +60,8 @@ fn generate(
     };
     match contract::Contract::read(&path.value()) {
         Ok(contract) => write(&contract, &path).into(),
-        Err(error) => syn::Error::new(path.span(), error).into_compile_error().into(),
+        Err(error) => syn::Error::new(path.span(), error)
+            .into_compile_error()
+            .into(),
     }
 }

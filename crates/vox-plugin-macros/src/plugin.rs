@@ -10,8 +10,9 @@ use crate::contract::LIFECYCLE;
 
 /// The extension points that a component or native library of this contract can serve. The SDK
 /// has a module of each name, so a name that is missing here or there does not compile.
-const EXTENSION_POINTS: [&str; 9] =
-    ["step", "stage", "modality", "agent", "metrics", "storage", "hook", "command", "service"];
+const EXTENSION_POINTS: [&str; 9] = [
+    "step", "stage", "modality", "agent", "metrics", "storage", "hook", "command", "service",
+];
 
 /// Expands the attribute.
 pub fn expand(arguments: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
@@ -28,7 +29,10 @@ pub fn expand(arguments: TokenStream, item: TokenStream) -> syn::Result<TokenStr
         }
     };
     if !generics.params.is_empty() {
-        return Err(syn::Error::new(generics.span(), "a plugin's type takes no parameters"));
+        return Err(syn::Error::new(
+            generics.span(),
+            "a plugin's type takes no parameters",
+        ));
     }
 
     let mut served = Vec::<&Ident>::new();
@@ -38,10 +42,14 @@ pub fn expand(arguments: TokenStream, item: TokenStream) -> syn::Result<TokenStr
             own_lifecycle = true;
         } else if !EXTENSION_POINTS.iter().any(|known| point == known) {
             let known = EXTENSION_POINTS.join(", ");
-            let message = format!("`{point}` is no extension point; known are {known} and lifecycle");
+            let message =
+                format!("`{point}` is no extension point; known are {known} and lifecycle");
             return Err(syn::Error::new(point.span(), message));
         } else if served.contains(&point) {
-            return Err(syn::Error::new(point.span(), format!("`{point}` is named twice")));
+            return Err(syn::Error::new(
+                point.span(),
+                format!("`{point}` is named twice"),
+            ));
         } else {
             served.push(point);
         }
@@ -62,7 +70,9 @@ pub fn expand(arguments: TokenStream, item: TokenStream) -> syn::Result<TokenStr
             }
         }
     });
-    let tables = served.iter().map(|point| quote!(::vox_plugin::#point::Table::<#name>::INTERFACE));
+    let tables = served
+        .iter()
+        .map(|point| quote!(::vox_plugin::#point::Table::<#name>::INTERFACE));
     let count = served.len() + 1;
     let exports = served.iter().map(|point| {
         let export = quote::format_ident!("export_{point}");

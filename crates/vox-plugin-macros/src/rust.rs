@@ -137,7 +137,10 @@ impl Paths<'_> {
 
     /// What a function returns; without a value, `()`.
     pub fn value(&self, function: &Function) -> TokenStream {
-        function.value.as_ref().map_or_else(|| quote!(()), |ty| self.owned(ty))
+        function
+            .value
+            .as_ref()
+            .map_or_else(|| quote!(()), |ty| self.owned(ty))
     }
 
     /// The return type of an author's or a host interface's function.
@@ -161,7 +164,11 @@ impl Paths<'_> {
             unreachable!("the contract defines types in interfaces only")
         };
         let module = (self.module)(owner);
-        let name = definition.name.as_deref().unwrap_or_default().to_upper_camel_case();
+        let name = definition
+            .name
+            .as_deref()
+            .unwrap_or_default()
+            .to_upper_camel_case();
         let name = Ident::new(&name, Span::call_site());
         quote!(#module::#name)
     }
@@ -196,26 +203,34 @@ pub fn docs(text: &str) -> TokenStream {
 
 /// The names of a function's parameters.
 pub fn parameters(function: &Function) -> Vec<Ident> {
-    function.parameters.iter().map(|(name, _)| snake(name)).collect()
+    function
+        .parameters
+        .iter()
+        .map(|(name, _)| snake(name))
+        .collect()
 }
 
 /// Statements that decode the arguments of a call that is served natively.
 pub fn decode(paths: &Paths<'_>, function: &Function) -> TokenStream {
-    let lines = function.parameters.iter().enumerate().map(|(index, (name, ty))| {
-        let name = snake(name);
-        match paths.transport(ty) {
-            Transport::Bytes => quote!(let #name = arguments.bytes(#index)?;),
-            Transport::Text => quote!(let #name = arguments.text(#index)?;),
-            Transport::Scalar => {
-                let ty = paths.owned(ty);
-                quote!(let #name = arguments.scalar::<#ty>(#index)?;)
+    let lines = function
+        .parameters
+        .iter()
+        .enumerate()
+        .map(|(index, (name, ty))| {
+            let name = snake(name);
+            match paths.transport(ty) {
+                Transport::Bytes => quote!(let #name = arguments.bytes(#index)?;),
+                Transport::Text => quote!(let #name = arguments.text(#index)?;),
+                Transport::Scalar => {
+                    let ty = paths.owned(ty);
+                    quote!(let #name = arguments.scalar::<#ty>(#index)?;)
+                }
+                Transport::Encoded => {
+                    let ty = paths.owned(ty);
+                    quote!(let #name = arguments.value::<#ty>(#index)?;)
+                }
             }
-            Transport::Encoded => {
-                let ty = paths.owned(ty);
-                quote!(let #name = arguments.value::<#ty>(#index)?;)
-            }
-        }
-    });
+        });
     quote!(#(#lines)*)
 }
 
@@ -271,7 +286,11 @@ pub fn tracked(contract: &Contract) -> TokenStream {
 }
 
 /// The signature of a function as a trait method of the side that serves it.
-pub fn served_signature(paths: &Paths<'_>, function: &Function, receiver: &TokenStream) -> TokenStream {
+pub fn served_signature(
+    paths: &Paths<'_>,
+    function: &Function,
+    receiver: &TokenStream,
+) -> TokenStream {
     let name = snake(&function.name);
     let names = parameters(function);
     let types = function.parameters.iter().map(|(_, ty)| paths.received(ty));

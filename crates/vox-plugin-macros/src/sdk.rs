@@ -20,7 +20,10 @@ use crate::rust::{
 /// Writes the SDK's side of the contract.
 pub fn generate(contract: &Contract, path: &syn::LitStr) -> TokenStream {
     let module = |interface: InterfaceId| -> TokenStream {
-        let name = contract.resolve.interfaces[interface].name.as_deref().unwrap_or_default();
+        let name = contract.resolve.interfaces[interface]
+            .name
+            .as_deref()
+            .unwrap_or_default();
         let module = snake(name);
         if contract.exports.iter().any(|export| export.id == interface) {
             quote!(crate::bindings::#module::exports::vox::plugin::#module)
@@ -28,16 +31,25 @@ pub fn generate(contract: &Contract, path: &syn::LitStr) -> TokenStream {
             quote!(crate::bindings::host_side::vox::plugin::#module)
         }
     };
-    let paths = Paths { contract, module: &module };
+    let paths = Paths {
+        contract,
+        module: &module,
+    };
     let tracked = tracked(contract);
     let bindings = bindings(contract, path);
-    let exports = contract.exports.iter().map(|interface| export(&paths, interface));
+    let exports = contract
+        .exports
+        .iter()
+        .map(|interface| export(&paths, interface));
     let imports = contract
         .imports
         .iter()
         .enumerate()
         .map(|(index, interface)| import(&paths, index, interface));
-    let names = contract.imports.iter().map(|interface| &interface.full_name);
+    let names = contract
+        .imports
+        .iter()
+        .map(|interface| &interface.full_name);
     let count = contract.imports.len();
     let version = &contract.version;
     quote! {
@@ -71,7 +83,12 @@ fn bindings(contract: &Contract, path: &syn::LitStr) -> TokenStream {
         .chain(contract.imports.iter().map(|import| import.id))
         .map(|id| {
             let full_name = contract.resolve.id_of(id).unwrap_or_default();
-            let module = snake(contract.resolve.interfaces[id].name.as_deref().unwrap_or_default());
+            let module = snake(
+                contract.resolve.interfaces[id]
+                    .name
+                    .as_deref()
+                    .unwrap_or_default(),
+            );
             quote!(#full_name: crate::bindings::host_side::vox::plugin::#module)
         })
         .collect::<Vec<_>>();
@@ -134,9 +151,17 @@ fn export(paths: &Paths<'_>, interface: &Interface) -> TokenStream {
     // An author meets `lifecycle` as the hand-written trait with defaults; the slot that holds
     // the author's value serves the interface itself.
     let (trait_visibility, trait_name, implementor) = if is_lifecycle {
-        (quote!(#[doc(hidden)]), format_ident!("{trait_name}Exports"), quote!(crate::Lifecycle))
+        (
+            quote!(#[doc(hidden)]),
+            format_ident!("{trait_name}Exports"),
+            quote!(crate::Lifecycle),
+        )
     } else {
-        (quote!(), trait_name.clone(), quote!(crate::Lifecycle + #trait_name))
+        (
+            quote!(),
+            trait_name.clone(),
+            quote!(crate::Lifecycle + #trait_name),
+        )
     };
 
     let native = native_table(paths, interface, &implementor, is_lifecycle);
@@ -165,7 +190,11 @@ fn native_table(
     is_lifecycle: bool,
 ) -> TokenStream {
     let abi = quote!(crate::vox_abi);
-    let serve = if is_lifecycle { quote!(serve_slot) } else { quote!(serve) };
+    let serve = if is_lifecycle {
+        quote!(serve_slot)
+    } else {
+        quote!(serve)
+    };
     let functions = interface.functions.iter().map(|function| {
         let name = snake(&function.name);
         let names = parameters(function);
@@ -190,7 +219,10 @@ fn native_table(
             }
         }
     });
-    let names = interface.functions.iter().map(|function| snake(&function.name));
+    let names = interface
+        .functions
+        .iter()
+        .map(|function| snake(&function.name));
     let full_name = &interface.full_name;
     quote! {
         /// The interface as the native carrier sees it.
@@ -222,7 +254,10 @@ fn component_glue(
     let (enter, bound) = if is_lifecycle {
         (quote!(with_slot), quote!(crate::component::Exported))
     } else {
-        (quote!(with), quote!(crate::component::Exported + #trait_name))
+        (
+            quote!(with),
+            quote!(crate::component::Exported + #trait_name),
+        )
     };
     let use_trait = is_lifecycle.then(|| quote!(use super::#trait_name as _;));
     let functions = interface.functions.iter().map(|function| {
@@ -267,30 +302,38 @@ fn import(paths: &Paths<'_>, index: usize, interface: &Interface) -> TokenStream
         .map(|(name, _)| camel(name))
         .collect::<Vec<_>>();
     let abi = quote!(crate::vox_abi);
-    let functions = interface.functions.iter().enumerate().map(|(position, function)| {
-        let docs = docs(&function.docs);
-        let name = snake(&function.name);
-        let names = parameters(function);
-        let types = function.parameters.iter().map(|(_, ty)| paths.borrowed(ty));
-        let result = paths.result(function);
-        let encode = encode(paths, function, &abi);
-        let call = if function.fallible { quote!(call_host) } else { quote!(call_host_or_default) };
-        let label = format!("{}.{}", interface.name, function.name);
-        quote! {
-            #docs
-            pub fn #name(#(#names: #types),*) -> #result {
-                #[cfg(target_arch = "wasm32")]
-                {
-                    #bound::#name(#(#names),*)
-                }
-                #[cfg(not(target_arch = "wasm32"))]
-                {
-                    #encode
-                    crate::native::#call(#index, #position, #label, &slices)
+    let functions = interface
+        .functions
+        .iter()
+        .enumerate()
+        .map(|(position, function)| {
+            let docs = docs(&function.docs);
+            let name = snake(&function.name);
+            let names = parameters(function);
+            let types = function.parameters.iter().map(|(_, ty)| paths.borrowed(ty));
+            let result = paths.result(function);
+            let encode = encode(paths, function, &abi);
+            let call = if function.fallible {
+                quote!(call_host)
+            } else {
+                quote!(call_host_or_default)
+            };
+            let label = format!("{}.{}", interface.name, function.name);
+            quote! {
+                #docs
+                pub fn #name(#(#names: #types),*) -> #result {
+                    #[cfg(target_arch = "wasm32")]
+                    {
+                        #bound::#name(#(#names),*)
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    {
+                        #encode
+                        crate::native::#call(#index, #position, #label, &slices)
+                    }
                 }
             }
-        }
-    });
+        });
     quote! {
         #module_docs
         pub mod #module {

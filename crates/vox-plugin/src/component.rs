@@ -50,8 +50,13 @@ fn report_panics_to_the_host() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         std::panic::set_hook(Box::new(|panic| {
-            let location = panic.location().map(ToString::to_string).unwrap_or_default();
-            let message = panic.payload_as_str().unwrap_or("a panic without a message");
+            let location = panic
+                .location()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let message = panic
+                .payload_as_str()
+                .unwrap_or("a panic without a message");
             let text = format!("panicked at {location}: {message}");
             log::write(Level::Error, &text, &[attribute("panic", location)]);
         }));

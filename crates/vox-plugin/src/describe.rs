@@ -37,7 +37,10 @@ fn describe_into(nodes: &mut Vec<Node>, parents: &[String], command: &clap::Comm
         .collect();
     nodes.push(Node {
         path: path.clone(),
-        about: command.get_about().map(ToString::to_string).unwrap_or_default(),
+        about: command
+            .get_about()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         arguments,
         subcommand_required: command.is_subcommand_required_set(),
     });
@@ -51,12 +54,23 @@ fn describe_argument(command: &clap::Command, argument: &Arg) -> Argument {
         ArgAction::Count => Arity::Count,
         ArgAction::Append => Arity::Many,
         action if !action.takes_values() => Arity::Switch,
-        _ if argument.get_num_args().unwrap_or(ValueRange::SINGLE).max_values() > 1 => Arity::Many,
+        _ if argument
+            .get_num_args()
+            .unwrap_or(ValueRange::SINGLE)
+            .max_values()
+            > 1 =>
+        {
+            Arity::Many
+        }
         _ => Arity::Single,
     };
     let takes_value = matches!(arity, Arity::Single | Arity::Many);
     let possible_values = if takes_value {
-        argument.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect()
+        argument
+            .get_possible_values()
+            .iter()
+            .map(|value| value.get_name().to_owned())
+            .collect()
     } else {
         Vec::new()
     };
@@ -78,7 +92,10 @@ fn describe_argument(command: &clap::Command, argument: &Arg) -> Argument {
             .and_then(<[_]>::first)
             .filter(|_| takes_value)
             .map(ToString::to_string),
-        help: argument.get_help().map(ToString::to_string).unwrap_or_default(),
+        help: argument
+            .get_help()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         arity,
         required: argument.is_required_set(),
         default_values,
@@ -99,7 +116,11 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    #[command(name = "registry", about = "Talks to a registry", subcommand_required = true)]
+    #[command(
+        name = "registry",
+        about = "Talks to a registry",
+        subcommand_required = true
+    )]
     enum Registry {
         /// Signs in.
         Login {
@@ -128,12 +149,21 @@ mod tests {
         let login = &nodes[1];
         assert_eq!(login.path, ["registry", "login"]);
         assert_eq!(login.about, "Signs in");
-        let argument = |id: &str| login.arguments.iter().find(|argument| argument.id == id).unwrap();
+        let argument = |id: &str| {
+            login
+                .arguments
+                .iter()
+                .find(|argument| argument.id == id)
+                .unwrap()
+        };
         assert_eq!(argument("user").conflicts, ["token"]);
         assert_eq!(argument("user").default_values, ["me"]);
         assert_eq!(argument("verbose").arity, Arity::Count);
         assert_eq!(argument("kind").possible_values, ["a", "b"]);
         assert_eq!(argument("files").arity, Arity::Many);
-        assert_eq!((argument("files").short, &argument("files").long), (None, &None));
+        assert_eq!(
+            (argument("files").short, &argument("files").long),
+            (None, &None)
+        );
     }
 }

@@ -135,7 +135,10 @@ unsafe extern "C" fn create<T: Lifecycle>(
         report_panics_to_the_host();
         // SAFETY: the host passes its own table, a static.
         let link = Arc::new(unsafe { link(host, context)? });
-        let instance = Box::new(Instance::<T> { host: link, slot: Slot::EMPTY });
+        let instance = Box::new(Instance::<T> {
+            host: link,
+            slot: Slot::EMPTY,
+        });
         Some(Box::into_raw(instance).cast::<c_void>())
     }));
     made.ok().flatten().unwrap_or(ptr::null_mut())
@@ -149,7 +152,9 @@ unsafe extern "C" fn create<T: Lifecycle>(
 unsafe fn link(host: *const HostVtable, context: *const c_void) -> Option<HostLink> {
     // SAFETY: every version of the table begins with its ABI version and size.
     let (abi_version, size) = unsafe { ((*host).abi_version, (*host).size as usize) };
-    if abi_version != ABI_VERSION || size < offset_of!(HostVtable, release_context) + size_of::<usize>() {
+    if abi_version != ABI_VERSION
+        || size < offset_of!(HostVtable, release_context) + size_of::<usize>()
+    {
         return None;
     }
     // SAFETY: the table is of this ABI and has every field that is read here.
@@ -206,10 +211,16 @@ pub unsafe fn serve<T: Lifecycle>(
 ) -> Status {
     // SAFETY: passed on.
     unsafe {
-        serve_slot::<T>(this, arguments, count, reply, |slot, arguments| match &mut slot.value {
-            Some(plugin) => body(plugin, arguments),
-            None => Ok(Answer::Uninitialised),
-        })
+        serve_slot::<T>(
+            this,
+            arguments,
+            count,
+            reply,
+            |slot, arguments| match &mut slot.value {
+                Some(plugin) => body(plugin, arguments),
+                None => Ok(Answer::Uninitialised),
+            },
+        )
     }
 }
 
@@ -235,7 +246,9 @@ pub unsafe fn serve_slot<T: Lifecycle>(
         let previous = current.replace(Arc::as_ptr(&instance.host));
         // SAFETY: the caller vouches for the arguments and the reply.
         let status = unsafe {
-            call::serve(arguments, count, reply, |arguments| body(&mut instance.slot, arguments))
+            call::serve(arguments, count, reply, |arguments| {
+                body(&mut instance.slot, arguments)
+            })
         };
         current.set(previous);
         status
@@ -271,8 +284,14 @@ pub(crate) fn call_host<T: DeserializeOwned>(
     let mut reply = Buffer::EMPTY;
     // SAFETY: the function is the host's, called with the context that came with it, live slices
     // and an empty reply.
-    let status =
-        unsafe { callee(link.context.cast_mut(), slices.as_ptr(), slices.len(), &mut reply) };
+    let status = unsafe {
+        callee(
+            link.context.cast_mut(),
+            slices.as_ptr(),
+            slices.len(),
+            &mut reply,
+        )
+    };
     let result = read_reply(status, name, reply.bytes());
     // SAFETY: the reply goes back to the host that made it.
     unsafe { (link.release)(reply) };
@@ -297,7 +316,8 @@ impl HostLink {
 }
 
 fn read_reply<T: DeserializeOwned>(status: Status, name: &str, reply: &[u8]) -> Result<T> {
-    let malformed = |Malformed(error)| Error::Failed(format!("`{name}`: unreadable reply: {error}"));
+    let malformed =
+        |Malformed(error)| Error::Failed(format!("`{name}`: unreadable reply: {error}"));
     match status {
         Status::OK | Status::VALUE => call::decode(reply).map_err(malformed),
         Status::ERROR => Err(call::decode(reply).unwrap_or_else(malformed)),

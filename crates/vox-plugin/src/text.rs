@@ -8,12 +8,20 @@ use crate::{Attribute, ChunkHead, Error, Result, host};
 
 /// An attribute of these parts.
 pub fn attribute(key: impl Into<String>, value: impl Into<String>) -> Attribute {
-    Attribute { key: key.into(), value: value.into() }
+    Attribute {
+        key: key.into(),
+        value: value.into(),
+    }
 }
 
 /// The head of a chunk of text at a position of its stream, with no time and no attributes.
 pub fn text_chunk(sequence: u64) -> ChunkHead {
-    ChunkHead { modality: "text".to_owned(), sequence, timestamp: 0, attributes: Vec::new() }
+    ChunkHead {
+        modality: "text".to_owned(),
+        sequence,
+        timestamp: 0,
+        attributes: Vec::new(),
+    }
 }
 
 /// An [`Error::Failed`] that says what failed.
@@ -47,7 +55,11 @@ impl Output {
 
     /// A writer to this port.
     pub const fn new(port: &'static str) -> Self {
-        Self { port, sequence: 0, pending: Vec::new() }
+        Self {
+            port,
+            sequence: 0,
+            pending: Vec::new(),
+        }
     }
 
     fn push(&mut self) -> Result<()> {
@@ -86,7 +98,9 @@ impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         match error.downcast::<Self>() {
             Ok(error) => error,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::NotFound(error.to_string()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Self::NotFound(error.to_string())
+            }
             Err(error) => Self::Failed(error.to_string()),
         }
     }

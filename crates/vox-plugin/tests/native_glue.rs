@@ -77,7 +77,12 @@ impl Storage for Subject {
     }
 
     fn enumerate(&mut self, prefix: &str, _after: &str, limit: u32) -> Result<Vec<Entry>> {
-        Ok((0..limit).map(|number| Entry { key: format!("{prefix}{number}"), size: 1 }).collect())
+        Ok((0..limit)
+            .map(|number| Entry {
+                key: format!("{prefix}{number}"),
+                size: 1,
+            })
+            .collect())
     }
 }
 
@@ -91,7 +96,12 @@ struct Context {
 /// References to contexts that were given back.
 static RELEASED: AtomicUsize = AtomicUsize::new(0);
 
-unsafe extern "C" fn push(this: *mut c_void, arguments: *const Slice, count: usize, reply: *mut Buffer) -> Status {
+unsafe extern "C" fn push(
+    this: *mut c_void,
+    arguments: *const Slice,
+    count: usize,
+    reply: *mut Buffer,
+) -> Status {
     // SAFETY: the glue calls with its context, `count` live slices and an empty reply.
     unsafe {
         let context = &*this.cast::<Context>();
@@ -103,17 +113,29 @@ unsafe extern "C" fn push(this: *mut c_void, arguments: *const Slice, count: usi
             if head.sequence == 99 {
                 return Ok(Answer::error(&Error::TimedOut("full".to_owned())));
             }
-            context.pushed.lock().unwrap().push((data.as_ptr() as usize, data.to_vec()));
+            context
+                .pushed
+                .lock()
+                .unwrap()
+                .push((data.as_ptr() as usize, data.to_vec()));
             Ok(Answer::Unit)
         })
     }
 }
 
-unsafe extern "C" fn config_get(_: *mut c_void, arguments: *const Slice, count: usize, reply: *mut Buffer) -> Status {
+unsafe extern "C" fn config_get(
+    _: *mut c_void,
+    arguments: *const Slice,
+    count: usize,
+    reply: *mut Buffer,
+) -> Status {
     // SAFETY: as for `push`.
     unsafe {
         call::serve(arguments, count, reply, |arguments| {
-            Ok(Answer::value(&Some(format!("value of {}", arguments.text(0)?))))
+            Ok(Answer::value(&Some(format!(
+                "value of {}",
+                arguments.text(0)?
+            ))))
         })
     }
 }
@@ -170,14 +192,18 @@ impl Instance {
 
     fn started() -> Self {
         let instance = Self::new();
-        assert_eq!(instance.call("lifecycle", 0, &[Slice::new(b"{}")]).0, Status::OK);
+        assert_eq!(
+            instance.call("lifecycle", 0, &[Slice::new(b"{}")]).0,
+            Status::OK
+        );
         instance
     }
 
     fn call(&self, interface: &str, function: usize, arguments: &[Slice]) -> (Status, Vec<u8>) {
         let table = vtable();
         // SAFETY: the table's interfaces are statics of this crate.
-        let interfaces = unsafe { std::slice::from_raw_parts(table.interfaces, table.interface_count) };
+        let interfaces =
+            unsafe { std::slice::from_raw_parts(table.interfaces, table.interface_count) };
         let name = format!("vox:plugin/{interface}@1.0.0");
         let interface = interfaces
             .iter()
@@ -197,12 +223,21 @@ impl Instance {
     }
 
     fn open(&self, arguments: &str) -> (Status, Vec<u8>) {
-        let opening = Opening { run: "r".into(), step: "s".into(), arguments: arguments.into() };
+        let opening = Opening {
+            run: "r".into(),
+            step: "s".into(),
+            arguments: arguments.into(),
+        };
         self.call("stage", 0, &[Encoded::new(&opening).slice()])
     }
 
     fn process(&self, sequence: u64, data: &[u8]) -> (Status, Vec<u8>) {
-        let head = ChunkHead { modality: "text".into(), sequence, timestamp: 0, attributes: vec![] };
+        let head = ChunkHead {
+            modality: "text".into(),
+            sequence,
+            timestamp: 0,
+            attributes: vec![],
+        };
         self.call("stage", 1, &[Encoded::new(&head).slice(), Slice::new(data)])
     }
 }
@@ -232,15 +267,40 @@ fn a_slice_reaches_the_plugin_and_the_host_again_without_a_copy() {
 fn values_and_errors_cross_in_both_directions() {
     let instance = Instance::started();
     let upload = 3_u64.to_bytes();
-    assert_eq!(instance.call("storage", 3, &[Slice::new(&upload), Slice::new(b"abcdef")]).0, Status::OK);
+    assert_eq!(
+        instance
+            .call("storage", 3, &[Slice::new(&upload), Slice::new(b"abcdef")])
+            .0,
+        Status::OK
+    );
     let (status, reply) = instance.call("storage", 0, &[Slice::new(b"known")]);
-    assert_eq!((status, call::decode::<Option<u64>>(&reply).ok()), (Status::VALUE, Some(Some(6))));
-    let (status, reply) = instance.call("storage", 1, &[Slice::new(b"k"), Slice::new(&2_u64.to_bytes()), Slice::new(&3_u32.to_bytes())]);
-    assert_eq!((status, call::decode::<Vec<u8>>(&reply).ok()), (Status::VALUE, Some(b"cde".to_vec())));
+    assert_eq!(
+        (status, call::decode::<Option<u64>>(&reply).ok()),
+        (Status::VALUE, Some(Some(6)))
+    );
+    let (status, reply) = instance.call(
+        "storage",
+        1,
+        &[
+            Slice::new(b"k"),
+            Slice::new(&2_u64.to_bytes()),
+            Slice::new(&3_u32.to_bytes()),
+        ],
+    );
+    assert_eq!(
+        (status, call::decode::<Vec<u8>>(&reply).ok()),
+        (Status::VALUE, Some(b"cde".to_vec()))
+    );
     let (status, reply) = instance.call("storage", 2, &[Slice::new(b"key")]);
-    assert_eq!((status, error(&reply)), (Status::ERROR, Error::NotFound("key".into())));
+    assert_eq!(
+        (status, error(&reply)),
+        (Status::ERROR, Error::NotFound("key".into()))
+    );
     let (status, reply) = instance.process(99, b"x");
-    assert_eq!((status, error(&reply)), (Status::ERROR, Error::TimedOut("full".into())));
+    assert_eq!(
+        (status, error(&reply)),
+        (Status::ERROR, Error::TimedOut("full".into()))
+    );
 }
 
 #[test]
@@ -257,7 +317,10 @@ fn a_panic_is_caught_with_its_message_and_place() {
     let (status, reply) = instance.open("panic");
     assert_eq!(status, Status::PANICKED);
     let text = String::from_utf8(reply).unwrap();
-    assert!(text.contains("native_glue.rs:") && text.ends_with(": told to: s"), "{text}");
+    assert!(
+        text.contains("native_glue.rs:") && text.ends_with(": told to: s"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -275,15 +338,26 @@ fn malformed_arguments_are_refused_before_the_plugin_sees_them() {
     for arguments in [&[][..], &[Slice::new(&[0xff; 3])], &[Slice::new(b"")]] {
         assert_eq!(instance.call("stage", 0, arguments).0, Status::MALFORMED);
     }
-    assert_eq!(instance.call("storage", 0, &[Slice::new(&[0xff])]).0, Status::MALFORMED);
-    assert_eq!(instance.call("storage", 3, &[Slice::new(b"123"), Slice::new(b"")]).0, Status::MALFORMED);
+    assert_eq!(
+        instance.call("storage", 0, &[Slice::new(&[0xff])]).0,
+        Status::MALFORMED
+    );
+    assert_eq!(
+        instance
+            .call("storage", 3, &[Slice::new(b"123"), Slice::new(b"")])
+            .0,
+        Status::MALFORMED
+    );
 }
 
 #[test]
 fn another_thread_reaches_the_host_through_a_handle() {
     let instance = Instance::started();
     let (status, reply) = instance.open("thread");
-    assert_eq!((status, error(&reply)), (Status::ERROR, Error::Failed("value of key".into())));
+    assert_eq!(
+        (status, error(&reply)),
+        (Status::ERROR, Error::Failed("value of key".into()))
+    );
 }
 
 #[test]
@@ -307,8 +381,18 @@ fn the_context_is_given_back_once() {
 
 #[test]
 fn a_host_of_another_abi_gets_no_instance() {
-    for (abi_version, size) in [(ABI_VERSION + 1, size_of::<HostVtable>() as u32), (ABI_VERSION, 8)] {
-        let other = HostVtable { abi_version, size, interfaces: ptr::null(), interface_count: 0, release, release_context };
+    for (abi_version, size) in [
+        (ABI_VERSION + 1, size_of::<HostVtable>() as u32),
+        (ABI_VERSION, 8),
+    ] {
+        let other = HostVtable {
+            abi_version,
+            size,
+            interfaces: ptr::null(),
+            interface_count: 0,
+            release,
+            release_context,
+        };
         // SAFETY: the table is read by its version and size only; the context is not taken.
         assert!(unsafe { (vtable().create)(&other, ptr::null()) }.is_null());
     }

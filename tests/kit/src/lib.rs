@@ -21,7 +21,10 @@ pub use world::World;
 /// Root of the checkout.
 pub fn checkout() -> &'static Path {
     static CHECKOUT: LazyLock<PathBuf> = LazyLock::new(|| {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the checkout is there")
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../..")
+            .canonicalize()
+            .expect("the checkout is there")
     });
     &CHECKOUT
 }
@@ -32,10 +35,11 @@ pub fn checkout() -> &'static Path {
 ///
 /// When a plugin does not build.
 pub fn plugins() -> &'static Path {
-    static PLUGINS: LazyLock<PathBuf> = LazyLock::new(|| match std::env::var_os("VOX_TEST_PLUGINS") {
-        Some(root) => root.into(),
-        None => build_plugins(&checkout().join("target/vox-test/plugins")),
-    });
+    static PLUGINS: LazyLock<PathBuf> =
+        LazyLock::new(|| match std::env::var_os("VOX_TEST_PLUGINS") {
+            Some(root) => root.into(),
+            None => build_plugins(&checkout().join("target/vox-test/plugins")),
+        });
     &PLUGINS
 }
 
@@ -45,8 +49,13 @@ pub fn plugins() -> &'static Path {
 ///
 /// When there is no such plugin.
 pub fn plugin(id: &str) -> PathBuf {
-    let versions = std::fs::read_dir(plugins().join(id)).unwrap_or_else(|error| panic!("plugin {id}: {error}"));
-    versions.flatten().map(|version| version.path()).next().unwrap_or_else(|| panic!("plugin {id} has no version"))
+    let versions = std::fs::read_dir(plugins().join(id))
+        .unwrap_or_else(|error| panic!("plugin {id}: {error}"));
+    versions
+        .flatten()
+        .map(|version| version.path())
+        .next()
+        .unwrap_or_else(|| panic!("plugin {id} has no version"))
 }
 
 fn build_plugins(root: &Path) -> PathBuf {
@@ -56,7 +65,10 @@ fn build_plugins(root: &Path) -> PathBuf {
     let toolchain = Toolchain::find_installed(checkout()).unwrap_or_else(|error| panic!("{error}"));
     for group in ["plugins", "tests/plugins"] {
         let members = std::fs::read_dir(checkout().join(group)).expect("the plugins are there");
-        for member in members.flatten().filter(|member| member.path().join("Plugin.toml").is_file()) {
+        for member in members
+            .flatten()
+            .filter(|member| member.path().join("Plugin.toml").is_file())
+        {
             let mut options = BuildOptions::new(Destination::Root(root.to_owned()));
             options.quiet = true;
             options.toolchain = Some(toolchain.clone());

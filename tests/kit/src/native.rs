@@ -13,11 +13,21 @@ pub fn compile_library(directory: &Path, name: &str, source: &str) -> PathBuf {
     std::fs::write(&file, source).expect("the source can be written");
     let library = directory.join(format!("lib{name}.so"));
     let output = Command::new("rustc")
-        .args(["--edition=2024", "--crate-type=cdylib", "-Cdebuginfo=0", "-Awarnings", "-o"])
+        .args([
+            "--edition=2024",
+            "--crate-type=cdylib",
+            "-Cdebuginfo=0",
+            "-Awarnings",
+            "-o",
+        ])
         .arg(&library)
         .arg(&file)
         .output()
         .expect("rustc runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     library
 }

@@ -43,7 +43,12 @@ impl Recorder {
 
     /// Queues a chunk on an input port.
     pub fn feed(&self, port: &str, chunk: Chunk) {
-        self.inputs.lock().expect("no test panics inside").entry(port.to_owned()).or_default().push_back(chunk);
+        self.inputs
+            .lock()
+            .expect("no test panics inside")
+            .entry(port.to_owned())
+            .or_default()
+            .push_back(chunk);
     }
 
     /// What was recorded so far, which is forgotten.
@@ -67,18 +72,33 @@ impl Recorder {
     }
 
     fn record(&self, what: Recorded) {
-        self.recorded.lock().expect("no test panics inside").push(what);
+        self.recorded
+            .lock()
+            .expect("no test panics inside")
+            .push(what);
     }
 }
 
 impl Ports for Recorder {
-    fn push(&self, port: &str, head: ChunkHead, data: &[u8], timeout: Option<Duration>) -> Result<(), Error> {
+    fn push(
+        &self,
+        port: &str,
+        head: ChunkHead,
+        data: &[u8],
+        timeout: Option<Duration>,
+    ) -> Result<(), Error> {
         match port {
             "closed" => Err(Error::NotFound("port `closed`".to_owned())),
             "full" => Err(Error::TimedOut(format!("{timeout:?}"))),
             _ => {
-                let chunk = Chunk { head, data: data.to_vec() };
-                self.record(Recorded::Chunk { port: port.to_owned(), chunk });
+                let chunk = Chunk {
+                    head,
+                    data: data.to_vec(),
+                };
+                self.record(Recorded::Chunk {
+                    port: port.to_owned(),
+                    chunk,
+                });
                 Ok(())
             }
         }
@@ -92,7 +112,10 @@ impl Ports for Recorder {
 
 impl EventSink for Recorder {
     fn emit(&self, _plugin: &PluginId, name: &str, payload: &str) {
-        self.record(Recorded::Event { name: name.to_owned(), payload: payload.to_owned() });
+        self.record(Recorded::Event {
+            name: name.to_owned(),
+            payload: payload.to_owned(),
+        });
         if let Some(listener) = &*self.listener.lock().expect("no test panics inside") {
             let _ = listener.send(name.to_owned());
         }

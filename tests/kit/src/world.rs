@@ -24,7 +24,8 @@ impl World {
     pub fn new() -> Self {
         let place = tempfile::tempdir().expect("a temporary directory can be made");
         let cache = crate::checkout().join("target/vox-test/cache");
-        let directories = Directories::new(place.path().join("data"), cache).with_project(place.path());
+        let directories =
+            Directories::new(place.path().join("data"), cache).with_project(place.path());
         Self { place, directories }
     }
 
@@ -53,10 +54,20 @@ impl World {
     ///
     /// When it cannot be copied.
     pub fn add_directory(&self, from: &Path) -> PathBuf {
-        let id = from.parent().and_then(Path::file_name).expect("<root>/<id>/<version>");
-        let to = self.directories.installed().join(id).join(from.file_name().expect("a version"));
+        let id = from
+            .parent()
+            .and_then(Path::file_name)
+            .expect("<root>/<id>/<version>");
+        let to = self
+            .directories
+            .installed()
+            .join(id)
+            .join(from.file_name().expect("a version"));
         std::fs::create_dir_all(&to).expect("the copy can be made");
-        for file in std::fs::read_dir(from).expect("the plugin is there").flatten() {
+        for file in std::fs::read_dir(from)
+            .expect("the plugin is there")
+            .flatten()
+        {
             std::fs::copy(file.path(), to.join(file.file_name())).expect("the file can be copied");
         }
         to
@@ -70,7 +81,8 @@ impl World {
     pub fn add(&self, id: &str, manifest: &str, files: &[(&str, &[u8])]) -> PathBuf {
         let directory = self.directories.installed().join(id).join("0.1.0");
         std::fs::create_dir_all(&directory).expect("the directory can be made");
-        std::fs::write(directory.join("Plugin.toml"), manifest).expect("the manifest can be written");
+        std::fs::write(directory.join("Plugin.toml"), manifest)
+            .expect("the manifest can be written");
         for (name, bytes) in files {
             std::fs::write(directory.join(name), bytes).expect("the file can be written");
         }
@@ -93,7 +105,8 @@ impl World {
     /// When the grants or the settings are refused.
     pub fn host(&self, grants: &str) -> Host {
         let mut options = HostOptions::default();
-        options.grants = GrantsFile::parse(grants, Path::new("grants of the test")).expect("the grants are well-formed");
+        options.grants = GrantsFile::parse(grants, Path::new("grants of the test"))
+            .expect("the grants are well-formed");
         Host::open(self.directories.clone(), options).expect("the host opens")
     }
 }

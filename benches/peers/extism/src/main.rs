@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         env!("CARGO_MANIFEST_DIR"),
         "/../target/guest/wasm32-unknown-unknown/release/extism_guest.wasm"
     );
-    let mut plugin = Plugin::new(Manifest::new([Wasm::file(guest)]), [], false)?;
+    let mut plugin = Plugin::new(Manifest::new([Wasm::data(std::fs::read(guest)?)]), [], false)?;
     let input = [b'x'; 64];
     let mut call = || plugin.call::<&[u8], ()>("take", black_box(&input));
     for _ in 0..CALLS {

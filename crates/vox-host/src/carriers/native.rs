@@ -43,19 +43,31 @@ impl Library {
         check_format(file)?;
         // SAFETY: opening runs the library's initialisers. The user trusts native plugins, and
         // the format was checked, so what runs is what the user installed.
-        let library = unsafe { libloading::Library::new(AsRef::<OsStr>::as_ref(file)) }
-            .map_err(|error| LoadError::Unloadable { file: file.to_owned(), detail: with_source(&error) })?;
+        let library =
+            unsafe { libloading::Library::new(AsRef::<OsStr>::as_ref(file)) }.map_err(|error| {
+                LoadError::Unloadable {
+                    file: file.to_owned(),
+                    detail: with_source(&error),
+                }
+            })?;
         // Never unloaded; see the module's documentation.
         let library = ManuallyDrop::new(library);
         // SAFETY: only the address is taken here; what is behind it is checked before it is used.
-        let vtable = unsafe { library.get::<*const PluginVtable>(ENTRY_SYMBOL.to_bytes_with_nul()) }
-            .ok()
-            .and_then(|symbol| NonNull::new((*symbol).cast_mut()))
-            .ok_or_else(|| LoadError::NoEntrySymbol { file: file.to_owned() })?;
+        let vtable =
+            unsafe { library.get::<*const PluginVtable>(ENTRY_SYMBOL.to_bytes_with_nul()) }
+                .ok()
+                .and_then(|symbol| NonNull::new((*symbol).cast_mut()))
+                .ok_or_else(|| LoadError::NoEntrySymbol {
+                    file: file.to_owned(),
+                })?;
         let vtable = check_vtable(file, vtable)?;
         let tables = tables(vtable);
         let exported = std::array::from_fn(|index| tables[index].is_some());
-        Ok(Self { vtable, tables: Arc::new(tables), exported })
+        Ok(Self {
+            vtable,
+            tables: Arc::new(tables),
+            exported,
+        })
     }
 
     /// Which of [`EXPORTS`] the library has.
@@ -70,7 +82,11 @@ impl Library {
         // reference to the services, which the plugin gives back through `release_context`.
         let this = unsafe { (self.vtable.create)(&HOST, context) };
         match NonNull::new(this) {
-            Some(this) => Ok(Instance { vtable: self.vtable, tables: Arc::clone(&self.tables), this }),
+            Some(this) => Ok(Instance {
+                vtable: self.vtable,
+                tables: Arc::clone(&self.tables),
+                this,
+            }),
             // The plugin may have taken the reference before it failed, so it is left to it.
             None => Err(Failure::Protocol("`create` made no instance".to_owned())),
         }
@@ -106,7 +122,12 @@ impl Instance {
         // SAFETY: `this` is a live instance of the library that `function` belongs to, and
         // `&mut self` makes this the only caller inside; the arguments outlive the call.
         let status = unsafe {
-            function(self.this.as_ptr(), arguments.as_ptr(), arguments.len(), &mut reply)
+            function(
+                self.this.as_ptr(),
+                arguments.as_ptr(),
+                arguments.len(),
+                &mut reply,
+            )
         };
         if status == Status::OK {
             return call::decode(&[]).map_err(protocol);
@@ -133,7 +154,9 @@ fn read<T: DeserializeOwned>(status: Status, reply: &Buffer) -> Result<T, Failur
         Status::ERROR => Err(call::decode(reply.bytes()).map_or_else(protocol, Failure::Refused)),
         Status::PANICKED => Err(Failure::Crashed(text())),
         Status::MALFORMED => Err(Failure::Protocol(text())),
-        Status::UNINITIALISED => Err(Failure::Protocol("the instance was not initialised".to_owned())),
+        Status::UNINITIALISED => Err(Failure::Protocol(
+            "the instance was not initialised".to_owned(),
+        )),
         Status(other) => Err(Failure::Protocol(format!("unknown status {other}"))),
     }
 }
@@ -176,10 +199,14 @@ pub(crate) unsafe fn services<'a>(context: *mut c_void) -> &'a Services {
 
 /// Refuses a file that is not a library for this machine, before anything of it runs.
 fn check_format(file: &Path) -> Result<(), LoadError> {
-    let bytes = std::fs::read(file)
-        .map_err(|error| LoadError::Unreadable { file: file.to_owned(), error })?;
-    let parsed = object::File::parse(&*bytes)
-        .map_err(|error| LoadError::NotALibrary { file: file.to_owned(), detail: error.to_string() })?;
+    let bytes = std::fs::read(file).map_err(|error| LoadError::Unreadable {
+        file: file.to_owned(),
+        error,
+    })?;
+    let parsed = object::File::parse(&*bytes).map_err(|error| LoadError::NotALibrary {
+        file: file.to_owned(),
+        detail: error.to_string(),
+    })?;
     let wanted = (crate::platform::BINARY_FORMAT, architecture());
     let found = (parsed.format(), parsed.architecture());
     if found != wanted {
@@ -203,15 +230,26 @@ fn architecture() -> Architecture {
 }
 
 /// Checks a plugin's table from the front: nothing is read that its version or size leaves open.
-fn check_vtable(file: &Path, vtable: NonNull<PluginVtable>) -> Result<&'static PluginVtable, LoadError> {
+fn check_vtable(
+    file: &Path,
+    vtable: NonNull<PluginVtable>,
+) -> Result<&'static PluginVtable, LoadError> {
     // SAFETY: in every version the symbol is a static that begins with these two numbers.
     let (version, size) = unsafe { ((*vtable.as_ptr()).abi_version, (*vtable.as_ptr()).size) };
     if version != ABI_VERSION {
-        return Err(LoadError::AbiVersion { file: file.to_owned(), found: version, wanted: ABI_VERSION });
+        return Err(LoadError::AbiVersion {
+            file: file.to_owned(),
+            found: version,
+            wanted: ABI_VERSION,
+        });
     }
     let wanted = size_of::<PluginVtable>() as u32;
     if size < wanted {
-        return Err(LoadError::VtableSize { file: file.to_owned(), found: size, wanted });
+        return Err(LoadError::VtableSize {
+            file: file.to_owned(),
+            found: size,
+            wanted,
+        });
     }
     // SAFETY: of this ABI version and long enough, so it is what `PluginVtable` describes; a
     // static of a library that is never unloaded.

@@ -11,7 +11,10 @@ use serde_json::Value;
 use vox_contract::{Capability, ExtensionPoint, PluginId};
 
 use super::Services;
-use crate::contract::{Error, Exceeded, call::{Call, Target}};
+use crate::contract::{
+    Error, Exceeded,
+    call::{Call, Target},
+};
 use crate::inventory::Installed;
 
 /// How many plugins may be inside each other.
@@ -23,7 +26,12 @@ pub(crate) trait Calls: Send + Sync {
     fn locate(&self, caller: &Services, target: &Target) -> Result<Arc<Installed>, Error>;
 
     /// Calls `function` of an instance that the host keeps for calls.
-    fn invoke(&self, plugin: &Installed, function: &str, arguments: Vec<Value>) -> Result<Value, Error>;
+    fn invoke(
+        &self,
+        plugin: &Installed,
+        function: &str,
+        arguments: Vec<Value>,
+    ) -> Result<Value, Error>;
 }
 
 thread_local! {
@@ -67,7 +75,10 @@ impl Drop for CallScope {
 
 impl Call for Services {
     fn invoke(&self, target: Target, function: &str, arguments: &str) -> Result<String, Error> {
-        let calls = self.calls.upgrade().ok_or_else(|| Error::Unavailable("the host is closing".to_owned()))?;
+        let calls = self
+            .calls
+            .upgrade()
+            .ok_or_else(|| Error::Unavailable("the host is closing".to_owned()))?;
         let plugin = match &target {
             // Authorised before it is looked up, so that nobody learns what is installed.
             Target::Plugin(id) => {
@@ -84,11 +95,14 @@ impl Call for Services {
             .map_err(|error| Error::Invalid(format!("the arguments are no JSON array: {error}")))?;
         let _scope = CallScope::enter(&self.plugin, plugin.id())?;
         let _span = tracing::debug_span!("vox.plugin.plugin_call", caller = %self.plugin, plugin = %plugin.id(), function).entered();
-        calls.invoke(&plugin, function, arguments).map(|result| result.to_string())
+        calls
+            .invoke(&plugin, function, arguments)
+            .map(|result| result.to_string())
     }
 }
 
 /// The extension point of this name.
 pub(crate) fn extension_point(name: &str) -> Result<ExtensionPoint, Error> {
-    name.parse().map_err(|_| Error::NotFound(format!("`{name}` is no extension point")))
+    name.parse()
+        .map_err(|_| Error::NotFound(format!("`{name}` is no extension point")))
 }

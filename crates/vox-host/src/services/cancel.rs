@@ -35,7 +35,11 @@ impl CancelToken {
     /// Cancels. Once is enough; more changes nothing.
     pub fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::Release);
-        self.0.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.0
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
     }
 
     /// Whether it was cancelled.

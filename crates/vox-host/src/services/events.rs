@@ -22,8 +22,11 @@ impl EventSink for IgnoreEvents {
 impl Events for Services {
     fn emit(&self, name: &str, payload: &str) -> Result<(), contract::Error> {
         self.authorise(Capability::Events, "")?;
-        serde_json::from_str::<serde::de::IgnoredAny>(payload)
-            .map_err(|error| contract::Error::Invalid(format!("the payload of event `{name}` is not JSON: {error}")))?;
+        serde_json::from_str::<serde::de::IgnoredAny>(payload).map_err(|error| {
+            contract::Error::Invalid(format!(
+                "the payload of event `{name}` is not JSON: {error}"
+            ))
+        })?;
         self.events.emit(&self.plugin, name, payload);
         Ok(())
     }

@@ -31,7 +31,10 @@ pub(crate) struct KvStore {
 impl KvStore {
     /// The values of `plugin` under the data directory. Nothing is touched before the first use.
     pub(crate) fn new(data: &Path, plugin: &PluginId, capacity: u64) -> Self {
-        Self { directory: data.join("kv").join(plugin.as_str()), capacity }
+        Self {
+            directory: data.join("kv").join(plugin.as_str()),
+            capacity,
+        }
     }
 
     fn file(&self, key: &str) -> Result<PathBuf, Error> {
@@ -41,7 +44,9 @@ impl KvStore {
                 key.len()
             )));
         }
-        Ok(self.directory.join(vox_crypto::hash(key.as_bytes()).to_hex()))
+        Ok(self
+            .directory
+            .join(vox_crypto::hash(key.as_bytes()).to_hex()))
     }
 
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
@@ -77,7 +82,8 @@ impl KvStore {
     fn delete(&self, key: &str) -> Result<bool, Error> {
         match fs::remove_file(self.file(key)?) {
             Ok(()) => {
-                crate::platform::sync_directory(&self.directory).map_err(|error| failed(key, &error))?;
+                crate::platform::sync_directory(&self.directory)
+                    .map_err(|error| failed(key, &error))?;
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -151,7 +157,9 @@ mod tests {
     fn the_cap_counts_all_values_and_a_refused_set_changes_nothing() {
         let (_data, store) = store(10);
         store.set("a", &[0; 6]).unwrap();
-        assert!(matches!(store.set("b", &[0; 5]), Err(Error::Exceeded(limit)) if limit.value == 10));
+        assert!(
+            matches!(store.set("b", &[0; 5]), Err(Error::Exceeded(limit)) if limit.value == 10)
+        );
         assert_eq!(store.get("b").unwrap(), None);
         store.set("a", &[0; 10]).unwrap();
     }
@@ -169,8 +177,14 @@ mod tests {
     fn a_key_may_hold_anything_but_not_be_empty_or_huge() {
         let (_data, store) = store(10);
         store.set("../../etc/passwd", b"x").unwrap();
-        assert_eq!(store.get("../../etc/passwd").unwrap().as_deref(), Some(b"x".as_slice()));
+        assert_eq!(
+            store.get("../../etc/passwd").unwrap().as_deref(),
+            Some(b"x".as_slice())
+        );
         assert!(matches!(store.set("", b"x"), Err(Error::Invalid(_))));
-        assert!(matches!(store.set(&"k".repeat(257), b"x"), Err(Error::Invalid(_))));
+        assert!(matches!(
+            store.set(&"k".repeat(257), b"x"),
+            Err(Error::Invalid(_))
+        ));
     }
 }

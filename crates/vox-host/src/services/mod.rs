@@ -65,13 +65,20 @@ impl Services {
 
     /// The message of the last panic, once.
     pub(crate) fn take_panic(&self) -> Option<String> {
-        self.panic.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.panic
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// Answers `denied` unless the capability is granted for `scope` (empty where the capability
     /// has none).
     fn authorise(&self, capability: Capability, scope: &str) -> Result<(), contract::Error> {
-        if self.grants.scope(capability).is_some_and(|granted| covers(granted, scope)) {
+        if self
+            .grants
+            .scope(capability)
+            .is_some_and(|granted| covers(granted, scope))
+        {
             return Ok(());
         }
         Err(contract::Error::Denied(Denial {
@@ -110,11 +117,21 @@ impl log::Log for Services {
         let fields = Fields(&fields);
         let plugin = &self.plugin;
         match level {
-            log::Level::Error => tracing::error!(target: "vox.plugin.log", %plugin, %fields, "{message}"),
-            log::Level::Warn => tracing::warn!(target: "vox.plugin.log", %plugin, %fields, "{message}"),
-            log::Level::Info => tracing::info!(target: "vox.plugin.log", %plugin, %fields, "{message}"),
-            log::Level::Debug => tracing::debug!(target: "vox.plugin.log", %plugin, %fields, "{message}"),
-            log::Level::Trace => tracing::trace!(target: "vox.plugin.log", %plugin, %fields, "{message}"),
+            log::Level::Error => {
+                tracing::error!(target: "vox.plugin.log", %plugin, %fields, "{message}")
+            }
+            log::Level::Warn => {
+                tracing::warn!(target: "vox.plugin.log", %plugin, %fields, "{message}")
+            }
+            log::Level::Info => {
+                tracing::info!(target: "vox.plugin.log", %plugin, %fields, "{message}")
+            }
+            log::Level::Debug => {
+                tracing::debug!(target: "vox.plugin.log", %plugin, %fields, "{message}")
+            }
+            log::Level::Trace => {
+                tracing::trace!(target: "vox.plugin.log", %plugin, %fields, "{message}")
+            }
         }
     }
 }
@@ -134,7 +151,9 @@ impl std::fmt::Display for Fields<'_> {
 
 impl Config for Services {
     fn get(&self, key: &str) -> Option<String> {
-        let pointer = key.split('.').try_fold(&self.config, |value, part| value.get(part));
+        let pointer = key
+            .split('.')
+            .try_fold(&self.config, |value, part| value.get(part));
         pointer.map(Value::to_string)
     }
 }

@@ -20,7 +20,13 @@ pub trait Ports: Send + Sync {
     ///
     /// `not-found` when there is no such port, `timed-out`, `cancelled`, or what the receiver
     /// answers.
-    fn push(&self, port: &str, head: ChunkHead, data: &[u8], timeout: Option<Duration>) -> Result<(), Error>;
+    fn push(
+        &self,
+        port: &str,
+        head: ChunkHead,
+        data: &[u8],
+        timeout: Option<Duration>,
+    ) -> Result<(), Error>;
 
     /// Takes the next chunk from the stream behind `port`; none at its end.
     ///
@@ -49,9 +55,16 @@ fn no_port(port: &str) -> Error {
 }
 
 impl Stream for Services {
-    fn push(&self, port: &str, head: ChunkHead, data: &[u8], timeout_ms: Option<u32>) -> Result<(), Error> {
+    fn push(
+        &self,
+        port: &str,
+        head: ChunkHead,
+        data: &[u8],
+        timeout_ms: Option<u32>,
+    ) -> Result<(), Error> {
         self.authorise(Capability::StreamIo, "")?;
-        self.ports.push(port, head, data, timeout_ms.map(milliseconds))
+        self.ports
+            .push(port, head, data, timeout_ms.map(milliseconds))
     }
 
     fn pull(&self, port: &str, timeout_ms: Option<u32>) -> Result<Option<Chunk>, Error> {
@@ -108,7 +121,8 @@ impl FromIterator<(String, PathBuf)> for Files {
 impl Files {
     fn open(&self, id: &str) -> Result<File, Error> {
         let path = self.0.get(id).ok_or_else(|| no_blob(id))?;
-        File::open(path).map_err(|error| Error::Failed(format!("blob `{id}`: {}: {error}", path.display())))
+        File::open(path)
+            .map_err(|error| Error::Failed(format!("blob `{id}`: {}: {error}", path.display())))
     }
 }
 

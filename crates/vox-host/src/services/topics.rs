@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 use vox_contract::Capability;
 
 use super::Services;
-use crate::contract::{Error, topics::{Message, Topics as TopicsInterface}};
+use crate::contract::{
+    Error,
+    topics::{Message, Topics as TopicsInterface},
+};
 
 /// Messages that wait in one subscription; when one more comes the oldest is dropped.
 pub(crate) const QUEUE: usize = 256;
@@ -62,7 +65,9 @@ impl Queue {
 
 impl Topics {
     fn table(&self) -> MutexGuard<'_, HashMap<u64, (String, Arc<Queue>)>> {
-        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.subscribers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn publish(&self, message: &Message) -> u32 {
@@ -88,7 +93,10 @@ pub(crate) struct Subscriptions {
 impl Subscriptions {
     /// No subscriptions yet.
     pub(crate) fn new(topics: Arc<Topics>) -> Self {
-        Self { topics, own: Mutex::new(Vec::new()) }
+        Self {
+            topics,
+            own: Mutex::new(Vec::new()),
+        }
     }
 
     fn own(&self) -> MutexGuard<'_, Vec<u64>> {
@@ -97,20 +105,30 @@ impl Subscriptions {
 
     fn subscribe(&self, topic: &str) -> u64 {
         let id = self.topics.next.fetch_add(1, Ordering::Relaxed) + 1;
-        self.topics.table().insert(id, (topic.to_owned(), Arc::default()));
+        self.topics
+            .table()
+            .insert(id, (topic.to_owned(), Arc::default()));
         self.own().push(id);
         id
     }
 
     fn queue(&self, id: u64) -> Result<Arc<Queue>, Error> {
         let known = self.own().contains(&id);
-        let queue = known.then(|| self.topics.table().get(&id).map(|(_, queue)| Arc::clone(queue)));
+        let queue = known.then(|| {
+            self.topics
+                .table()
+                .get(&id)
+                .map(|(_, queue)| Arc::clone(queue))
+        });
         queue.flatten().ok_or_else(|| unknown(id))
     }
 
     fn unsubscribe(&self, id: u64) -> Result<(), Error> {
         let mut own = self.own();
-        let position = own.iter().position(|known| *known == id).ok_or_else(|| unknown(id))?;
+        let position = own
+            .iter()
+            .position(|known| *known == id)
+            .ok_or_else(|| unknown(id))?;
         own.swap_remove(position);
         self.topics.table().remove(&id);
         Ok(())
@@ -162,7 +180,11 @@ mod tests {
     use super::*;
 
     fn message(text: &str) -> Message {
-        Message { topic: "t".into(), publisher: "p".into(), payload: text.into() }
+        Message {
+            topic: "t".into(),
+            publisher: "p".into(),
+            payload: text.into(),
+        }
     }
 
     #[test]
@@ -170,9 +192,16 @@ mod tests {
         let subscriptions = Subscriptions::new(Arc::default());
         let id = subscriptions.subscribe("t");
         for number in 0..=QUEUE {
-            assert_eq!(subscriptions.topics.publish(&message(&number.to_string())), 1);
+            assert_eq!(
+                subscriptions.topics.publish(&message(&number.to_string())),
+                1
+            );
         }
-        let first = subscriptions.queue(id).unwrap().take(Duration::ZERO).unwrap();
+        let first = subscriptions
+            .queue(id)
+            .unwrap()
+            .take(Duration::ZERO)
+            .unwrap();
         assert_eq!(first.payload, b"1");
     }
 
@@ -191,6 +220,12 @@ mod tests {
     fn receiving_ends_when_the_time_has_gone_by() {
         let subscriptions = Subscriptions::new(Arc::default());
         let id = subscriptions.subscribe("t");
-        assert_eq!(subscriptions.queue(id).unwrap().take(Duration::from_millis(1)), None);
+        assert_eq!(
+            subscriptions
+                .queue(id)
+                .unwrap()
+                .take(Duration::from_millis(1)),
+            None
+        );
     }
 }

@@ -30,12 +30,18 @@ impl Vsa for Services {
 
     fn unbind(&self, bound: &[u8], b: &[u8]) -> Result<Vec<u8>, Error> {
         self.authorise(Capability::VsaOps, "")?;
-        Ok(vector(bound)?.unbind(&vector(b)?).map_err(invalid)?.to_bytes())
+        Ok(vector(bound)?
+            .unbind(&vector(b)?)
+            .map_err(invalid)?
+            .to_bytes())
     }
 
     fn bundle(&self, vectors: Vec<Vec<u8>>) -> Result<Vec<u8>, Error> {
         self.authorise(Capability::VsaOps, "")?;
-        let vectors = vectors.iter().map(|bytes| vector(bytes)).collect::<Result<Vec<_>, _>>()?;
+        let vectors = vectors
+            .iter()
+            .map(|bytes| vector(bytes))
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(Hypervector::bundle(&vectors).map_err(invalid)?.to_bytes())
     }
 

@@ -32,7 +32,13 @@ enum Deed {
     /// Binds, bundles and compares vectors.
     Vsa { dimensions: u32 },
     /// Calls another plugin.
-    Call { plugin: Option<String>, service: Option<String>, point: Option<String>, function: String, arguments: String },
+    Call {
+        plugin: Option<String>,
+        service: Option<String>,
+        point: Option<String>,
+        function: String,
+        arguments: String,
+    },
     /// Publishes, and receives its own message.
     Topics { topic: String },
     /// Works until it is cancelled.
@@ -63,11 +69,16 @@ pub fn run(invocation: &Invocation) -> Result<Outcome> {
                 attribute("deleted", deleted.to_string()),
             ]
         }
-        Deed::Keep { key, value: Some(value) } => {
+        Deed::Keep {
+            key,
+            value: Some(value),
+        } => {
             host::kv::set(&key, value.as_bytes())?;
             Vec::new()
         }
-        Deed::Keep { key, value: None } => vec![attribute("value", format!("{:?}", host::kv::get(&key)?))],
+        Deed::Keep { key, value: None } => {
+            vec![attribute("value", format!("{:?}", host::kv::get(&key)?))]
+        }
         Deed::Copy => {
             let mut chunks = 0;
             while let Some(chunk) = host::stream::pull("in", None)? {
@@ -77,12 +88,23 @@ pub fn run(invocation: &Invocation) -> Result<Outcome> {
             vec![attribute("chunks", chunks.to_string())]
         }
         Deed::Push { port, timeout_ms } => {
-            host::stream::push(&port, &vox_plugin::text_chunk(0), b"pushed", Some(timeout_ms))?;
+            host::stream::push(
+                &port,
+                &vox_plugin::text_chunk(0),
+                b"pushed",
+                Some(timeout_ms),
+            )?;
             Vec::new()
         }
         Deed::Config { key } => vec![attribute("value", format!("{:?}", host::config::get(&key)))],
         Deed::Log { message } => {
-            for level in [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace] {
+            for level in [
+                Level::Error,
+                Level::Warn,
+                Level::Info,
+                Level::Debug,
+                Level::Trace,
+            ] {
                 host::log::write(level, &message, &[attribute("step", &invocation.step)]);
             }
             Vec::new()
@@ -102,13 +124,22 @@ pub fn run(invocation: &Invocation) -> Result<Outcome> {
             ]
         }
         Deed::Vsa { dimensions } => vsa(dimensions)?,
-        Deed::Call { plugin, service, point, function, arguments } => {
+        Deed::Call {
+            plugin,
+            service,
+            point,
+            function,
+            arguments,
+        } => {
             let target = match (plugin, service, point) {
                 (Some(id), _, _) => Target::Plugin(id),
                 (_, Some(name), _) => Target::Service(name),
                 (_, _, point) => Target::ExtensionPoint(point.unwrap_or_default()),
             };
-            vec![attribute("result", host::call::invoke(&target, &function, &arguments)?)]
+            vec![attribute(
+                "result",
+                host::call::invoke(&target, &function, &arguments)?,
+            )]
         }
         Deed::Topics { topic } => {
             let subscription = host::topics::subscribe(&topic)?;
@@ -135,10 +166,17 @@ pub fn run(invocation: &Invocation) -> Result<Outcome> {
             spin()
         }
         Deed::Panic { message } => panic!("{message}"),
-        Deed::Recurse => vec![attribute("depth", recurse(invocation.attempt.into()).to_string())],
+        Deed::Recurse => vec![attribute(
+            "depth",
+            recurse(invocation.attempt.into()).to_string(),
+        )],
         Deed::Large { bytes } => vec![attribute("large", "x".repeat(bytes))],
     };
-    Ok(Outcome { code, summary: invocation.step.clone(), attributes: facts })
+    Ok(Outcome {
+        code,
+        summary: invocation.step.clone(),
+        attributes: facts,
+    })
 }
 
 fn echo(invocation: &Invocation) -> Vec<Attribute> {
@@ -156,15 +194,24 @@ fn echo(invocation: &Invocation) -> Vec<Attribute> {
 }
 
 fn vsa(dimensions: u32) -> Result<Vec<Attribute>> {
-    let [red, circle, blue, square] = ["red", "circle", "blue", "square"]
-        .map(|name| host::vsa::symbol(name, dimensions));
+    let [red, circle, blue, square] =
+        ["red", "circle", "blue", "square"].map(|name| host::vsa::symbol(name, dimensions));
     let (red, circle, blue, square) = (red?, circle?, blue?, square?);
-    let pairs = [host::vsa::bind(&red, &circle)?, host::vsa::bind(&blue, &square)?];
+    let pairs = [
+        host::vsa::bind(&red, &circle)?,
+        host::vsa::bind(&blue, &square)?,
+    ];
     let scene = host::vsa::bundle(&pairs)?;
     let answer = host::vsa::unbind(&scene, &red)?;
     Ok(vec![
-        attribute("circle", host::vsa::similarity(&answer, &circle)?.to_string()),
-        attribute("square", host::vsa::similarity(&answer, &square)?.to_string()),
+        attribute(
+            "circle",
+            host::vsa::similarity(&answer, &circle)?.to_string(),
+        ),
+        attribute(
+            "square",
+            host::vsa::similarity(&answer, &square)?.to_string(),
+        ),
     ])
 }
 
@@ -176,5 +223,9 @@ fn spin() -> Vec<Attribute> {
 
 fn recurse(depth: u64) -> u64 {
     let frame = std::hint::black_box([depth; 64]);
-    if depth == u64::MAX { frame[0] } else { recurse(depth + 1) + std::hint::black_box(frame[1]) % 2 }
+    if depth == u64::MAX {
+        frame[0]
+    } else {
+        recurse(depth + 1) + std::hint::black_box(frame[1]) % 2
+    }
 }

@@ -46,7 +46,9 @@ enum Reaction {
 }
 
 /// The plugin.
-#[plugin(lifecycle, step, stage, modality, agent, metrics, storage, hook, command, service)]
+#[plugin(
+    lifecycle, step, stage, modality, agent, metrics, storage, hook, command, service
+)]
 struct Conformance {
     config: Config,
     arguments: String,
@@ -83,7 +85,10 @@ impl Lifecycle for Conformance {
     }
 
     fn snapshot(&mut self) -> Result<Option<SavedState>> {
-        Ok(Some(SavedState { version: 2, state: self.chunks.to_le_bytes().to_vec() }))
+        Ok(Some(SavedState {
+            version: 2,
+            state: self.chunks.to_le_bytes().to_vec(),
+        }))
     }
 
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<()> {
@@ -93,7 +98,10 @@ impl Lifecycle for Conformance {
                 self.chunks = u64::from_le_bytes(bytes);
                 Ok(())
             }
-            _ => Err(Error::Invalid(format!("{} bytes of state version {version}", state.len()))),
+            _ => Err(Error::Invalid(format!(
+                "{} bytes of state version {version}",
+                state.len()
+            ))),
         }
     }
 }
@@ -184,7 +192,11 @@ impl Metrics for Conformance {
         };
         Ok(vec![
             sample("chunks_total", Kind::Counter, self.chunks as f64),
-            sample("mean_bytes", Kind::Gauge, self.bytes as f64 / self.chunks.max(1) as f64),
+            sample(
+                "mean_bytes",
+                Kind::Gauge,
+                self.bytes as f64 / self.chunks.max(1) as f64,
+            ),
         ])
     }
 }
@@ -195,8 +207,13 @@ impl Storage for Conformance {
     }
 
     fn read(&mut self, key: &str, offset: u64, length: u32) -> Result<Vec<u8>> {
-        let object = self.objects.get(key).ok_or_else(|| Error::NotFound(key.to_owned()))?;
-        let rest = object.get(usize::try_from(offset).unwrap_or(usize::MAX)..).unwrap_or_default();
+        let object = self
+            .objects
+            .get(key)
+            .ok_or_else(|| Error::NotFound(key.to_owned()))?;
+        let rest = object
+            .get(usize::try_from(offset).unwrap_or(usize::MAX)..)
+            .unwrap_or_default();
         Ok(rest[..rest.len().min(length as usize)].to_vec())
     }
 
@@ -208,19 +225,28 @@ impl Storage for Conformance {
     }
 
     fn append(&mut self, upload: u64, data: &[u8]) -> Result<()> {
-        let (_, bytes) = self.uploads.get_mut(&upload).ok_or_else(|| unknown(upload))?;
+        let (_, bytes) = self
+            .uploads
+            .get_mut(&upload)
+            .ok_or_else(|| unknown(upload))?;
         bytes.extend_from_slice(data);
         Ok(())
     }
 
     fn commit(&mut self, upload: u64) -> Result<()> {
-        let (key, bytes) = self.uploads.remove(&upload).ok_or_else(|| unknown(upload))?;
+        let (key, bytes) = self
+            .uploads
+            .remove(&upload)
+            .ok_or_else(|| unknown(upload))?;
         self.objects.insert(key, bytes);
         Ok(())
     }
 
     fn abort(&mut self, upload: u64) -> Result<()> {
-        self.uploads.remove(&upload).map(drop).ok_or_else(|| unknown(upload))
+        self.uploads
+            .remove(&upload)
+            .map(drop)
+            .ok_or_else(|| unknown(upload))
     }
 
     fn remove(&mut self, key: &str) -> Result<bool> {
@@ -228,8 +254,14 @@ impl Storage for Conformance {
     }
 
     fn enumerate(&mut self, prefix: &str, after: &str, limit: u32) -> Result<Vec<Entry>> {
-        let entries = self.objects.iter().filter(|(key, _)| key.starts_with(prefix) && key.as_str() > after);
-        let entries = entries.map(|(key, object)| Entry { key: key.clone(), size: object.len() as u64 });
+        let entries = self
+            .objects
+            .iter()
+            .filter(|(key, _)| key.starts_with(prefix) && key.as_str() > after);
+        let entries = entries.map(|(key, object)| Entry {
+            key: key.clone(),
+            size: object.len() as u64,
+        });
         Ok(entries.take(limit as usize).collect())
     }
 }
@@ -253,8 +285,13 @@ impl Hook for Conformance {
         };
         match reaction {
             Reaction::Continue => Ok(HookOutcome::Continue),
-            Reaction::Replace => Ok(HookOutcome::Replace(payload.iter().rev().copied().collect())),
-            Reaction::Abort => Ok(HookOutcome::Abort(format!("{} of {}", event.point, event.step))),
+            Reaction::Replace => Ok(HookOutcome::Replace(
+                payload.iter().rev().copied().collect(),
+            )),
+            Reaction::Abort => Ok(HookOutcome::Abort(format!(
+                "{} of {}",
+                event.point, event.step
+            ))),
             Reaction::Panic => panic!("told to panic in a hook"),
             Reaction::Fail => Err(Error::Failed(format!("told to fail at {}", event.point))),
         }

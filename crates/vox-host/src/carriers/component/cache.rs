@@ -14,7 +14,11 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 /// Gives the component compiled from `bytes`, from the cache where it can.
-pub(super) fn component(engine: &Engine, cache: &Path, bytes: &[u8]) -> wasmtime::Result<Component> {
+pub(super) fn component(
+    engine: &Engine,
+    cache: &Path,
+    bytes: &[u8],
+) -> wasmtime::Result<Component> {
     let directory = cache.join(fingerprint(engine));
     let entry = directory.join(format!("{}.cwasm", vox_crypto::hash(bytes).to_hex()));
     if entry.is_file() {

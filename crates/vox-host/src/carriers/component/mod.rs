@@ -46,14 +46,20 @@ pub(crate) struct Payload {
 impl Payload {
     /// Compiles the component (or finds it in the cache) and checks its imports and exports.
     pub(crate) fn load(runtime: &Runtime, file: &Path) -> Result<Self, LoadError> {
-        let bytes = std::fs::read(file)
-            .map_err(|error| LoadError::Unreadable { file: file.to_owned(), error })?;
+        let bytes = std::fs::read(file).map_err(|error| LoadError::Unreadable {
+            file: file.to_owned(),
+            error,
+        })?;
         recognise(file, &bytes)?;
         let component = runtime.compile(file, &bytes)?;
         let kind = component.component_type();
 
         for (name, _) in kind.imports(runtime.engine()) {
-            if !IMPORTS.iter().any(|known| compatible(known.full_name, name)) && !is_types(name) {
+            if !IMPORTS
+                .iter()
+                .any(|known| compatible(known.full_name, name))
+                && !is_types(name)
+            {
                 return Err(LoadError::UnknownImport {
                     file: file.to_owned(),
                     import: name.to_owned(),
@@ -62,9 +68,15 @@ impl Payload {
         }
         let mut exported = [false; EXPORTS.len()];
         for (name, _) in kind.exports(runtime.engine()) {
-            if let Some(index) = EXPORTS.iter().position(|known| compatible(known.full_name, name)) {
+            if let Some(index) = EXPORTS
+                .iter()
+                .position(|known| compatible(known.full_name, name))
+            {
                 exported[index] = true;
-            } else if let Some(known) = EXPORTS.iter().find(|known| same_interface(known.full_name, name)) {
+            } else if let Some(known) = EXPORTS
+                .iter()
+                .find(|known| same_interface(known.full_name, name))
+            {
                 return Err(LoadError::ContractVersion {
                     file: file.to_owned(),
                     found: name.to_owned(),
@@ -72,16 +84,24 @@ impl Payload {
                 });
             }
         }
-        let pre = runtime.linker().instantiate_pre(&component).map_err(|error| {
-            LoadError::Signature { file: file.to_owned(), detail: format!("{error:#}") }
-        })?;
+        let pre = runtime
+            .linker()
+            .instantiate_pre(&component)
+            .map_err(|error| LoadError::Signature {
+                file: file.to_owned(),
+                detail: format!("{error:#}"),
+            })?;
         let indices = ComponentIndices::new(&pre, |index| exported[index]).map_err(
             |(interface, error)| LoadError::Signature {
                 file: file.to_owned(),
                 detail: format!("{interface}: {error:#}"),
             },
         )?;
-        Ok(Self { pre, indices, exported })
+        Ok(Self {
+            pre,
+            indices,
+            exported,
+        })
     }
 
     /// Which of [`EXPORTS`] the component has.
@@ -90,7 +110,11 @@ impl Payload {
     }
 
     /// Makes an instance, not yet initialised.
-    pub(crate) fn instantiate(&self, runtime: &Runtime, services: Arc<Services>) -> Result<Instance, Failure> {
+    pub(crate) fn instantiate(
+        &self,
+        runtime: &Runtime,
+        services: Arc<Services>,
+    ) -> Result<Instance, Failure> {
         let mut store = Store::new(runtime.engine(), State { services });
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|store| {
@@ -146,7 +170,9 @@ pub(crate) fn failure(error: wasmtime::Error) -> Failure {
 
 /// Joins a guest's error with the carrier's.
 #[inline]
-pub(crate) fn flatten<T>(result: wasmtime::Result<Result<T, contract::Error>>) -> Result<T, Failure> {
+pub(crate) fn flatten<T>(
+    result: wasmtime::Result<Result<T, contract::Error>>,
+) -> Result<T, Failure> {
     match result {
         Ok(answer) => answer.map_err(Failure::Refused),
         Err(error) => Err(failure(error)),
@@ -162,7 +188,10 @@ fn recognise(file: &Path, bytes: &[u8]) -> Result<(), LoadError> {
         [] => "an empty file",
         _ => "not WebAssembly",
     };
-    Err(LoadError::NotAComponent { file: file.to_owned(), found })
+    Err(LoadError::NotAComponent {
+        file: file.to_owned(),
+        found,
+    })
 }
 
 /// Whether two interface names are the same but for a compatible version.
@@ -190,9 +219,21 @@ mod tests {
 
     #[test]
     fn a_minor_version_is_compatible_and_a_major_one_is_not() {
-        assert!(compatible("vox:plugin/stage@1.0.0", "vox:plugin/stage@1.3.2"));
-        assert!(!compatible("vox:plugin/stage@1.0.0", "vox:plugin/stage@2.0.0"));
-        assert!(same_interface("vox:plugin/stage@1.0.0", "vox:plugin/stage@2.0.0"));
-        assert!(!compatible("vox:plugin/stage@1.0.0", "vox:plugin/step@1.0.0"));
+        assert!(compatible(
+            "vox:plugin/stage@1.0.0",
+            "vox:plugin/stage@1.3.2"
+        ));
+        assert!(!compatible(
+            "vox:plugin/stage@1.0.0",
+            "vox:plugin/stage@2.0.0"
+        ));
+        assert!(same_interface(
+            "vox:plugin/stage@1.0.0",
+            "vox:plugin/stage@2.0.0"
+        ));
+        assert!(!compatible(
+            "vox:plugin/stage@1.0.0",
+            "vox:plugin/step@1.0.0"
+        ));
     }
 }

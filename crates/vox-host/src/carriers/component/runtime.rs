@@ -29,9 +29,15 @@ impl Runtime {
             let mut linker = Linker::new(&engine);
             EveryPlugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
             tick(engine.weak())?;
-            Ok(Self { engine, linker, cache: cache.join("components") })
+            Ok(Self {
+                engine,
+                linker,
+                cache: cache.join("components"),
+            })
         };
-        start().map_err(|error| Error::Engine { detail: format!("{error:#}") })
+        start().map_err(|error| Error::Engine {
+            detail: format!("{error:#}"),
+        })
     }
 
     pub(super) fn engine(&self) -> &Engine {
@@ -63,12 +69,14 @@ fn config() -> Config {
 /// Advances the engine's epoch at a fixed interval for as long as the engine lives. The interval
 /// is never cut short for one plugin, so its deadline cannot hit another.
 fn tick(engine: EngineWeak) -> std::io::Result<()> {
-    thread::Builder::new().name("vox-epoch".to_owned()).spawn(move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            thread::sleep(TICK);
-        }
-    })?;
+    thread::Builder::new()
+        .name("vox-epoch".to_owned())
+        .spawn(move || {
+            while let Some(engine) = engine.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                thread::sleep(TICK);
+            }
+        })?;
     Ok(())
 }
