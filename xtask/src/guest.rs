@@ -26,6 +26,9 @@ pub fn ensure(workspace: &Workspace) -> anyhow::Result<Toolchain> {
         };
     }
     let toolchain = found?;
-    announce(format_args!("Components are compiled by {}", toolchain.describe()));
+    announce(format_args!(
+        "Components are compiled by {}",
+        toolchain.describe()
+    ));
     Ok(toolchain)
 }

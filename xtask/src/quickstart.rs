@@ -8,34 +8,22 @@ use std::path::Path;
 use std::process::Command;
 
 use vox_build::Profile;
-use vox_contract::Catalog;
 
-use crate::plugins::{FIRST_PARTY, plugins_in};
+use crate::dist::{self, Distribution};
 use crate::workspace::{Workspace, announce, run as run_command};
-use crate::{dist, guest};
 
-/// The distribution that is laid out.
-const DISTRIBUTION: &str = "vox-run";
 /// The pipeline that is run, from the root.
 const PIPELINE: &str = "examples/quickstart/pipeline.toml";
 
 /// Builds, lays out, and runs.
 pub fn run(workspace: &Workspace) -> anyhow::Result<()> {
-    let toolchain = guest::ensure(workspace)?;
-    let catalog = Catalog::load(&workspace.root.join("catalog.toml"))?;
-    let wanted = catalog.distribution(DISTRIBUTION)?;
-    let mut plugins = plugins_in(workspace, FIRST_PARTY)?;
-    plugins.retain(|plugin| wanted.iter().any(|wanted| wanted.id == plugin.manifest.id));
-
     let out = workspace.target.join("quickstart");
-    let distribution = dist::lay_out(
-        workspace,
-        DISTRIBUTION,
-        &plugins,
-        &toolchain,
-        Profile::Dev,
-        &out,
-    )?;
+    let distribution = Distribution {
+        name: "vox-run",
+        profile: Profile::Dev,
+        archive: false,
+    };
+    let distribution = dist::lay_out(workspace, &distribution, &out)?;
     let vox = distribution.join(format!("vox{}", env::consts::EXE_SUFFIX));
 
     announce(format_args!("vox run {PIPELINE}"));
@@ -48,7 +36,7 @@ pub fn run(workspace: &Workspace) -> anyhow::Result<()> {
          To try next:\n\
          \x20   {vox} plugin list\n\
          \x20   {vox} run {PIPELINE} --format json\n\
-         \x20   {vox} plugin new shout\n\n\
+         \x20   {vox} plugin new shout --path ../shout\n\n\
          The tutorial: docs/src/tutorial.md",
         directory = workspace.name(&distribution),
         vox = workspace.name(&vox),
