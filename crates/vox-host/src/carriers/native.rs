@@ -33,7 +33,7 @@ type Tables = [Option<Interface>; EXPORTS.len()];
 /// A loaded library, checked against the ABI.
 pub(crate) struct Library {
     vtable: &'static PluginVtable,
-    tables: Arc<Tables>,
+    tables: &'static Tables,
     exported: [bool; EXPORTS.len()],
 }
 
@@ -61,11 +61,12 @@ impl Library {
                     file: file.to_owned(),
                 })?;
         let vtable = check_vtable(file, vtable)?;
-        let tables = tables(vtable);
+        // As long-lived as the library that it points into, which is never unloaded.
+        let tables = &*Box::leak(Box::new(tables(vtable)));
         let exported = std::array::from_fn(|index| tables[index].is_some());
         Ok(Self {
             vtable,
-            tables: Arc::new(tables),
+            tables,
             exported,
         })
     }
@@ -84,7 +85,7 @@ impl Library {
         match NonNull::new(this) {
             Some(this) => Ok(Instance {
                 vtable: self.vtable,
-                tables: Arc::clone(&self.tables),
+                tables: self.tables,
                 this,
             }),
             // The plugin may have taken the reference before it failed, so it is left to it.
@@ -97,7 +98,7 @@ impl Library {
 #[derive(Debug)]
 pub(crate) struct Instance {
     vtable: &'static PluginVtable,
-    tables: Arc<Tables>,
+    tables: &'static Tables,
     this: NonNull<c_void>,
 }
 
