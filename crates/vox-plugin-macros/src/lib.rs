@@ -6,8 +6,8 @@
 //! | [`host!`] | `vox-host` | clients for the extension points, traits and dispatch for the host's interfaces |
 //! | [`macro@plugin`] | plugin authors | the entry points of one plugin |
 //!
-//! [`contract`] reads the WIT into a small model; [`rust`] says how its types are spelled in Rust
-//! and how they cross a call; [`sdk`], [`host`] and [`plugin`] write the code.
+//! `contract` reads the WIT into a small model; `rust` says how its types are spelled in Rust
+//! and how they cross a call; `sdk`, `host` and `plugin` write the code.
 //!
 //! What must stay true: a function's position in its interface is its position in the native
 //! tables on both sides, so functions are only ever appended to an interface.
