@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use anstyle::Style;
-use unicode_width::UnicodeWidthStr as _;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 use vox_run::report::{PluginMetrics, StepReport, StreamReport};
 use vox_run::{EventKind, RunEvent, RunOutcome, RunReport, StepOutcome};
 
@@ -72,8 +72,17 @@ impl EventLine<'_> {
             }
             EventKind::Plugin(event) => {
                 let name = format!("{}: {}", event.plugin, plain(&event.name));
-                let key = self.key(DIM, event.step.as_deref().unwrap_or_default());
-                writeln!(out, "{key} {} {}", paint(LITERAL, name), event.payload)
+                let step = event.step.as_deref().unwrap_or_default();
+                let before = self.lines.width.max(step.width()) + name.width() + 2;
+                let room = MAX_EVENT.saturating_sub(before);
+                let payload = shortened(plain(&event.payload.to_string()), room);
+                let key = self.key(DIM, step);
+                writeln!(
+                    out,
+                    "{key} {} {}",
+                    paint(LITERAL, name),
+                    paint(DIM, payload)
+                )
             }
             EventKind::Warning { message } => {
                 writeln!(out, "{} {}", paint(WARNING, "warning:"), plain(message))
@@ -114,15 +123,28 @@ fn text_of(outcome: &StepOutcome) -> String {
     })
 }
 
-/// The most of a step's result that the table shows, in characters; what failed is told in full
-/// above it.
+/// The most of a step's result that the table shows, in columns; what failed is told in full above
+/// it.
 const MAX_RESULT: usize = 72;
 
-fn shortened(text: String) -> String {
-    if text.chars().count() <= MAX_RESULT {
+/// The length of the line of a plugin's event, in columns: what plugins tell programs may be long,
+/// and programs get all of it (`--format json`, `--events`).
+const MAX_EVENT: usize = 100;
+
+/// A text in at most so many columns, with an ellipsis for what there is no room for.
+fn shortened(mut text: String, columns: usize) -> String {
+    if text.width() <= columns {
         return text;
     }
-    text.chars().take(MAX_RESULT - 1).chain(['…']).collect()
+    let mut width = 1;
+    let fits = |letter: char| {
+        width += letter.width().unwrap_or(0);
+        width > columns
+    };
+    let end = text.find(fits).unwrap_or(text.len());
+    text.truncate(end);
+    text.push('…');
+    text
 }
 
 /// The end of a run: what failed with its last output, the steps, the streams, the measurements.
@@ -229,7 +251,7 @@ fn steps(steps: &[StepReport]) -> Table {
             Cell::styled(style_of(outcome), outcome.status()),
             time.into(),
             (&step.uses).into(),
-            Cell::styled(DIM, shortened(text_of(outcome))),
+            Cell::styled(DIM, shortened(text_of(outcome), MAX_RESULT)),
         ]);
     }
     table
@@ -306,6 +328,16 @@ fn seconds(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_long_is_cut_to_the_columns_there_are() {
+        let cut = |text: &str, columns| shortened(text.to_owned(), columns);
+        assert_eq!(cut("four", 4), "four");
+        assert_eq!(cut("fives", 4), "fiv…");
+        assert_eq!(cut("日本語", 6), "日本語");
+        assert_eq!(cut("日本語", 5), "日本…");
+        assert_eq!(cut("日本語", 0), "…");
+    }
 
     #[test]
     fn durations_are_given_in_the_unit_that_fits() {
