@@ -126,6 +126,7 @@ fn explain(
     global: &GlobalOptions,
     words: &[OsString],
 ) -> Result<ExitCode, Failure> {
+    let output = Output::new(global.format);
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             // The same help again, now with the verbs of plugins. Without them if they cannot be
@@ -133,13 +134,13 @@ fn explain(
             let verbs = begin(global).and_then(|context| external::verbs(&context));
             let command = cli::command().after_help(cli::after_help(&verbs.unwrap_or_default()));
             let again = command.try_get_matches_from(words);
-            print_clap(&again.err().unwrap_or(error))
+            print_clap(output, &again.err().unwrap_or(error))
         }
         ErrorKind::InvalidSubcommand => match help_for_verb(words) {
             Some(words) => commands::run(&begin(global)?, TopLevel::External(words)),
-            None => print_clap(&error),
+            None => print_clap(output, &error),
         },
-        _ => print_clap(&error),
+        _ => print_clap(output, &error),
     }
 }
 
@@ -158,12 +159,27 @@ fn help_for_verb(words: &[OsString]) -> Option<Vec<OsString>> {
 }
 
 /// Prints what clap has to say, to the stream that it belongs to.
-fn print_clap(error: &clap::Error) -> Result<ExitCode, Failure> {
+fn print_clap(output: Output, error: &clap::Error) -> Result<ExitCode, Failure> {
     let text = error.render();
-    if error.use_stderr() {
-        output::complain(format_args!("{}", text.ansi()));
-        return Ok(Exit::Usage.into());
+    if !error.use_stderr() {
+        output::print(text.ansi().to_string().as_bytes())?;
+        return Ok(Exit::Success.into());
     }
-    output::print(text.ansi().to_string().as_bytes())?;
-    Ok(Exit::Success.into())
+    let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if !is_help && !output.is_human() {
+        return Err(usage_for_programs(&text.to_string()));
+    }
+    output::complain(format_args!("{}", text.ansi()));
+    Ok(Exit::Usage.into())
+}
+
+/// What clap says in paragraphs, of which the first is the message and one may be a tip.
+fn usage_for_programs(text: &str) -> Failure {
+    let mut paragraphs = text.split("\n\n").map(str::trim);
+    let message = paragraphs.next().unwrap_or_default();
+    let failure = Failure::usage(message.strip_prefix("error: ").unwrap_or(message));
+    match paragraphs.find_map(|paragraph| paragraph.strip_prefix("tip: ")) {
+        Some(tip) => failure.hint(tip),
+        None => failure,
+    }
 }

@@ -108,6 +108,26 @@ fn with_json_standard_output_carries_json_and_nothing_else() {
 }
 
 #[test]
+fn with_json_wrong_usage_is_told_to_programs_too() {
+    let place = place();
+    let output = vox(&place)
+        .args(["--format", "json", "plugin", "lst"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(output.stdout.is_empty());
+    let error: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(
+        error["error"],
+        serde_json::json!({
+            "code": 2,
+            "message": "unrecognized subcommand 'lst'",
+            "hint": "a similar subcommand exists: 'list'",
+        })
+    );
+}
+
+#[test]
 fn a_distribution_runs_where_it_is_and_brings_the_sdk() {
     let place = place();
     let out = place.path().join("elsewhere/base");

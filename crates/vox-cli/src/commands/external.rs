@@ -58,7 +58,7 @@ pub(crate) fn run(context: &Context, words: &[OsString]) -> Result<ExitCode, Fai
     let mut instance = instance(&host, verb, options)?;
     let parser = describe(&mut instance, verb)?;
     if let Err(error) = parse(parser, &arguments) {
-        return crate::print_clap(&error);
+        return crate::print_clap(context.output, &error);
     }
     match instance.command()?.run(verb, &arguments) {
         Ok(code) => Ok(code.into()),
@@ -107,7 +107,8 @@ fn unknown(host: &Host, verb: &str, error: RegistryError) -> Failure {
         return error.into();
     };
     let served = host.registry().verbs().map(|(verb, _, _)| verb.as_str());
-    let near = vox_contract::nearest(verb, BUILT_IN_VERBS.into_iter().chain(served));
+    // Of two that are equally near, `vox helo` means `hello` rather than `help`.
+    let near = vox_contract::nearest(verb, served.chain(BUILT_IN_VERBS));
     let message = format!("there is no command `{}`", plain(verb));
     match near {
         _ if !missing.known.is_empty() || !missing.unusable.is_empty() => error.into(),

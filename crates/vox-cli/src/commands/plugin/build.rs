@@ -7,7 +7,7 @@ use clap::Args;
 use semver::Version;
 use serde::Serialize;
 use vox_build::{BuildOptions, Destination, Event, Profile};
-use vox_contract::{Bytes, Carrier, PluginId};
+use vox_contract::{Bytes, Carrier, MANIFEST_FILE, PluginId};
 
 use super::named::BUILD_ROOT;
 use crate::context::Context;
@@ -104,6 +104,14 @@ impl View for BuiltView {
 
 pub(super) fn run(context: &Context, arguments: &BuildArgs) -> Result<Exit, Failure> {
     let directory = &arguments.source;
+    if !directory.join(MANIFEST_FILE).is_file() {
+        let message = format!(
+            "{} holds no {MANIFEST_FILE}, so it is no plugin's source",
+            directory.display()
+        );
+        return Err(Failure::new(Exit::NotFound, message)
+            .hint("go where one is, or begin one: `vox plugin new <name>`"));
+    }
     let root = match &arguments.out {
         Some(root) => root.clone(),
         None => default_root(directory)?,

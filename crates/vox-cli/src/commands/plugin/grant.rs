@@ -122,6 +122,11 @@ pub(super) fn revoke(context: &Context, arguments: &RevokeArgs) -> Result<Exit, 
     let capabilities: Vec<Capability> = capabilities.iter().map(Wanted::capability).collect();
     let store = GrantStore::open(&context.directories);
     let changed = store.revoke(id, &capabilities)?;
+    if changed.revoked.is_empty() && changed.kept.is_empty() {
+        context
+            .output
+            .note(format_args!("note: nothing of that was granted to {id}"));
+    }
     let kept = changed
         .kept
         .into_iter()

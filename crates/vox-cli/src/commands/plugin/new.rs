@@ -9,6 +9,7 @@ use vox_build::{NewPlugin, Sdk, Template};
 use vox_contract::PluginId;
 
 use super::named::plugin_id;
+use crate::cli::BUILT_IN_VERBS;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
@@ -116,6 +117,10 @@ pub(super) fn run(context: &Context, arguments: &NewArgs) -> Result<Exit, Failur
         point,
         path,
     } = arguments;
+    if matches!(point, Point::Command) && BUILT_IN_VERBS.contains(&id.as_str()) {
+        let message = format!("`{id}` is a verb of vox itself, and no plugin may have it");
+        return Err(Failure::usage(message).hint("choose another name: it becomes the verb"));
+    }
     let directory = path.clone().unwrap_or_else(|| id.as_str().into());
     let sdk = sdk::find(context.directories.bundle.as_deref())?;
     let shown = match &sdk {

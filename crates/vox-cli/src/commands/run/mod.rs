@@ -36,7 +36,7 @@ pub struct RunArgs {
     #[arg(short, long)]
     keep_going: bool,
     /// How many steps may run at once [default: as many as there are processors]
-    #[arg(short, long, value_name = "NUMBER")]
+    #[arg(short, long, value_name = "NUMBER", value_parser = number_of_jobs)]
     jobs: Option<NonZeroUsize>,
     /// A variable that steps see: NAME takes it over from here, NAME=VALUE sets it
     #[arg(short, long, value_name = "NAME[=VALUE]")]
@@ -47,6 +47,10 @@ pub struct RunArgs {
     /// Print the JSON Schema of a pipeline, and run nothing
     #[arg(long, conflicts_with_all = ["pipeline", "keep_going", "jobs", "env", "events"])]
     schema: bool,
+}
+
+fn number_of_jobs(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "write a whole number, 1 or more")
 }
 
 /// The report of a run; its keys are those of the engine's report.
@@ -109,6 +113,12 @@ fn read(pipeline: &Path) -> Result<(Plan, PathBuf), Failure> {
             )
         })?;
         return Ok((Plan::parse(&text, "standard input")?, ".".into()));
+    }
+    if pipeline.is_dir() {
+        let message = format!("{} is a directory, and no pipeline", pipeline.display());
+        let file = pipeline.join("pipeline.toml");
+        let hint = format!("name the file of the pipeline, such as {}", file.display());
+        return Err(Failure::new(Exit::InvalidInput, message).hint(hint));
     }
     let text = vox_contract::document::read_text(pipeline)?;
     let parent = pipeline
