@@ -4,8 +4,8 @@
 //! an instance sets the thread's current host and leaving restores the one before, so that plugin
 //! code calls [`crate::host`] without carrying a handle around.
 //!
-//! What must stay true: an [`Instance`] is created, entered and destroyed by the host alone, one
-//! caller at a time; the host's context lives as long as any [`HostLink`] to it.
+//! What must stay true: an instance is created, entered and destroyed by the host alone, one
+//! caller at a time; the host's context lives as long as any link to it.
 
 use std::cell::Cell;
 use std::ffi::c_void;
