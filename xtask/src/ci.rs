@@ -48,11 +48,11 @@ fn format(workspace: &Workspace) -> anyhow::Result<()> {
 }
 
 fn clippy(workspace: &Workspace) -> anyhow::Result<()> {
-    let arguments = "clippy --workspace --all-targets -- --deny warnings";
+    let arguments = "clippy --workspace --all-targets --keep-going -- --deny warnings";
     run_command(&mut workspace.cargo(arguments.split(' ')))
 }
 
 fn documentation(workspace: &Workspace) -> anyhow::Result<()> {
-    let mut command = workspace.cargo(["doc", "--workspace", "--no-deps"]);
+    let mut command = workspace.cargo(["doc", "--workspace", "--no-deps", "--keep-going"]);
     run_command(command.env("RUSTDOCFLAGS", "--deny warnings"))
 }
