@@ -126,7 +126,8 @@ fn export(paths: &Paths<'_>, index: usize, interface: &Interface) -> TokenStream
             };
             quote! {
                 #docs
-                pub fn #name(&mut self, #(#names: #types),*) -> Result<#value, crate::CallError> {
+                #[inline]
+            pub fn #name(&mut self, #(#names: #types),*) -> Result<#value, crate::CallError> {
                     self.instance.enter(#label, |carrier| match carrier {
                         crate::carriers::Carrier::Component(component) => {
                             let (store, exports) = component.parts();
