@@ -1,6 +1,7 @@
 //! Both ends of a call: encoding arguments and reading the reply, decoding arguments and filling
 //! the reply. The code that `vox-plugin-macros` generates is made of these pieces.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -246,15 +247,27 @@ pub unsafe fn serve(
         Ok(Ok(Answer::Error(bytes))) => (Status::ERROR, bytes),
         Ok(Ok(Answer::Uninitialised)) => return Status::UNINITIALISED,
         Ok(Err(Malformed(text))) => (Status::MALFORMED, text.into_bytes()),
-        Err(panic) => (Status::PANICKED, panic_text(&*panic).into_bytes()),
+        Err(panic) => {
+            let text = panic_text(&*panic);
+            forget_panic(panic);
+            (Status::PANICKED, text.into_bytes())
+        }
     };
     // SAFETY: the caller vouches for `reply`.
     unsafe { reply.write(Buffer::new(bytes)) };
     status
 }
 
+/// Drops what a caught panic carried. Its destructor is the plugin's code too and may panic in
+/// turn; that second payload is leaked, so that nothing unwinds into the caller.
+pub fn forget_panic(payload: Box<dyn Any + Send>) {
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(second);
+    }
+}
+
 /// The message of a caught panic.
-pub fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
+pub fn panic_text(payload: &(dyn Any + Send)) -> String {
     if let Some(text) = payload.downcast_ref::<&str>() {
         (*text).to_owned()
     } else if let Some(text) = payload.downcast_ref::<String>() {
@@ -289,6 +302,18 @@ mod tests {
             (status, reply.as_slice()),
             (Status::PANICKED, b"out of cheese".as_slice())
         );
+    }
+
+    #[test]
+    fn a_panic_whose_payload_panics_when_dropped_stays_inside() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                std::panic::panic_any(Self);
+            }
+        }
+        let (status, _) = serve_one(b"", |_| std::panic::panic_any(Bomb));
+        assert_eq!(status, Status::PANICKED);
     }
 
     #[test]

@@ -10,7 +10,23 @@ use crate::{Error, Result};
 ///
 /// `#[plugin(…)]` writes this for types that begin as their `Default`; name `lifecycle` in the
 /// attribute to implement it.
-pub trait Lifecycle: Sized + 'static {
+///
+/// A plugin's type is `Send`: the host enters an instance from one thread at a time, but not always
+/// from the same one.
+///
+/// ```compile_fail,E0277
+/// /// Holds something that must stay on its thread.
+/// #[vox_plugin::plugin(service)]
+/// #[derive(Default)]
+/// struct Bound(std::rc::Rc<()>);
+///
+/// impl vox_plugin::Service for Bound {
+///     fn invoke(&mut self, _service: &str, _request: &[u8]) -> vox_plugin::Result<Vec<u8>> {
+///         Ok(Vec::new())
+///     }
+/// }
+/// ```
+pub trait Lifecycle: Sized + Send + 'static {
     /// Starts an instance. `config` is a JSON object, the plugin's own table of the user's
     /// configuration; [`from_json`](crate::from_json) reads it into a type.
     ///

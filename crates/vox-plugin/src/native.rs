@@ -10,7 +10,7 @@
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::mem::offset_of;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 use std::sync::{Arc, Once};
 
@@ -20,7 +20,8 @@ use vox_abi::{
     ABI_VERSION, Buffer, Function, HostVtable, Interface, PluginVtable, Slice, Status, call,
 };
 
-use crate::{Error, Lifecycle, Result, Slot, host};
+use crate::host::{self, log::Level};
+use crate::{Error, Lifecycle, Result, Slot};
 
 /// What the host holds of an instance, opaque to it.
 struct Instance<T> {
@@ -106,10 +107,23 @@ impl HostHandle {
         }))
     }
 
-    /// Runs `work` on this thread with this host as the current one.
+    /// Runs `work` on this thread with this host as the current one. A panic goes on to the caller;
+    /// where no call of the host is under way on this thread to report it, it is logged first.
     pub fn enter<R>(&self, work: impl FnOnce() -> R) -> R {
-        let _entered = Entered::new(Arc::as_ptr(&self.0));
-        work()
+        let entered = Entered::new(Arc::as_ptr(&self.0));
+        if !entered.0.is_null() {
+            return work();
+        }
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+            let place = PANIC_LOCATION.take().unwrap_or_default();
+            let text = format!(
+                "a thread panicked at {place}: {}",
+                call::panic_text(&*panic)
+            );
+            host::log::write(Level::Error, &text, &[]);
+            drop(entered);
+            resume_unwind(panic)
+        })
     }
 }
 
@@ -181,13 +195,16 @@ unsafe fn link(host: *const HostVtable, context: *const c_void) -> Option<HostLi
 }
 
 unsafe extern "C" fn destroy<T: Lifecycle>(instance: *mut c_void) {
-    let _ = catch_unwind(AssertUnwindSafe(|| {
+    let ended = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the host gives back, once, what `create` made.
         let instance = unsafe { Box::from_raw(instance.cast::<Instance<T>>()) };
         let Instance { host, slot } = *instance;
         let _entered = Entered::new(Arc::as_ptr(&host));
         drop(slot);
     }));
+    if let Err(panic) = ended {
+        call::forget_panic(panic);
+    }
 }
 
 unsafe extern "C" fn release(reply: Buffer) {
@@ -333,7 +350,8 @@ thread_local! {
     static PANIC_LOCATION: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// Panics inside a call are the host's to report; others print as usual.
+/// Panics where the host is current are reported to it, by `serve_slot` or [`HostHandle::enter`];
+/// others print as usual.
 fn report_panics_to_the_host() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {

@@ -33,6 +33,12 @@ impl Stage for Subject {
                 let value = worker.join().expect("the thread does not panic");
                 Err(Error::Failed(value.unwrap_or_default()))
             }
+            "thread-panic" => {
+                let handle = HostHandle::current().expect("a call is going on");
+                let worker = std::thread::spawn(move || handle.enter(|| panic!("in a thread")));
+                let panicked = worker.join().map(|()| ()).is_err();
+                Err(Error::Failed(panicked.to_string()))
+            }
             _ => Ok(()),
         }
     }
@@ -91,6 +97,8 @@ impl Storage for Subject {
 struct Context {
     /// Address and bytes of what was pushed.
     pushed: Mutex<Vec<(usize, Vec<u8>)>>,
+    /// Messages of log records.
+    logged: Mutex<Vec<String>>,
 }
 
 /// References to contexts that were given back.
@@ -140,6 +148,23 @@ unsafe extern "C" fn config_get(
     }
 }
 
+unsafe extern "C" fn log_write(
+    this: *mut c_void,
+    arguments: *const Slice,
+    count: usize,
+    reply: *mut Buffer,
+) -> Status {
+    // SAFETY: as for `push`.
+    unsafe {
+        let context = &*this.cast::<Context>();
+        call::serve(arguments, count, reply, |arguments| {
+            let message = arguments.text(1)?.to_owned();
+            context.logged.lock().unwrap().push(message);
+            Ok(Answer::Unit)
+        })
+    }
+}
+
 unsafe extern "C" fn release(reply: Buffer) {
     // SAFETY: this library made it: the test and the glue share an allocator.
     unsafe { reply.free() };
@@ -151,8 +176,9 @@ unsafe extern "C" fn release_context(context: *const c_void) {
     drop(unsafe { Arc::from_raw(context.cast::<Context>()) });
 }
 
-static OFFERED: [Interface; 2] = [
+static OFFERED: [Interface; 3] = [
     Interface::new("vox:plugin/config@1.0.0", &[config_get as Function]),
+    Interface::new("vox:plugin/log@1.0.0", &[log_write as Function]),
     Interface::new("vox:plugin/stream@1.0.0", &[push as Function]),
 ];
 
@@ -357,6 +383,18 @@ fn another_thread_reaches_the_host_through_a_handle() {
     assert_eq!(
         (status, error(&reply)),
         (Status::ERROR, Error::Failed("value of key".into()))
+    );
+}
+
+#[test]
+fn a_panic_in_a_thread_of_the_plugin_is_logged_and_goes_on() {
+    let instance = Instance::started();
+    let (_, reply) = instance.open("thread-panic");
+    assert_eq!(error(&reply), Error::Failed("true".into()));
+    let logged = instance.context.logged.lock().unwrap();
+    assert!(
+        matches!(&logged[..], [text] if text.contains("native_glue.rs:") && text.ends_with(": in a thread")),
+        "{logged:?}"
     );
 }
 
