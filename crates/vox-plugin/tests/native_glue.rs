@@ -36,7 +36,7 @@ impl Stage for Subject {
             "thread-panic" => {
                 let handle = HostHandle::current().expect("a call is going on");
                 let worker = std::thread::spawn(move || handle.enter(|| panic!("in a thread")));
-                let panicked = worker.join().map(|()| ()).is_err();
+                let panicked = worker.join().is_err();
                 Err(Error::Failed(panicked.to_string()))
             }
             _ => Ok(()),
