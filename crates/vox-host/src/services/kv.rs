@@ -61,9 +61,7 @@ impl KvStore {
         let file = self.file(key)?;
         let io = |error: io::Error| failed(key, &error);
         crate::platform::create_private_dir(&self.directory).map_err(io)?;
-        let lock = File::create(self.directory.join(LOCK)).map_err(io)?;
-        lock.lock().map_err(io)?;
-
+        let _turn = self.turn().map_err(io)?;
         let others = self.used_besides(&file).map_err(io)?;
         if others + value.len() as u64 > self.capacity {
             return Err(Error::Exceeded(Exceeded {
@@ -80,7 +78,14 @@ impl KvStore {
     }
 
     fn delete(&self, key: &str) -> Result<bool, Error> {
-        match fs::remove_file(self.file(key)?) {
+        let file = self.file(key)?;
+        let _turn = match self.turn() {
+            Ok(turn) => turn,
+            // Nothing was ever set.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(failed(key, &error)),
+        };
+        match fs::remove_file(file) {
             Ok(()) => {
                 crate::platform::sync_directory(&self.directory)
                     .map_err(|error| failed(key, &error))?;
@@ -89,6 +94,13 @@ impl KvStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(failed(key, &error)),
         }
+    }
+
+    /// A writer's turn; it ends when the file is dropped.
+    fn turn(&self) -> io::Result<File> {
+        let lock = File::create(self.directory.join(LOCK))?;
+        lock.lock()?;
+        Ok(lock)
     }
 
     /// Bytes of all values but the one in `file`. Files that a killed writer left aside do not
@@ -162,6 +174,24 @@ mod tests {
         );
         assert_eq!(store.get("b").unwrap(), None);
         store.set("a", &[0; 10]).unwrap();
+    }
+
+    #[test]
+    fn a_delete_never_disturbs_a_set() {
+        let (data, store) = store(1000);
+        let id = PluginId::new("notes").unwrap();
+        std::thread::scope(|scope| {
+            for key in ["a", "b", "c"] {
+                let other = KvStore::new(data.path(), &id, 1000);
+                scope.spawn(move || {
+                    for _ in 0..200 {
+                        other.set(key, b"1").unwrap();
+                        other.delete(key).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(store.get("a").unwrap(), None);
     }
 
     #[test]
