@@ -266,6 +266,27 @@ fn plugins_reach_each_other_by_id_and_by_service_but_not_in_a_circle() {
 }
 
 #[test]
+fn a_plugin_cannot_shut_down_another_nor_learn_of_any_without_a_grant() {
+    let world = World::with(&["conformance", "hello"]);
+    let allowed = world.host("[plugin.conformance]\nplugin_call = true\n");
+    let denied = world.host("");
+    for carrier in Carrier::ALL {
+        let mut instance = conformance(&allowed, carrier, &Recorder::new());
+        let shutdown = json!({"do": "call", "plugin": "hello", "function": "lifecycle.shutdown", "arguments": "[]"});
+        let error = run(&mut instance, shutdown).unwrap_err().to_string();
+        assert!(error.contains("for the host alone"), "{error}");
+
+        let mut instance = conformance(&denied, carrier, &Recorder::new());
+        for target in ["point", "service"] {
+            let probe = json!({"do": "call", target: "command", "function": "command.describe", "arguments": "[]"});
+            let error = run(&mut instance, probe).unwrap_err().to_string();
+            assert!(error.contains("`plugin_call` is not granted"), "{error}");
+            assert!(!error.contains("hello"), "{error}");
+        }
+    }
+}
+
+#[test]
 fn a_call_that_does_not_fit_says_what_would() {
     let world = World::with(&["conformance"]);
     let mut instance = conformance(&world.host(""), Carrier::Native, &Recorder::new());

@@ -12,7 +12,7 @@ use vox_contract::{Capability, ExtensionPoint, PluginId};
 
 use super::Services;
 use crate::contract::{
-    Error, Exceeded,
+    EXPORT_LIFECYCLE, EXPORTS, Error, Exceeded,
     call::{Call, Target},
 };
 use crate::inventory::Installed;
@@ -79,8 +79,15 @@ impl Call for Services {
             .calls
             .upgrade()
             .ok_or_else(|| Error::Unavailable("the host is closing".to_owned()))?;
+        // Before anything is looked up: who may call nobody learns of nobody.
+        self.authorise_any(Capability::PluginCall)?;
+        if function.split('.').next() == Some(EXPORTS[EXPORT_LIFECYCLE].name) {
+            return Err(Error::Invalid(format!(
+                "`{function}` is for the host alone; call a function of an extension point"
+            )));
+        }
         let plugin = match &target {
-            // Authorised before it is looked up, so that nobody learns what is installed.
+            // The id is known, so it is asked for before it is looked up.
             Target::Plugin(id) => {
                 self.authorise(Capability::PluginCall, id)?;
                 calls.locate(self, &target)?

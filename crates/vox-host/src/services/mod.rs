@@ -81,7 +81,20 @@ impl Services {
         {
             return Ok(());
         }
-        Err(contract::Error::Denied(Denial {
+        Err(self.denied(capability, scope))
+    }
+
+    /// Answers `denied` unless the capability is granted for some scope; the scope that counts is
+    /// asked for once it is known.
+    fn authorise_any(&self, capability: Capability) -> Result<(), contract::Error> {
+        match self.grants.scope(capability) {
+            Some(_) => Ok(()),
+            None => Err(self.denied(capability, "")),
+        }
+    }
+
+    fn denied(&self, capability: Capability, scope: &str) -> contract::Error {
+        contract::Error::Denied(Denial {
             capability: capability.name().to_owned(),
             scope: scope.to_owned(),
             remedy: format!(
@@ -90,7 +103,7 @@ impl Services {
                 capability.name(),
                 if scope.is_empty() { "" } else { "=" },
             ),
-        }))
+        })
     }
 }
 
