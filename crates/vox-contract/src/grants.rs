@@ -179,14 +179,8 @@ impl GrantsFile {
             if !text.is_empty() {
                 text.push('\n');
             }
-            // An id with dots is one key only when it is quoted; quoting no id's characters needs
-            // escapes. Writing to a `String` cannot fail.
-            let quote = if plugin.as_str().contains('.') {
-                "\""
-            } else {
-                ""
-            };
-            let _ = writeln!(text, "[plugin.{quote}{plugin}{quote}]");
+            // Writing to a `String` cannot fail.
+            let _ = writeln!(text, "[plugin.{}]", plugin.toml_key());
             for (capability, scope) in grants.iter() {
                 let value = match scope {
                     Scope::All => toml::Value::Boolean(true),

@@ -14,6 +14,7 @@ mod catalog;
 pub mod document;
 mod error;
 mod grants;
+mod limits;
 mod manifest;
 mod names;
 mod nearest;
@@ -30,8 +31,9 @@ pub use capability::{Capability, CapabilityRequest};
 pub use catalog::{Catalog, CatalogPlugin, Distribution};
 pub use error::{Finding, Invalid, ManifestError, Problem};
 pub use grants::{Grant, Grants, GrantsFile, Scope};
+pub use limits::{AboveCeiling, EffectiveLimits, LimitName, LimitSource, LimitValue, Limits};
 pub use manifest::{
-    CommandEntry, HookEntry, LibraryVersion, Limits, MANIFEST_FILE, Manifest, Payloads, Provides,
+    CommandEntry, HookEntry, LibraryVersion, MANIFEST_FILE, Manifest, Payloads, Provides,
     RequiredLibrary, Requires,
 };
 pub use names::{

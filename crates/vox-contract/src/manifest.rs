@@ -19,9 +19,8 @@ use semver::{Version, VersionReq};
 use serde::{Serialize, Serializer};
 
 use crate::{
-    Bytes, Capability, CapabilityRequest, Carrier, CpuTime, ExtensionPoint, HookPoint,
-    ManifestError, Need, PayloadKind, Platform, PluginId, RunnerName, ServiceName, Verb,
-    document::read_text,
+    Capability, CapabilityRequest, Carrier, ExtensionPoint, HookPoint, Limits, ManifestError, Need,
+    PayloadKind, Platform, PluginId, RunnerName, ServiceName, Verb, document::read_text,
 };
 
 /// The name of the file in a plugin's directory.
@@ -167,24 +166,6 @@ pub struct HookEntry {
     /// Lower numbers are called first.
     #[serde(default = "HookEntry::default_priority")]
     pub priority: i32,
-}
-
-/// The limits that a plugin asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Limits {
-    /// Memory of one instance: a whole number and B, KiB, MiB or GiB.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory: Option<Bytes>,
-    /// Processor time of one call: a whole number and ns, us, ms or s, or `unlimited`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<CpuTime>,
-    /// Stack of a component: a whole number and B, KiB, MiB or GiB.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stack: Option<Bytes>,
-    /// All keys and values that it keeps: a whole number and B, KiB, MiB or GiB.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kv: Option<Bytes>,
 }
 
 impl Manifest {
@@ -353,14 +334,5 @@ impl HookEntry {
 
     const fn default_priority() -> i32 {
         Self::DEFAULT_PRIORITY
-    }
-}
-
-impl Limits {
-    pub(crate) const KEYS: &[&str] = &["memory", "cpu", "stack", "kv"];
-
-    /// True when nothing is asked for.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
     }
 }

@@ -161,6 +161,18 @@ name_type!(
     SkillName, "skill name", dots = false, pattern = "^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
 );
 
+impl PluginId {
+    /// The id as one key of a TOML file: quoted when it contains dots. Nothing in an id needs an
+    /// escape.
+    pub fn toml_key(&self) -> Cow<'_, str> {
+        if self.0.contains('.') {
+            Cow::Owned(format!("\"{self}\""))
+        } else {
+            Cow::Borrowed(&self.0)
+        }
+    }
+}
+
 fn check(kind: &'static str, value: &str, dots: bool) -> Result<(), NameError> {
     let Some(fault) = fault_in(value, dots) else {
         return Ok(());

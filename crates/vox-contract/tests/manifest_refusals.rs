@@ -379,7 +379,7 @@ fn bad_limits() {
          p/Plugin.toml:6:35: `0.1s` is not an amount of processor time\n  \
          hint: write a whole number and one of ns, us, ms, s, such as `100ms`, or `unlimited`\n\
          p/Plugin.toml:6:51: `stack` cannot be nothing\n  \
-         hint: ask for what is needed, or leave it out\n\
+         hint: write what is needed, or leave it out\n\
          p/Plugin.toml:6:62: `kv` must be a string, not a whole number"
     );
 }

@@ -2,20 +2,18 @@
 
 use std::{
     collections::BTreeMap,
-    ops::Range,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use semver::VersionReq;
 use toml::{Spanned, de::DeValue};
 
 use super::{
-    CommandEntry, HookEntry, LibraryVersion, Limits, Manifest, Payloads, Provides, RequiredLibrary,
+    CommandEntry, HookEntry, LibraryVersion, Manifest, Payloads, Provides, RequiredLibrary,
     Requires,
 };
 use crate::{
-    Bytes, CapabilityRequest, CpuTime, ExtensionPoint, ManifestError, PluginId,
+    CapabilityRequest, ExtensionPoint, Limits, ManifestError, PluginId,
     document::{Document, Table},
     platform,
     points::UnknownWord,
@@ -49,7 +47,9 @@ pub(super) fn manifest(text: &str, file: &Path) -> Result<Manifest, ManifestErro
         let homepage = homepage(root);
         let requires = requires(root);
         let capabilities = capabilities(root);
-        let limits = limits(root);
+        let limits = root
+            .table("limits", Limits::KEYS)
+            .map_or_else(Limits::default, |table| Limits::read(&table));
         let id = id?;
         Some(Manifest {
             name: name.unwrap_or_else(|| id.to_string()),
@@ -500,34 +500,4 @@ fn plugins(
         }
     }
     plugins
-}
-
-fn limits(root: &Table<'_, '_>) -> Limits {
-    let Some(table) = root.table("limits", Limits::KEYS) else {
-        return Limits::default();
-    };
-    let bytes = |key| {
-        let bytes: Option<Bytes> = table.parsed(key);
-        if bytes == Some(Bytes(0)) {
-            let span = table.value(key).map_or(table.span.clone(), Spanned::span);
-            note_zero(&table, span, key);
-        }
-        bytes
-    };
-    let cpu: Option<CpuTime> = table.parsed("cpu");
-    if cpu == Some(CpuTime::Limited(Duration::ZERO)) {
-        let span = table.value("cpu").map_or(table.span.clone(), Spanned::span);
-        note_zero(&table, span, "cpu");
-    }
-    Limits {
-        memory: bytes("memory"),
-        cpu,
-        stack: bytes("stack"),
-        kv: bytes("kv"),
-    }
-}
-
-fn note_zero(table: &Table<'_, '_>, span: Range<usize>, key: &str) {
-    let hint = "ask for what is needed, or leave it out";
-    table.note(span, format!("`{key}` cannot be nothing"), hint);
 }
