@@ -42,7 +42,7 @@ pub use names::{
 pub use nearest::nearest;
 pub use need::Need;
 pub use platform::{Carrier, PayloadKind, Platform};
-pub use points::{ExtensionPoint, HookPoint, UnknownWord};
-pub use quantities::{Bytes, CpuTime, QuantityError};
+pub use points::{ExtensionPoint, HookFailure, HookPoint, UnknownWord};
+pub use quantities::{Bytes, CpuTime, QuantityError, WallTime};
 pub use settings::{PluginSettings, SETTINGS_FILE, Settings};
 pub use skill::{MAX_DESCRIPTION_CHARS, Skill};

@@ -423,11 +423,12 @@ fn read<A: Amount>(table: &Table<'_, '_>, name: LimitName) -> Option<A> {
     let key = name.name();
     let amount = A::read(table, key)?;
     if amount.is_zero() && !name.may_be_zero() {
-        let span = table
-            .value(key)
-            .map_or(table.span.clone(), |value| value.span());
         let hint = "write what is needed, or leave it out";
-        table.note(span, format!("`{key}` cannot be nothing"), hint);
+        table.note(
+            table.value_span(key),
+            format!("`{key}` cannot be nothing"),
+            hint,
+        );
     }
     Some(amount)
 }

@@ -12,6 +12,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -19,8 +20,9 @@ use semver::{Version, VersionReq};
 use serde::{Serialize, Serializer};
 
 use crate::{
-    Capability, CapabilityRequest, Carrier, ExtensionPoint, HookPoint, Limits, ManifestError, Need,
-    PayloadKind, Platform, PluginId, RunnerName, ServiceName, Verb, document::read_text,
+    Capability, CapabilityRequest, Carrier, ExtensionPoint, HookFailure, HookPoint, Limits,
+    ManifestError, Need, PayloadKind, Platform, PluginId, RunnerName, ServiceName, Verb, WallTime,
+    document::read_text,
 };
 
 /// The name of the file in a plugin's directory.
@@ -166,6 +168,14 @@ pub struct HookEntry {
     /// Lower numbers are called first.
     #[serde(default = "HookEntry::default_priority")]
     pub priority: i32,
+    /// How long one call may take by the clock, up to 60s: a whole number and ns, us, ms or s. 1s
+    /// when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<WallTime>,
+    /// What follows when it fails or takes too long. When left out `closed` where the point can
+    /// abort, and `open` elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<HookFailure>,
 }
 
 impl Manifest {
@@ -327,10 +337,27 @@ impl CommandEntry {
 }
 
 impl HookEntry {
-    pub(crate) const KEYS: &[&str] = &["point", "priority"];
+    pub(crate) const KEYS: &[&str] = &["point", "priority", "timeout", "on-failure"];
 
     /// The priority of a hook that states none.
     pub const DEFAULT_PRIORITY: i32 = 100;
+
+    /// How long one call of a hook that states no time-out may take.
+    pub const DEFAULT_TIMEOUT: WallTime = WallTime(Duration::from_secs(1));
+
+    /// The longest time-out that a hook may state.
+    pub const MAX_TIMEOUT: WallTime = WallTime(Duration::from_secs(60));
+
+    /// How long one call may take.
+    pub fn time_limit(&self) -> Duration {
+        self.timeout.unwrap_or(Self::DEFAULT_TIMEOUT).0
+    }
+
+    /// What follows when it fails or takes too long.
+    pub fn failure(&self) -> HookFailure {
+        self.on_failure
+            .unwrap_or_else(|| HookFailure::default_at(&self.point))
+    }
 
     const fn default_priority() -> i32 {
         Self::DEFAULT_PRIORITY

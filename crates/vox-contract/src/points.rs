@@ -148,6 +148,62 @@ impl HookPoint {
     }
 }
 
+impl HookPoint {
+    /// True where a hook that answers `abort` stops something: the run, the step or the stream.
+    pub fn may_abort(&self) -> bool {
+        match self {
+            Self::PrePipeline
+            | Self::PreStep
+            | Self::PostStep
+            | Self::PostChunk
+            | Self::PreFusion
+            | Self::PostFusion
+            | Self::Custom(_) => true,
+            Self::OnError | Self::OnMetrics | Self::PostPipeline => false,
+        }
+    }
+
+    /// True where a hook that answers `replace` changes the bytes that go on.
+    pub fn may_replace(&self) -> bool {
+        matches!(
+            self,
+            Self::PostChunk | Self::PreFusion | Self::PostFusion | Self::Custom(_)
+        )
+    }
+}
+
+/// What a hook that fails or takes too long does to the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HookFailure {
+    /// The run goes on as if the hook had answered `continue`; the failure is reported.
+    Open,
+    /// As if the hook had answered `abort`.
+    Closed,
+}
+
+impl HookFailure {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Open, Self::Closed];
+
+    /// The name that a manifest writes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
+
+    /// What holds at a point unless the manifest says otherwise: closed where the point can abort,
+    /// so that a check that cannot answer is not a check that passed.
+    pub fn default_at(point: &HookPoint) -> Self {
+        if point.may_abort() {
+            Self::Closed
+        } else {
+            Self::Open
+        }
+    }
+}
+
 /// A word that is none of a closed set: an extension point, a hook point, a capability, a carrier.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown {kind} `{value}`")]
@@ -186,6 +242,17 @@ impl FromStr for ExtensionPoint {
             .into_iter()
             .find(|point| point.name() == value)
             .ok_or_else(|| UnknownWord::new("extension point", value, &Self::ALL.map(Self::name)))
+    }
+}
+
+impl FromStr for HookFailure {
+    type Err = UnknownWord;
+
+    fn from_str(value: &str) -> Result<Self, UnknownWord> {
+        Self::ALL
+            .into_iter()
+            .find(|failure| failure.name() == value)
+            .ok_or_else(|| UnknownWord::new("policy", value, &Self::ALL.map(Self::name)))
     }
 }
 
@@ -259,6 +326,7 @@ macro_rules! word_traits {
 pub(crate) use word_traits;
 
 word_traits!(ExtensionPoint);
+word_traits!(HookFailure);
 
 impl Serialize for HookPoint {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

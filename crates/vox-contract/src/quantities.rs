@@ -1,4 +1,4 @@
-//! Quantities as people write them: bytes and processor time.
+//! Quantities as people write them: bytes, processor time and time on the clock.
 //!
 //! A value prints in the largest unit that divides it, so that what is printed parses back to the
 //! same value.
@@ -71,14 +71,19 @@ pub enum CpuTime {
     Unlimited,
 }
 
-impl CpuTime {
-    const UNITS: [(&'static str, u64); 4] = [
-        ("s", 1_000_000_000),
-        ("ms", 1_000_000),
-        ("us", 1_000),
-        ("ns", 1),
-    ];
+/// Time by the clock that something may take: `500us`, `100ms`, `2s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WallTime(pub Duration);
 
+/// Units of time, in nanoseconds.
+const TIME_UNITS: [(&str, u64); 4] = [
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+    ("us", 1_000),
+    ("ns", 1),
+];
+
+impl CpuTime {
     /// The limit; none when there is none.
     pub const fn limit(self) -> Option<Duration> {
         match self {
@@ -95,7 +100,7 @@ impl FromStr for CpuTime {
         if value == "unlimited" {
             return Ok(Self::Unlimited);
         }
-        parse_units(value, &Self::UNITS)
+        parse_units(value, &TIME_UNITS)
             .map(|nanos| Self::Limited(Duration::from_nanos(nanos)))
             .ok_or_else(|| QuantityError {
                 value: value.escape_debug().to_string(),
@@ -109,13 +114,29 @@ impl FromStr for CpuTime {
 impl fmt::Display for CpuTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // Values above 584 years come only from code; they print as that.
-            Self::Limited(limit) => {
-                let nanos = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
-                print_units(f, nanos, &Self::UNITS)
-            }
+            Self::Limited(limit) => print_time(f, *limit),
             Self::Unlimited => f.pad("unlimited"),
         }
+    }
+}
+
+impl FromStr for WallTime {
+    type Err = QuantityError;
+
+    fn from_str(value: &str) -> Result<Self, QuantityError> {
+        parse_units(value, &TIME_UNITS)
+            .map(|nanos| Self(Duration::from_nanos(nanos)))
+            .ok_or_else(|| QuantityError {
+                value: value.escape_debug().to_string(),
+                wanted: "a length of time",
+                hint: "write a whole number and one of ns, us, ms, s, such as `500ms`",
+            })
+    }
+}
+
+impl fmt::Display for WallTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        print_time(f, self.0)
     }
 }
 
@@ -128,6 +149,12 @@ fn parse_units(value: &str, units: &[(&str, u64)]) -> Option<u64> {
         .iter()
         .find(|(name, _)| *name == unit.trim_start_matches(' '))?;
     number.parse::<u64>().ok()?.checked_mul(*scale)
+}
+
+/// Values above 584 years come only from code; they print as that.
+fn print_time(f: &mut fmt::Formatter<'_>, time: Duration) -> fmt::Result {
+    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    print_units(f, nanos, &TIME_UNITS)
 }
 
 fn print_units(f: &mut fmt::Formatter<'_>, value: u64, units: &[(&str, u64)]) -> fmt::Result {
@@ -169,6 +196,7 @@ macro_rules! text_traits {
 
 text_traits!(Bytes, "^[0-9]+ *(B|KiB|MiB|GiB)$");
 text_traits!(CpuTime, "^([0-9]+ *(ns|us|ms|s)|unlimited)$");
+text_traits!(WallTime, "^[0-9]+ *(ns|us|ms|s)$");
 
 #[cfg(test)]
 mod tests {
@@ -186,10 +214,13 @@ mod tests {
     }
 
     #[test]
-    fn processor_time_prints_as_it_is_written() {
-        for text in ["1ns", "500us", "100ms", "1500ms", "2s", "unlimited"] {
+    fn time_prints_as_it_is_written() {
+        for text in ["1ns", "500us", "100ms", "1500ms", "2s"] {
             assert_eq!(text.parse::<CpuTime>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<WallTime>().unwrap().to_string(), text);
         }
+        assert_eq!("unlimited".parse(), Ok(CpuTime::Unlimited));
+        assert_eq!(CpuTime::Unlimited.to_string(), "unlimited");
     }
 
     #[test]
@@ -208,6 +239,8 @@ mod tests {
         }
         for text in ["", "5", "5m", "infinite", "18446744073709551615s"] {
             assert!(text.parse::<CpuTime>().is_err(), "{text:?}");
+            assert!(text.parse::<WallTime>().is_err(), "{text:?}");
         }
+        assert!("unlimited".parse::<WallTime>().is_err());
     }
 }

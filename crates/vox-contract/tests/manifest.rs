@@ -1,11 +1,13 @@
 //! What a manifest says arrives as it was written.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use vox_contract::{
-    Bytes, Capability, Carrier, Catalog, CpuTime, ExtensionPoint, GrantsFile, HookPoint,
-    LibraryVersion, Manifest, ManifestError, Need, PayloadKind, Platform, Settings, Skill,
+    Bytes, Capability, Carrier, Catalog, CpuTime, ExtensionPoint, GrantsFile, HookFailure,
+    HookPoint, LibraryVersion, LimitName, Manifest, ManifestError, Need, PayloadKind, Platform,
+    Settings, Skill,
 };
 
 const FULL: &str = include_str!("full.toml");
@@ -48,6 +50,13 @@ fn a_full_manifest_is_read_whole() {
         HookPoint::Custom("deploy".into())
     );
     assert_eq!(manifest.provides.hooks[1].priority, 100);
+    let [first, second] = &*manifest.provides.hooks else {
+        panic!("there are two hooks");
+    };
+    assert_eq!(first.time_limit(), Duration::from_millis(250));
+    assert_eq!(first.failure(), HookFailure::Open);
+    assert_eq!(second.time_limit(), Duration::from_secs(1));
+    assert_eq!(second.failure(), HookFailure::Closed);
     let request = manifest.request(Capability::FileRead).unwrap();
     assert_eq!(request.scope, ["rules", "/etc/redact"]);
     assert_eq!(manifest.request(Capability::Kv), None);
@@ -55,8 +64,14 @@ fn a_full_manifest_is_read_whole() {
     assert_eq!(manifest.limits.memory, Some(Bytes(16 << 20)));
     assert_eq!(
         manifest.limits.cpu,
-        Some(CpuTime::Limited(std::time::Duration::from_millis(100)))
+        Some(CpuTime::Limited(Duration::from_millis(100)))
     );
+    assert!(
+        LimitName::ALL
+            .into_iter()
+            .all(|name| manifest.limits.get(name).is_some())
+    );
+    assert_eq!(manifest.limits.log_rate, Some(0));
 }
 
 #[test]

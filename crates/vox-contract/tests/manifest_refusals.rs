@@ -65,7 +65,9 @@ fn an_unknown_key() {
         refused_line("limits = { memmory = \"1MiB\", colour = 1 }"),
         "p/Plugin.toml:6:12: unknown key `memmory` in `limits`\n  hint: did you mean `memory`?\n\
          p/Plugin.toml:6:30: unknown key `colour` in `limits`\n  \
-         hint: use one of `memory`, `cpu`, `stack`, `kv`"
+         hint: use one of `memory`, `cpu`, `stack`, `kv`, `instances`, `call-depth`, \
+         `hook-depth`, `dependencies`, `log-rate`, `event-rate`, `message`, `transfer`, `result`, \
+         `resources`"
     );
 }
 
@@ -381,6 +383,32 @@ fn bad_limits() {
          p/Plugin.toml:6:51: `stack` cannot be nothing\n  \
          hint: write what is needed, or leave it out\n\
          p/Plugin.toml:6:62: `kv` must be a string, not a whole number"
+    );
+}
+
+#[test]
+fn limits_of_nothing_where_nothing_would_work() {
+    assert_eq!(
+        refused_line("limits = { instances = 0, call-depth = -1, kv = \"0B\", log-rate = 0 }"),
+        "p/Plugin.toml:6:24: `instances` cannot be nothing\n  \
+         hint: write what is needed, or leave it out\n\
+         p/Plugin.toml:6:40: `call-depth` cannot be -1: it is out of range"
+    );
+}
+
+#[test]
+fn a_hook_that_may_take_too_long_or_would_stop_what_cannot_be_stopped() {
+    assert_eq!(
+        refused_provides(
+            "extension-points = { hook = 1 }\nhooks = [{ point = \"pre_step\", timeout = \"0s\" }, \
+             { point = \"post_step\", timeout = \"61s\" },\n\
+             { point = \"on_error\", on-failure = \"closed\" },\n\
+             { point = \"pre_fusion\", on-failure = \"shut\" }]"
+        ),
+        "p/Plugin.toml:8:42: `timeout` cannot be nothing\n  hint: leave it out for 1s\n\
+         p/Plugin.toml:8:83: `timeout` cannot be longer than 60s\n  hint: leave it out for 1s\n\
+         p/Plugin.toml:9:36: at `on_error` nothing can be stopped\n  hint: leave `on-failure` out\n\
+         p/Plugin.toml:10:38: unknown policy `shut`\n  hint: use one of `open`, `closed`"
     );
 }
 

@@ -71,6 +71,11 @@ impl<'d, 'a> Table<'d, 'a> {
             .map_or(self.span.clone(), |(key, _)| key.span())
     }
 
+    /// Where the value of a key is written; where the table is opened when it is not.
+    pub fn value_span(&self, key: &str) -> Range<usize> {
+        self.value(key).map_or(self.span.clone(), Spanned::span)
+    }
+
     /// Passes on what was read for `key`, noting it as missing when it is not written.
     pub fn required<T>(&self, key: &str, value: Option<T>, example: &str) -> Option<T> {
         if value.is_none() && !self.has(key) {

@@ -13,7 +13,8 @@ use super::{
     Requires,
 };
 use crate::{
-    CapabilityRequest, ExtensionPoint, Limits, ManifestError, PluginId,
+    CapabilityRequest, ExtensionPoint, HookFailure, HookPoint, Limits, ManifestError, PluginId,
+    WallTime,
     document::{Document, Table},
     platform,
     points::UnknownWord,
@@ -359,10 +360,7 @@ fn commands(table: &Table<'_, '_>) -> Vec<CommandEntry> {
         };
         if commands.iter().any(|other| other.verb == verb) {
             let message = format!("the verb `{verb}` stands twice in `commands`");
-            let span = entry
-                .value("verb")
-                .map_or(entry.span.clone(), Spanned::span);
-            entry.note(span, message, "remove one of them");
+            entry.note(entry.value_span("verb"), message, "remove one of them");
         } else {
             commands.push(CommandEntry { verb, summary });
         }
@@ -378,20 +376,56 @@ fn hooks(table: &Table<'_, '_>) -> Vec<HookEntry> {
             Some(value) => entry.integer("priority", value),
             None => Some(HookEntry::DEFAULT_PRIORITY),
         };
+        let timeout = timeout(&entry);
+        let on_failure = on_failure(&entry, point.as_ref());
         let (Some(point), Some(priority)) = (point, priority) else {
             continue;
         };
         if hooks.iter().any(|other| other.point == point) {
             let message = format!("the hook point `{point}` stands twice in `hooks`");
-            let span = entry
-                .value("point")
-                .map_or(entry.span.clone(), Spanned::span);
-            entry.note(span, message, "remove one of them");
+            entry.note(entry.value_span("point"), message, "remove one of them");
         } else {
-            hooks.push(HookEntry { point, priority });
+            hooks.push(HookEntry {
+                point,
+                priority,
+                timeout,
+                on_failure,
+            });
         }
     }
     hooks
+}
+
+fn timeout(entry: &Table<'_, '_>) -> Option<WallTime> {
+    let timeout: WallTime = entry.parsed("timeout")?;
+    let fault = if timeout.0.is_zero() {
+        "cannot be nothing".to_owned()
+    } else if timeout > HookEntry::MAX_TIMEOUT {
+        format!("cannot be longer than {}", HookEntry::MAX_TIMEOUT)
+    } else {
+        return Some(timeout);
+    };
+    let hint = format!("leave it out for {}", HookEntry::DEFAULT_TIMEOUT);
+    entry.note(
+        entry.value_span("timeout"),
+        format!("`timeout` {fault}"),
+        hint,
+    );
+    None
+}
+
+fn on_failure(entry: &Table<'_, '_>, point: Option<&HookPoint>) -> Option<HookFailure> {
+    let on_failure: HookFailure = entry.parsed("on-failure")?;
+    if let (HookFailure::Closed, Some(point)) = (on_failure, point)
+        && !point.may_abort()
+    {
+        entry.note(
+            entry.value_span("on-failure"),
+            format!("at `{point}` nothing can be stopped"),
+            "leave `on-failure` out",
+        );
+    }
+    Some(on_failure)
 }
 
 fn topics(table: &Table<'_, '_>) -> Vec<String> {
@@ -425,9 +459,7 @@ fn capabilities(root: &Table<'_, '_>) -> Vec<CapabilityRequest> {
         if let Some(request) = capability(&entry) {
             if requests.iter().any(|other| other.name == request.name) {
                 entry.note(
-                    entry
-                        .value("name")
-                        .map_or(entry.span.clone(), Spanned::span),
+                    entry.value_span("name"),
                     format!("the capability `{}` is asked for twice", request.name),
                     "ask once, with all that is wanted in its `scope`",
                 );
