@@ -2,11 +2,15 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use vox_contract::{Carrier, ManifestError, PluginId};
+use vox_contract::{
+    Bytes, Carrier, CpuTime, EffectiveLimits, LimitName, LimitValue, ManifestError, PluginId,
+};
 
 use crate::contract;
 use crate::install::InstallError;
+use crate::lifecycle::{State, Step};
 use crate::registry::RegistryError;
 use crate::requirements::MissingLibrary;
 use crate::resolution::ResolutionError;
@@ -63,6 +67,44 @@ pub enum Error {
         plugin: PluginId,
         /// Why.
         detail: String,
+    },
+    /// A limit keeps the plugin from being started.
+    #[error("plugin `{plugin}` could not be started: {}; {}", exceeded, exceeded.remedy(plugin))]
+    Exceeded {
+        /// The plugin.
+        plugin: PluginId,
+        /// Which limit.
+        exceeded: LimitExceeded,
+    },
+    /// The plugin is in a state in which nothing new is made of it.
+    #[error("plugin `{plugin}` is in state `{state}`{}; {}", because(reason), way_out(*state, plugin))]
+    NotServing {
+        /// The plugin.
+        plugin: PluginId,
+        /// The state.
+        state: State,
+        /// What led to it.
+        reason: Option<String>,
+    },
+    /// What was asked for is not legal in the plugin's state.
+    #[error("plugin `{plugin}` is in state `{state}`, from which there is no step `{step}`")]
+    IllegalStep {
+        /// The plugin.
+        plugin: PluginId,
+        /// The state.
+        state: State,
+        /// What was asked for.
+        step: Step,
+    },
+    /// The new version of a plugin did not do; the old one goes on.
+    #[error("plugin `{plugin}` was not reloaded, and version {serving} goes on serving: {reason}")]
+    NotReloaded {
+        /// The plugin.
+        plugin: PluginId,
+        /// The version that serves.
+        serving: semver::Version,
+        /// Why the new one does not.
+        reason: String,
     },
     /// The plugin's `init` failed.
     #[error(transparent)]
@@ -264,15 +306,74 @@ pub enum CallError {
         /// The trap, or the panic with its place.
         message: String,
     },
-    /// The instance crashed in an earlier call.
-    #[error(
-        "{plugin}: {function} was not called, because this instance has crashed; make a new one"
-    )]
-    Dead {
+    /// The call reached a limit and was ended. The next call gets a fresh instance.
+    #[error("{plugin}: {function} was stopped: {}; {}", exceeded, exceeded.remedy(plugin))]
+    Exceeded {
         /// The plugin.
         plugin: PluginId,
         /// `interface.function`.
         function: &'static str,
+        /// Which limit.
+        exceeded: LimitExceeded,
+    },
+    /// The call took longer than its caller waits. The next call gets a fresh instance.
+    #[error("{plugin}: {function} was stopped: it took longer than its caller waits")]
+    TimedOut {
+        /// The plugin.
+        plugin: PluginId,
+        /// `interface.function`.
+        function: &'static str,
+    },
+    /// The plugin failed several times in a row and rests before it is started again.
+    #[error(
+        "{plugin}: {function} was not called: after {failures} failures in a row the plugin is started again in {} ms at the earliest; the last one: {reason}",
+        wait.as_millis()
+    )]
+    BackingOff {
+        /// The plugin.
+        plugin: PluginId,
+        /// `interface.function`.
+        function: &'static str,
+        /// Failures without a success between them.
+        failures: u32,
+        /// How long it still rests.
+        wait: Duration,
+        /// The last failure.
+        reason: String,
+    },
+    /// The plugin is in a state in which it takes no calls.
+    #[error("{plugin}: {function} was not called: the plugin is in state `{state}`{}; {}", because(reason), way_out(*state, plugin))]
+    NotServing {
+        /// The plugin.
+        plugin: PluginId,
+        /// `interface.function`.
+        function: &'static str,
+        /// The state.
+        state: State,
+        /// What led to it.
+        reason: Option<String>,
+    },
+    /// A grant that the instance holds open files or connections by was taken away.
+    #[error(
+        "{plugin}: {function} was not called: `{capability}` was revoked while this instance used it; grant it again, or start the plugin anew"
+    )]
+    Revoked {
+        /// The plugin.
+        plugin: PluginId,
+        /// `interface.function`.
+        function: &'static str,
+        /// The capability.
+        capability: vox_contract::Capability,
+    },
+    /// The crashed instance could not be replaced.
+    #[error("{plugin}: {function} was not called: no new instance could be made: {reason}")]
+    NotRestarted {
+        /// The plugin.
+        plugin: PluginId,
+        /// `interface.function`.
+        function: &'static str,
+        /// Why.
+        reason: String,
     },
     /// The run was cancelled while the plugin was computing.
     #[error("{plugin}: {function} was cancelled")]
@@ -311,6 +412,88 @@ impl CallError {
             Self::Refused { error, .. } => Some(error),
             _ => None,
         }
+    }
+}
+
+/// A limit that a call ran into.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the limit `{name}` of {value} was reached")]
+pub struct LimitExceeded {
+    /// The limit's name.
+    name: &'static str,
+    value: LimitValue,
+    limit: Option<LimitName>,
+}
+
+impl LimitExceeded {
+    /// A plugin's own limit.
+    pub(crate) fn new(limit: LimitName, limits: &EffectiveLimits) -> Self {
+        Self {
+            name: limit.name(),
+            value: limits.get(limit),
+            limit: Some(limit),
+        }
+    }
+
+    /// The memory that all plugins share.
+    pub(crate) fn budget(value: u64) -> Self {
+        Self {
+            name: "host.memory",
+            value: LimitValue::Bytes(Bytes(value)),
+            limit: None,
+        }
+    }
+
+    /// The limit; none for the memory that all plugins share.
+    pub fn limit(&self) -> Option<LimitName> {
+        self.limit
+    }
+
+    /// The limit's name.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Its value.
+    pub(crate) fn value(&self) -> LimitValue {
+        self.value
+    }
+
+    /// Where it can be raised.
+    pub fn remedy(&self, plugin: &PluginId) -> String {
+        match self.limit {
+            Some(limit) => limit.remedy(plugin),
+            None => "raise it with `memory` under `[host]` in Vox.toml, or run fewer plugins at once".to_owned(),
+        }
+    }
+}
+
+/// A limit's value as the contract has it: bytes, nanoseconds, or a number.
+pub(crate) fn plain(value: LimitValue) -> u64 {
+    match value {
+        LimitValue::Bytes(bytes) => bytes.get(),
+        LimitValue::Cpu(CpuTime::Limited(time)) => {
+            u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+        }
+        LimitValue::Cpu(CpuTime::Unlimited) => u64::MAX,
+        LimitValue::Count(count) => count.into(),
+    }
+}
+
+fn because(reason: &Option<String>) -> String {
+    reason
+        .as_ref()
+        .map(|reason| format!(" ({reason})"))
+        .unwrap_or_default()
+}
+
+/// What leads out of a state in which no calls are taken.
+fn way_out(state: State, plugin: &PluginId) -> String {
+    match state {
+        State::Error => format!("`vox plugin reload {plugin}` tries it again"),
+        State::Paused => format!("`vox plugin resume {plugin}` lets it go on"),
+        State::Draining | State::Unloaded => "it is being unloaded".to_owned(),
+        State::Loading | State::Active | State::Reloading => "try again".to_owned(),
     }
 }
 

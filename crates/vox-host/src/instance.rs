@@ -1,82 +1,169 @@
-//! One live plugin instance, whichever carrier it has.
+//! One live plugin instance, whichever carrier and whichever release of the code it has.
+//!
+//! An [`Instance`] outlives the code in it. After a trap, a panic or a limit its store is thrown
+//! away, and the next call gets a fresh one; when a new release of the plugin serves, the next call
+//! moves the instance over to it: a successor is started beside it, takes the state over by
+//! `snapshot` and `restore`, and the old code is kept until the new one has answered
+//! [`TRIAL_CALLS`] calls. A call that crashes the new code before that is made again on the old.
+//!
+//! What must stay true: one caller is inside at a time; a store that trapped is never entered
+//! again; a call that is inside when something changes ends on the code on which it began.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
+use crossbeam_channel::Receiver;
 use vox_contract::{Carrier as CarrierKind, PluginId};
 
+use crate::account::MeterGuard;
 use crate::carriers::{Carrier, Failure};
-use crate::contract::EXPORTS;
+use crate::contract::{EXPORTS, lifecycle::Condition};
 use crate::error::CallError;
+use crate::host::{Inner, InstanceOptions};
 use crate::json::JsonCallError;
 use crate::services::Services;
+use crate::slot::{Look, Release, Slot};
+
+/// Calls that a new release has to answer in an instance before the old one goes.
+const TRIAL_CALLS: u32 = 16;
+/// A number of changes that no slot reaches: look before the next call.
+const NOTHING_SEEN: u64 = u64::MAX;
 
 /// A live, initialised instance of a plugin.
 ///
 /// The clients of its extension points come from [`Instance::stage`], [`Instance::step`] and so
-/// on; they borrow the instance mutably, which keeps it to one caller at a time. After a crash
-/// every call answers [`CallError::Dead`]. Dropping the instance calls `lifecycle.shutdown` first,
-/// unless it crashed.
+/// on; they borrow the instance mutably, which keeps it to one caller at a time. A call after a
+/// crash gets fresh code, initialised like the first, that knows nothing of earlier calls.
+/// Dropping the instance calls `lifecycle.shutdown` first, unless it crashed.
 pub struct Instance {
-    plugin: PluginId,
+    seat: Arc<Seat>,
+    release: Arc<Release>,
     exported: [bool; EXPORTS.len()],
-    /// Cleared by a crash: the instance must not be entered again, not even to shut it down.
-    alive: bool,
-    carrier: Carrier,
-    services: Arc<Services>,
+    /// None after a crash, until the next call.
+    live: Option<Live>,
+    /// The slot's changes that were acted upon.
+    seen: u64,
+    /// It is being started, handed over or ended: changes do not concern it.
+    frozen: bool,
+    /// What is there has to prove itself: it was started after a failure, or is on trial.
+    unsettled: bool,
+    former: Option<Former>,
+    /// A release that did not do for this instance.
+    declined: Option<u64>,
+    timeout: Option<Duration>,
+    crashes: u64,
+}
+
+/// What an instance was asked for with; from it another can be started.
+pub(crate) struct Seat {
+    pub(crate) host: Weak<Inner>,
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) carrier: CarrierKind,
+    pub(crate) options: InstanceOptions,
+}
+
+/// Code that can be entered, with all that belongs to it.
+pub(crate) struct Live {
+    pub(crate) carrier: Carrier,
+    pub(crate) exported: [bool; EXPORTS.len()],
+    pub(crate) services: Arc<Services>,
+    pub(crate) meter: MeterGuard,
+}
+
+/// The code before the present one, while that is on trial.
+struct Former {
+    instance: Box<Instance>,
+    calls_left: u32,
 }
 
 impl fmt::Debug for Instance {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Instance")
-            .field("plugin", &self.plugin)
+            .field("plugin", self.plugin())
             .field("carrier", &self.carrier_kind())
-            .field("alive", &self.alive)
+            .field("alive", &self.is_alive())
             .finish_non_exhaustive()
     }
 }
 
+impl Live {
+    #[inline]
+    fn call<R>(
+        &mut self,
+        bytes: usize,
+        call: &mut impl FnMut(&mut Carrier) -> Result<R, Failure>,
+    ) -> Result<R, Failure> {
+        let timing = self.meter.count_call(bytes);
+        self.services.clock.begin(timing.is_some());
+        let result = call(&mut self.carrier);
+        self.services.clock.end(timing, &self.meter);
+        result
+    }
+}
+
 impl Instance {
-    /// Takes a carrier's instance over and initialises it with `config`, a JSON object.
+    /// Takes code over and initialises it with `config`, a JSON object. It stays out of all
+    /// changes until [`Instance::join`].
     pub(crate) fn start(
-        carrier: Carrier,
-        exported: [bool; EXPORTS.len()],
-        services: Arc<Services>,
+        seat: Arc<Seat>,
+        release: Arc<Release>,
+        live: Live,
         config: &str,
     ) -> Result<Self, CallError> {
-        let plugin = services.plugin().clone();
         let mut instance = Self {
-            plugin,
-            exported,
-            alive: true,
-            carrier,
-            services,
+            seat,
+            release,
+            exported: live.exported,
+            live: Some(live),
+            seen: NOTHING_SEEN,
+            frozen: true,
+            unsettled: true,
+            former: None,
+            declined: None,
+            timeout: None,
+            crashes: 0,
         };
-        if let Err(error) = instance.lifecycle()?.init(config) {
+        if let Err(error) = instance.lifecycle().and_then(|mut own| own.init(config)) {
             // There is nothing to shut down.
-            instance.alive = false;
+            instance.live = None;
             return Err(error);
         }
         Ok(instance)
     }
 
+    /// From now on changes concern it.
+    pub(crate) fn join(mut self) -> Self {
+        self.frozen = false;
+        self
+    }
+
     /// Id of the plugin.
     pub fn plugin(&self) -> &PluginId {
-        &self.plugin
+        self.seat.slot.id()
+    }
+
+    /// Version of the code that is in it.
+    pub fn version(&self) -> &semver::Version {
+        self.release.installed.version()
     }
 
     /// How the code is carried.
     pub fn carrier_kind(&self) -> CarrierKind {
-        match self.carrier {
-            Carrier::Component(_) => CarrierKind::Component,
-            Carrier::Native(_) => CarrierKind::Native,
-        }
+        self.seat.carrier
     }
 
-    /// Whether the instance may still be called.
+    /// Whether the code that is in it has not crashed. Where it has, the next call gets fresh
+    /// code.
     pub fn is_alive(&self) -> bool {
-        self.alive
+        self.live.is_some()
+    }
+
+    /// How often its code crashed or was stopped, so that whoever keeps an instance notices that
+    /// it begins anew.
+    pub fn crashes(&self) -> u64 {
+        self.crashes
     }
 
     /// Whether the plugin exports this interface, such as `metrics`.
@@ -85,6 +172,16 @@ impl Instance {
             .iter()
             .zip(self.exported)
             .any(|(known, exported)| exported && known.name == interface)
+    }
+
+    /// Has every later call end after so long, host functions included; none lets it take the time
+    /// that it needs. A component is stopped; native code is told by `should-cancel` and cannot be
+    /// stopped.
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.timeout = timeout;
+        if let Some(live) = &self.live {
+            live.services.clock.set_deadline(None);
+        }
     }
 
     /// Calls an exported function by name, `stage.process`, with a JSON value for each parameter.
@@ -104,6 +201,11 @@ impl Instance {
         crate::contract::call_json(self, interface, function, arguments)
     }
 
+    /// What the code in it may use of the world; none after a crash.
+    pub(crate) fn services(&self) -> Option<&Arc<Services>> {
+        self.live.as_ref().map(|live| &live.services)
+    }
+
     /// Refuses what the plugin does not export.
     #[inline]
     pub(crate) fn require(&self, interface: usize) -> Result<(), CallError> {
@@ -111,78 +213,365 @@ impl Instance {
             return Ok(());
         }
         Err(CallError::NotExported {
-            plugin: self.plugin.clone(),
+            plugin: self.plugin().clone(),
             function: EXPORTS[interface].name,
         })
     }
 
-    /// Makes one call. All calls of all extension points come through here.
+    /// Counts bytes of text and data that a call answered.
+    #[inline]
+    pub(crate) fn count_out(&self, bytes: usize) {
+        if let Some(live) = &self.live {
+            live.meter.count_out(bytes);
+        }
+    }
+
+    /// Makes one call, which hands over so many `bytes` of text and data. All calls of all
+    /// extension points come through here. `call` is made a second time when it crashes code that
+    /// is on trial.
     #[inline]
     pub(crate) fn enter<R>(
         &mut self,
         function: &'static str,
-        call: impl FnOnce(&mut Carrier) -> Result<R, Failure>,
+        bytes: usize,
+        mut call: impl FnMut(&mut Carrier) -> Result<R, Failure>,
     ) -> Result<R, CallError> {
         // Even a span that nobody wants costs several nanoseconds, which is what a call costs.
         let _span = tracing::level_enabled!(tracing::Level::TRACE).then(|| {
-            tracing::trace_span!("vox.plugin.call", plugin = %self.plugin, function).entered()
+            tracing::trace_span!("vox.plugin.call", plugin = %self.plugin(), function).entered()
         });
-        if !self.alive {
-            return Err(CallError::Dead {
-                plugin: self.plugin.clone(),
-                function,
-            });
+        if self.seen != self.seat.slot.changes() || self.live.is_none() {
+            self.attend(function)?;
         }
-        match call(&mut self.carrier) {
-            Ok(value) => Ok(value),
-            Err(failure) => Err(self.fail(function, failure)),
+        if let Some(timeout) = self.timeout {
+            self.start_timeout(timeout);
+        }
+        let Some(live) = &mut self.live else {
+            return Err(self.not_restarted(function, "it has crashed"));
+        };
+        match live.call(bytes, &mut call) {
+            Ok(value) => {
+                if self.unsettled {
+                    self.settle();
+                }
+                Ok(value)
+            }
+            Err(failure) => self.recover(function, failure, bytes, call),
         }
     }
 
-    /// Says what a carrier's failure means, and remembers a crash.
     #[cold]
-    fn fail(&mut self, function: &'static str, failure: Failure) -> CallError {
-        let plugin = self.plugin.clone();
-        match failure {
-            Failure::Refused(error) => CallError::Refused {
-                plugin,
-                function,
-                error,
-            },
-            Failure::NotExported => CallError::NotExported { plugin, function },
-            Failure::Protocol(detail) => CallError::Protocol {
-                plugin,
-                function,
-                detail,
-            },
-            Failure::Cancelled => {
-                self.alive = false;
-                CallError::Cancelled { plugin, function }
+    fn start_timeout(&mut self, timeout: Duration) {
+        if let Some(live) = &self.live {
+            live.services
+                .clock
+                .set_deadline(Some(Instant::now() + timeout));
+        }
+    }
+
+    /// The call brought an answer, so what is there works.
+    #[cold]
+    fn settle(&mut self) {
+        if self.frozen {
+            return;
+        }
+        if let Some(former) = &mut self.former {
+            former.calls_left = former.calls_left.saturating_sub(1);
+            if former.calls_left > 0 {
+                return;
             }
+            self.former = None;
+        }
+        self.seat.slot.succeeded();
+        self.unsettled = false;
+    }
+
+    /// Says what a carrier's failure means; where code on trial crashed, makes the call again on
+    /// the code before it.
+    #[cold]
+    fn recover<R>(
+        &mut self,
+        function: &'static str,
+        failure: Failure,
+        bytes: usize,
+        mut call: impl FnMut(&mut Carrier) -> Result<R, Failure>,
+    ) -> Result<R, CallError> {
+        let blameless = matches!(failure, Failure::Cancelled);
+        let error = self.fail(function, failure);
+        if self.live.is_some() {
+            if self.unsettled {
+                self.settle();
+            }
+            return Err(error);
+        }
+        if self.frozen {
+            return Err(error);
+        }
+        let former = self.former.take().filter(|_| !blameless);
+        let Some(former) = former else {
+            if !blameless {
+                self.seat.slot.failed(&error.to_string());
+            }
+            return Err(error);
+        };
+        self.seat.slot.take_back(&self.release, &error.to_string());
+        self.declined = Some(self.release.number);
+        self.adopt(*former.instance);
+        self.unsettled = false;
+        let Some(live) = &mut self.live else {
+            return Err(error);
+        };
+        match live.call(bytes, &mut call) {
+            Ok(value) => Ok(value),
+            Err(failure) => {
+                let error = self.fail(function, failure);
+                if self.live.is_none() {
+                    self.seat.slot.failed(&error.to_string());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Says what a carrier's failure means, and throws crashed code away.
+    fn fail(&mut self, function: &'static str, failure: Failure) -> CallError {
+        let plugin = self.plugin().clone();
+        let error = match failure {
+            Failure::Refused(error) => {
+                if let Some(live) = &self.live {
+                    live.meter.count_error();
+                }
+                return CallError::Refused {
+                    plugin,
+                    function,
+                    error,
+                };
+            }
+            Failure::NotExported => return CallError::NotExported { plugin, function },
+            Failure::Protocol(detail) => {
+                return CallError::Protocol {
+                    plugin,
+                    function,
+                    detail,
+                };
+            }
+            Failure::Cancelled => CallError::Cancelled { plugin, function },
+            Failure::TimedOut => CallError::TimedOut { plugin, function },
+            Failure::Exceeded(exceeded) => CallError::Exceeded {
+                plugin,
+                function,
+                exceeded,
+            },
             Failure::Crashed(trap) => {
-                self.alive = false;
-                let message = self.services.take_panic().unwrap_or(trap);
-                tracing::warn!(%plugin, function, message, "a plugin crashed");
+                let panic = self.live.as_ref().and_then(|live| live.services.take_panic());
                 CallError::Crashed {
                     plugin,
                     function,
-                    message,
+                    message: panic.unwrap_or(trap),
                 }
             }
+        };
+        self.crashes += 1;
+        if let Some(live) = self.live.take() {
+            if !matches!(error, CallError::Cancelled { .. }) {
+                live.meter.count_trap();
+                tracing::warn!(plugin = %self.plugin(), function, %error, "a plugin crashed");
+            }
+        }
+        error
+    }
+
+    /// Acts upon what happened to the plugin since the last call.
+    #[cold]
+    fn attend(&mut self, function: &'static str) -> Result<(), CallError> {
+        if self.frozen {
+            return Ok(());
+        }
+        let (changes, release) = loop {
+            let changes = self.seat.slot.changes();
+            match self.seat.slot.look() {
+                Look::Serving(release) => break (changes, release),
+                Look::Paused(gate) => self.wait(&gate, function)?,
+                Look::Refused(state, reason) => {
+                    return Err(CallError::NotServing {
+                        plugin: self.plugin().clone(),
+                        function,
+                        state,
+                        reason,
+                    });
+                }
+            }
+        };
+        if release.number != self.release.number && self.declined != Some(release.number) {
+            self.move_to(release);
+        }
+        if self.live.is_none() {
+            self.restart(function)?;
+        }
+        self.seen = changes;
+        Ok(())
+    }
+
+    /// Waits until a paused plugin is resumed, its run cancelled, or its time over.
+    fn wait(
+        &self,
+        gate: &Receiver<std::convert::Infallible>,
+        function: &'static str,
+    ) -> Result<(), CallError> {
+        let cancel = match &self.live {
+            Some(live) => live.services.cancel_token(),
+            None => self.seat.options.cancel.clone(),
+        };
+        let plugin = || self.plugin().clone();
+        let timeout = match self.timeout {
+            Some(timeout) => crossbeam_channel::after(timeout),
+            None => crossbeam_channel::never(),
+        };
+        crossbeam_channel::select! {
+            recv(gate) -> _ => Ok(()),
+            recv(cancel.cancelled()) -> _ => Err(CallError::Cancelled { plugin: plugin(), function }),
+            recv(timeout) -> _ => Err(CallError::TimedOut { plugin: plugin(), function }),
+        }
+    }
+
+    /// Moves over to another release, or stays with what works.
+    fn move_to(&mut self, release: Arc<Release>) {
+        let _span = tracing::info_span!(
+            "vox.plugin.take_over", plugin = %self.plugin(),
+            from = %self.version(), to = %release.installed.version(),
+        )
+        .entered();
+        if self.live.is_none() {
+            self.former = None;
+            self.release = release;
+            return;
+        }
+        if let Some(former) = self.former.take()
+            && former.instance.release.number == release.number
+        {
+            // The release was taken back. What it learnt is worth having, but no condition.
+            let mut former = *former.instance;
+            if let Err(reason) = self.hand_over(&mut former) {
+                tracing::warn!(plugin = %self.plugin(), reason, "the state of a version that was taken back is lost");
+            }
+            self.adopt(former);
+            self.unsettled = false;
+            return;
+        }
+        match self.successor(&release) {
+            Ok(mut successor) => {
+                std::mem::swap(&mut self.live, &mut successor.live);
+                std::mem::swap(&mut self.release, &mut successor.release);
+                std::mem::swap(&mut self.exported, &mut successor.exported);
+                self.former = Some(Former {
+                    instance: Box::new(successor),
+                    calls_left: TRIAL_CALLS,
+                });
+                self.unsettled = true;
+            }
+            Err(reason) => {
+                tracing::warn!(plugin = %self.plugin(), reason, "an instance stays with the old version");
+                self.seat.slot.take_back(&release, &reason);
+                self.declined = Some(release.number);
+            }
+        }
+    }
+
+    /// A started instance of another release that has this one's state.
+    fn successor(&mut self, release: &Arc<Release>) -> Result<Self, String> {
+        let host = self.seat.host.upgrade().ok_or("the host is closing")?;
+        let mut successor = host
+            .start(&self.seat, release, self.services())
+            .map_err(|error| error.to_string())?;
+        successor.require_health()?;
+        self.hand_over(&mut successor)?;
+        Ok(successor)
+    }
+
+    /// Refuses to go on with an instance that says that it cannot serve.
+    pub(crate) fn require_health(&mut self) -> Result<(), String> {
+        let condition = self.lifecycle().and_then(|mut own| own.health());
+        match condition.map_err(|error| error.to_string())? {
+            Condition::Ready | Condition::Degraded(_) => Ok(()),
+            Condition::Failing(why) => Err(format!("its health is `failing`: {why}")),
+        }
+    }
+
+    /// Gives this instance's state to `successor`.
+    fn hand_over(&mut self, successor: &mut Self) -> Result<(), String> {
+        self.frozen = true;
+        let saved = self.lifecycle().and_then(|mut own| own.snapshot());
+        self.frozen = false;
+        let saved = saved.map_err(|error| format!("its state could not be taken: {error}"))?;
+        let Some(saved) = saved else {
+            return Ok(());
+        };
+        successor
+            .lifecycle()
+            .and_then(|mut own| own.restore(saved.version, &saved.state))
+            .map_err(|error| format!("it did not take the state over: {error}"))
+    }
+
+    /// Goes on with the code of another instance, which was frozen; what is here ends.
+    fn adopt(&mut self, mut other: Self) {
+        std::mem::swap(&mut self.live, &mut other.live);
+        std::mem::swap(&mut self.release, &mut other.release);
+        std::mem::swap(&mut self.exported, &mut other.exported);
+    }
+
+    /// Starts fresh code after a crash.
+    fn restart(&mut self, function: &'static str) -> Result<(), CallError> {
+        if let Some(rest) = self.seat.slot.rest() {
+            return Err(CallError::BackingOff {
+                plugin: self.plugin().clone(),
+                function,
+                failures: rest.failures,
+                wait: rest.left,
+                reason: rest.last,
+            });
+        }
+        let Some(host) = self.seat.host.upgrade() else {
+            return Err(self.not_restarted(function, "the host is closing"));
+        };
+        let fresh = host.start(&self.seat, &self.release, None);
+        match fresh {
+            Ok(fresh) => {
+                self.adopt(fresh);
+                self.unsettled = true;
+                Ok(())
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                self.seat.slot.failed(&reason);
+                Err(self.not_restarted(function, &reason))
+            }
+        }
+    }
+
+    fn not_restarted(&self, function: &'static str, reason: &str) -> CallError {
+        CallError::NotRestarted {
+            plugin: self.plugin().clone(),
+            function,
+            reason: reason.to_owned(),
         }
     }
 }
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        if !self.alive {
-            return;
+        self.former = None;
+        if let Some(live) = &self.live {
+            // The last words of an instance whose run was cancelled are heard all the same.
+            live.services.set_caller(Default::default());
+            self.frozen = true;
+            self.timeout = None;
+            let ended = self.lifecycle().and_then(|mut own| own.shutdown());
+            if let Err(error) = ended {
+                tracing::warn!(plugin = %self.plugin(), %error, "a plugin did not shut down cleanly");
+            }
         }
-        let ended = self
-            .lifecycle()
-            .and_then(|mut lifecycle| lifecycle.shutdown());
-        if let Err(error) = ended {
-            tracing::warn!(plugin = %self.plugin, %error, "a plugin did not shut down cleanly");
+        if self.live.take().is_some() {
+            self.seat.slot.let_go();
         }
     }
 }

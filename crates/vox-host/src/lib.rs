@@ -24,7 +24,9 @@
 //! What must stay true: opening a host costs no payload; a plugin that cannot be used never stops
 //! the others; every refusal names the plugin, the cause and what to do.
 
+mod account;
 mod carriers;
+mod clock;
 pub mod contract;
 pub mod directories;
 pub mod distribution;
@@ -34,6 +36,7 @@ pub mod install;
 mod instance;
 pub mod inventory;
 mod json;
+pub mod lifecycle;
 pub mod platform;
 pub mod registry;
 pub mod requirements;
@@ -41,11 +44,14 @@ pub mod resolution;
 mod services;
 pub mod settings;
 pub mod skills;
+mod slot;
 
-pub use error::{CallError, Error, LoadError};
-pub use host::{Host, HostOptions, InstanceOptions};
+pub use account::Usage;
+pub use error::{CallError, Error, LimitExceeded, LoadError};
+pub use host::{Host, HostOptions, InstanceOptions, PluginStatus, Reloaded};
 pub use instance::Instance;
 pub use json::JsonCallError;
 pub use services::{
     BlobSource, CancelToken, EventSink, Files, IgnoreEvents, NoBlobs, NoPorts, Ports,
 };
+pub use slot::ReloadRecord;

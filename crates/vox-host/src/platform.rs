@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Reads one variable of the environment: [`std::env::var_os`], or a table in a test.
 pub type Variables<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
@@ -78,6 +79,34 @@ pub fn executable_directory() -> Option<PathBuf> {
 /// The file name of the host's executable, from its stem.
 pub fn executable_name(stem: &str) -> String {
     format!("{stem}{}", std::env::consts::EXE_SUFFIX)
+}
+
+/// Processor time that the calling thread has used.
+///
+/// Where the system has no such clock this is wall time, from an arbitrary moment.
+pub fn thread_processor_time() -> Duration {
+    #[cfg(unix)]
+    {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
+    }
+    #[cfg(not(unix))]
+    {
+        static START: std::sync::LazyLock<std::time::Instant> =
+            std::sync::LazyLock::new(std::time::Instant::now);
+        START.elapsed()
+    }
+}
+
+/// Memory of this machine in bytes, where the system tells.
+pub fn machine_memory() -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        let info = rustix::system::sysinfo();
+        Some((info.totalram as u64).saturating_mul(u64::from(info.mem_unit)))
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
 }
 
 /// The variable in which a user names more directories for the dynamic linker.

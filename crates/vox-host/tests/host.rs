@@ -230,12 +230,14 @@ fn cancelling_stops_a_guest_that_asks_and_one_that_does_not() {
 }
 
 #[test]
-fn a_guest_that_overflows_its_stack_crashes_alone() {
+fn a_guest_that_overflows_its_stack_is_stopped_alone_and_the_limit_is_named() {
     let world = World::with(&["conformance"]);
     let host = world.host("");
     let mut instance = conformance(&host, Carrier::Component, &Recorder::new());
     let error = run(&mut instance, json!({"do": "recurse"})).unwrap_err();
-    assert!(matches!(error, CallError::Crashed { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(matches!(error, CallError::Exceeded { .. }), "{error:?}");
+    assert!(text.contains("the limit `stack` of 64KiB was reached"), "{text}");
     let mut other = conformance(&host, Carrier::Component, &Recorder::new());
     run(&mut other, json!({"do": "echo"})).unwrap();
 }

@@ -15,7 +15,7 @@ use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use wit_parser::InterfaceId;
 
-use crate::contract::{Contract, Interface, root};
+use crate::contract::{Contract, Function, Interface, root};
 use crate::rust::{
     Paths, Transport, answer, camel, decode, docs, encode, parameters, served_signature, shouting,
     snake, tracked,
@@ -119,18 +119,27 @@ fn export(paths: &Paths<'_>, index: usize, interface: &Interface) -> TokenStream
             let value = paths.value(function);
             let label = format!("{}.{}", interface.name, function.name);
             let encode = encode(paths, function, &abi);
+            let weight = weight(paths, function);
             let flatten = if function.fallible {
-                quote!(crate::carriers::component::flatten(result))
+                quote!(crate::carriers::component::flatten(result, limits))
             } else {
-                quote!(result.map_err(crate::carriers::component::failure))
+                quote!(result.map_err(|error| crate::carriers::component::failure(error, limits)))
+            };
+            let count = match &function.value {
+                Some(ty) if matches!(paths.transport(ty), Transport::Bytes | Transport::Text) => {
+                    quote!(if let Ok(value) = &answer { self.instance.count_out(value.len()); })
+                }
+                _ => quote!(),
             };
             quote! {
                 #docs
                 #[inline]
-            pub fn #name(&mut self, #(#names: #types),*) -> Result<#value, crate::CallError> {
-                    self.instance.enter(#label, |carrier| match carrier {
+                #[allow(clippy::let_and_return)]
+                pub fn #name(&mut self, #(#names: #types),*) -> Result<#value, crate::CallError> {
+                    let bytes = #weight;
+                    let answer = self.instance.enter(#label, bytes, |carrier| match carrier {
                         crate::carriers::Carrier::Component(component) => {
-                            let (store, exports) = component.parts();
+                            let (store, exports, limits) = component.parts();
                             let Some(guest) = &exports.#module else {
                                 return Err(crate::carriers::Failure::NotExported);
                             };
@@ -141,7 +150,9 @@ fn export(paths: &Paths<'_>, index: usize, interface: &Interface) -> TokenStream
                             #encode
                             native.call(#index, #position, &slices)
                         }
-                    })
+                    });
+                    #count
+                    answer
                 }
             }
         });
@@ -176,6 +187,16 @@ fn export(paths: &Paths<'_>, index: usize, interface: &Interface) -> TokenStream
     }
 }
 
+/// The bytes of text and data among the parameters.
+fn weight(paths: &Paths<'_>, function: &Function) -> TokenStream {
+    let lengths = function
+        .parameters
+        .iter()
+        .filter(|(_, ty)| matches!(paths.transport(ty), Transport::Bytes | Transport::Text))
+        .map(|(name, _)| snake(name));
+    quote!(0 #(+ #lengths.len())*)
+}
+
 fn import(paths: &Paths<'_>, interface: &Interface) -> TokenStream {
     let module = snake(&interface.name);
     let trait_name = camel(&interface.name);
@@ -201,9 +222,14 @@ fn import(paths: &Paths<'_>, interface: &Interface) -> TokenStream {
             }
         });
         let result = paths.result(function);
+        let weight = weight(paths, function);
         quote! {
             fn #name(&mut self, #(#names: #owned),*) -> #result {
-                #trait_name::#name(self.services(), #(#passed),*)
+                let services = self.services();
+                let stay = services.leave_guest(#weight);
+                let answer = #trait_name::#name(services, #(#passed),*);
+                services.enter_guest(stay);
+                answer
             }
         }
     });
@@ -211,6 +237,7 @@ fn import(paths: &Paths<'_>, interface: &Interface) -> TokenStream {
         let name = snake(&function.name);
         let names = parameters(function);
         let decode = decode(paths, function);
+        let weight = weight(paths, function);
         let answer = answer(
             function,
             quote!(#trait_name::#name(services, #(#names),*)),
@@ -230,7 +257,10 @@ fn import(paths: &Paths<'_>, interface: &Interface) -> TokenStream {
                     #abi::call::serve(arguments, count, reply, |arguments| {
                         let _ = &arguments;
                         #decode
-                        Ok(#answer)
+                        let stay = services.leave_guest(#weight);
+                        let answer = #answer;
+                        services.enter_guest(stay);
+                        Ok(answer)
                     })
                 }
             }

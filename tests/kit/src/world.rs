@@ -73,6 +73,45 @@ impl World {
         to
     }
 
+    /// Makes another release of the plugin `conformance`, whose payloads carry a mark of 16 bytes:
+    /// `release:` and a word of at most 8, which says how that release behaves. Files appear whole.
+    ///
+    /// # Panics
+    ///
+    /// When the plugin is not there.
+    pub fn release(&self, word: &str) {
+        const START: &[u8] = b"release:";
+        let mark = format!("release:{word:.<8}");
+        assert_eq!(mark.len(), 16, "the word has at most 8 bytes");
+        let directory = self.directories.installed().join("conformance/0.1.0");
+        let mut marked = 0;
+        for file in std::fs::read_dir(&directory)
+            .expect("the plugin is there")
+            .flatten()
+        {
+            let mut bytes = std::fs::read(file.path()).expect("the file can be read");
+            // A compiler may keep a constant in several places.
+            let places: Vec<_> = (0..bytes.len().saturating_sub(16))
+                .filter(|at| {
+                    let mark = &bytes[*at..at + 16];
+                    let word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'.';
+                    mark.starts_with(START) && mark[8..].iter().all(word)
+                })
+                .collect();
+            if places.is_empty() {
+                continue;
+            }
+            for at in places {
+                bytes[at..at + 16].copy_from_slice(mark.as_bytes());
+            }
+            let aside = directory.join(".aside");
+            std::fs::write(&aside, bytes).expect("the file can be written");
+            std::fs::rename(&aside, file.path()).expect("the file can be renamed");
+            marked += 1;
+        }
+        assert!(marked > 0, "no payload carries a mark");
+    }
+
     /// Adds a plugin of a manifest and files.
     ///
     /// # Panics

@@ -8,6 +8,7 @@ pub(crate) mod component;
 pub(crate) mod native;
 
 use crate::contract;
+use crate::error::LimitExceeded;
 
 /// Loaded code, from which instances are made.
 pub(crate) enum Payload {
@@ -31,6 +32,10 @@ pub(crate) enum Failure {
     Refused(contract::Error),
     /// The plugin trapped or panicked. The instance must not be entered again.
     Crashed(String),
+    /// The plugin reached a limit. The instance must not be entered again.
+    Exceeded(LimitExceeded),
+    /// The caller waits no longer. The instance must not be entered again.
+    TimedOut,
     /// The run was cancelled while the plugin was computing. The instance must not be entered
     /// again.
     Cancelled,
@@ -44,6 +49,8 @@ impl std::fmt::Display for Failure {
             Self::NotExported => formatter.write_str("the payload does not export it"),
             Self::Refused(error) => formatter.write_str(&crate::error::explain(error)),
             Self::Crashed(message) | Self::Protocol(message) => formatter.write_str(message),
+            Self::Exceeded(exceeded) => exceeded.fmt(formatter),
+            Self::TimedOut => formatter.write_str("it took too long"),
             Self::Cancelled => formatter.write_str("cancelled"),
         }
     }

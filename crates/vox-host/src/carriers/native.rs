@@ -10,13 +10,15 @@
 //! (initialisers of the library itself run when it is opened: native plugins are trusted code).
 
 use std::ffi::{OsStr, c_void};
+use std::io::{self, Write};
 use std::mem::ManuallyDrop;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use object::{Architecture, Object};
 use serde::de::DeserializeOwned;
+use vox_contract::{EffectiveLimits, LimitName};
 use vox_abi::call::{self, Malformed};
 use vox_abi::{
     ABI_VERSION, Buffer, ENTRY_SYMBOL, HostVtable, Interface, PluginVtable, Slice, Status,
@@ -24,7 +26,7 @@ use vox_abi::{
 
 use super::Failure;
 use crate::contract::{EXPORTS, NATIVE_INTERFACES};
-use crate::error::LoadError;
+use crate::error::{LimitExceeded, LoadError};
 use crate::services::Services;
 
 /// Exported interfaces in the order of [`EXPORTS`].
@@ -38,18 +40,24 @@ pub(crate) struct Library {
 }
 
 impl Library {
-    /// Loads the library at `file`.
-    pub(crate) fn load(file: &Path) -> Result<Self, LoadError> {
-        check_format(file)?;
+    /// Loads the library whose `bytes` stand in `file`, from a copy of its own under `cache`: what
+    /// was read is what runs, and a file that is replaced later cannot change mapped code.
+    pub(crate) fn load(file: &Path, bytes: &[u8], cache: &Path) -> Result<Self, LoadError> {
+        check_format(file, bytes)?;
+        let copy = copy(bytes, &cache.join("native")).map_err(|error| LoadError::Unreadable {
+            file: file.to_owned(),
+            error,
+        })?;
         // SAFETY: opening runs the library's initialisers. The user trusts native plugins, and
         // the format was checked, so what runs is what the user installed.
-        let library =
-            unsafe { libloading::Library::new(AsRef::<OsStr>::as_ref(file)) }.map_err(|error| {
+        let library = unsafe { libloading::Library::new(AsRef::<OsStr>::as_ref(&copy)) }.map_err(
+            |error| {
                 LoadError::Unloadable {
                     file: file.to_owned(),
                     detail: with_source(&error),
                 }
-            })?;
+            },
+        )?;
         // Never unloaded; see the module's documentation.
         let library = ManuallyDrop::new(library);
         // SAFETY: only the address is taken here; what is behind it is checked before it is used.
@@ -78,6 +86,7 @@ impl Library {
 
     /// Makes an instance, not yet initialised.
     pub(crate) fn instantiate(&self, services: Arc<Services>) -> Result<Instance, Failure> {
+        let limits = services.limits;
         let context = Arc::into_raw(services).cast::<c_void>();
         // SAFETY: the vtable was checked when the library was loaded; the context is one
         // reference to the services, which the plugin gives back through `release_context`.
@@ -87,6 +96,7 @@ impl Library {
                 vtable: self.vtable,
                 tables: self.tables,
                 this,
+                limits,
             }),
             // The plugin may have taken the reference before it failed, so it is left to it.
             None => Err(Failure::Protocol("`create` made no instance".to_owned())),
@@ -100,6 +110,7 @@ pub(crate) struct Instance {
     vtable: &'static PluginVtable,
     tables: &'static Tables,
     this: NonNull<c_void>,
+    limits: EffectiveLimits,
 }
 
 // SAFETY: the ABI lets an instance be entered from any thread, by one caller at a time.
@@ -133,7 +144,14 @@ impl Instance {
         if status == Status::OK {
             return call::decode(&[]).map_err(protocol);
         }
-        let result = read(status, &reply);
+        let result = if reply.bytes().len() as u64 > self.limits.result {
+            Err(Failure::Exceeded(LimitExceeded::new(
+                LimitName::Result,
+                &self.limits,
+            )))
+        } else {
+            read(status, &reply)
+        };
         // SAFETY: the reply goes back to the library that made it.
         unsafe { (self.vtable.release)(reply) };
         result
@@ -198,13 +216,27 @@ pub(crate) unsafe fn services<'a>(context: *mut c_void) -> &'a Services {
     unsafe { &*context.cast::<Services>() }
 }
 
+/// A copy of a library, named by its content so that the same code is opened once however often it
+/// is loaded.
+fn copy(bytes: &[u8], directory: &Path) -> io::Result<PathBuf> {
+    let place = directory.join(format!(
+        "{}{}",
+        vox_crypto::hash(bytes).to_hex(),
+        std::env::consts::DLL_SUFFIX
+    ));
+    crate::platform::create_private_dir(directory)?;
+    if std::fs::read(&place).is_ok_and(|there| there == bytes) {
+        return Ok(place);
+    }
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(bytes)?;
+    file.persist(&place).map_err(|error| error.error)?;
+    Ok(place)
+}
+
 /// Refuses a file that is not a library for this machine, before anything of it runs.
-fn check_format(file: &Path) -> Result<(), LoadError> {
-    let bytes = std::fs::read(file).map_err(|error| LoadError::Unreadable {
-        file: file.to_owned(),
-        error,
-    })?;
-    let parsed = object::File::parse(&*bytes).map_err(|error| LoadError::NotALibrary {
+fn check_format(file: &Path, bytes: &[u8]) -> Result<(), LoadError> {
+    let parsed = object::File::parse(bytes).map_err(|error| LoadError::NotALibrary {
         file: file.to_owned(),
         detail: error.to_string(),
     })?;

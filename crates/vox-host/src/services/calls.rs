@@ -1,75 +1,76 @@
 //! Calls from plugin to plugin.
 //!
 //! A call enters an instance of the target that the host keeps for such calls; a call that finds
-//! them all busy gets one of its own, so calls never wait for each other. The chain of plugins that
-//! are inside each other is known per thread, so that a circle is refused where it closes.
+//! them all busy gets one of its own, so calls never wait for each other. An instance that is
+//! entered by a call knows the chain of plugins that leads to it, so that a circle is refused
+//! where it closes, whatever thread closes it; it is cancelled with its caller and has no more
+//! time than its caller.
+//!
+//! An instance that is kept may have served somebody else before: what a service remembers between
+//! calls is shared by all who call it.
 
-use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use serde_json::Value;
-use vox_contract::{Capability, ExtensionPoint, PluginId};
+use vox_contract::{Capability, ExtensionPoint, LimitName, PluginId};
 
 use super::Services;
 use crate::contract::{
-    EXPORT_LIFECYCLE, EXPORTS, Error, Exceeded,
+    EXPORT_LIFECYCLE, EXPORTS, Error,
     call::{Call, Target},
 };
 use crate::inventory::Installed;
-
-/// How many plugins may be inside each other.
-const MAX_DEPTH: usize = 8;
 
 /// What a host does for [`Call`].
 pub(crate) trait Calls: Send + Sync {
     /// The plugin that serves the target, in the version that fits the caller.
     fn locate(&self, caller: &Services, target: &Target) -> Result<Arc<Installed>, Error>;
 
-    /// Calls `function` of an instance that the host keeps for calls.
+    /// Calls `function` of an instance that the host keeps for calls, on behalf of `caller`.
     fn invoke(
         &self,
         plugin: &Installed,
+        caller: Caller,
         function: &str,
         arguments: Vec<Value>,
     ) -> Result<Value, Error>;
 }
 
-thread_local! {
-    /// Plugins that are being called on this thread, outermost first.
-    static CHAIN: RefCell<Vec<PluginId>> = const { RefCell::new(Vec::new()) };
+/// Who calls.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Caller {
+    /// Plugins that are inside each other, the outermost first, the calling one last.
+    pub(crate) chain: Vec<PluginId>,
+    /// How the call is told to stop.
+    pub(crate) cancel: super::CancelToken,
+    /// When it has to be over.
+    pub(crate) deadline: Option<std::time::Instant>,
 }
 
-/// A plugin's place in the chain, for as long as it is inside.
-struct CallScope(());
-
-impl CallScope {
-    /// Adds `caller` and `target` to the chain, unless `target` is in it already.
-    fn enter(caller: &PluginId, target: &PluginId) -> Result<Self, Error> {
-        CHAIN.with_borrow_mut(|chain| {
-            if target == caller || chain.contains(target) {
-                let mut names = chain.iter().map(ToString::to_string).collect::<Vec<_>>();
-                names.extend([caller.to_string(), target.to_string()]);
-                return Err(Error::Failed(format!(
-                    "plugins call each other in a circle: {}",
-                    names.join(" → ")
-                )));
-            }
-            if chain.len() == MAX_DEPTH {
-                return Err(Error::Exceeded(Exceeded {
-                    limit: "call-depth".to_owned(),
-                    value: MAX_DEPTH as u64,
-                    remedy: "call fewer plugins from within each other".to_owned(),
-                }));
-            }
-            chain.push(caller.clone());
-            Ok(Self(()))
-        })
-    }
-}
-
-impl Drop for CallScope {
-    fn drop(&mut self) {
-        CHAIN.with_borrow_mut(|chain| chain.pop());
+impl Services {
+    /// This instance as a caller of `target`, unless that closes a circle or goes too deep.
+    fn as_caller_of(&self, target: &PluginId) -> Result<Caller, Error> {
+        let mut caller = self
+            .caller
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        caller.chain.push(self.plugin.clone());
+        if caller.chain.contains(target) {
+            let mut names: Vec<_> = caller.chain.iter().map(PluginId::as_str).collect();
+            names.push(target.as_str());
+            return Err(Error::Failed(format!(
+                "plugins call each other in a circle: {}",
+                names.join(" → ")
+            )));
+        }
+        let depth = self.limits.call_depth;
+        if caller.chain.len() >= depth as usize {
+            return Err(self.exceeded(LimitName::CallDepth));
+        }
+        caller.cancel = self.cancel_token();
+        caller.deadline = self.clock.deadline();
+        Ok(caller)
     }
 }
 
@@ -81,6 +82,7 @@ impl Call for Services {
             .ok_or_else(|| Error::Unavailable("the host is closing".to_owned()))?;
         // Before anything is looked up: who may call nobody learns of nobody.
         self.authorise_any(Capability::PluginCall)?;
+        self.check_message(arguments.len())?;
         if function.split('.').next() == Some(EXPORTS[EXPORT_LIFECYCLE].name) {
             return Err(Error::Invalid(format!(
                 "`{function}` is for the host alone; call a function of an extension point"
@@ -100,10 +102,10 @@ impl Call for Services {
         };
         let arguments = serde_json::from_str(arguments)
             .map_err(|error| Error::Invalid(format!("the arguments are no JSON array: {error}")))?;
-        let _scope = CallScope::enter(&self.plugin, plugin.id())?;
+        let caller = self.as_caller_of(plugin.id())?;
         let _span = tracing::debug_span!("vox.plugin.plugin_call", caller = %self.plugin, plugin = %plugin.id(), function).entered();
         calls
-            .invoke(&plugin, function, arguments)
+            .invoke(&plugin, caller, function, arguments)
             .map(|result| result.to_string())
     }
 }

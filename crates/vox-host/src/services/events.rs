@@ -22,6 +22,8 @@ impl EventSink for IgnoreEvents {
 impl Events for Services {
     fn emit(&self, name: &str, payload: &str) -> Result<(), contract::Error> {
         self.authorise(Capability::Events, "")?;
+        self.check_message(name.len() + payload.len())?;
+        self.check_message_rate()?;
         serde_json::from_str::<serde::de::IgnoredAny>(payload).map_err(|error| {
             contract::Error::Invalid(format!(
                 "the payload of event `{name}` is not JSON: {error}"

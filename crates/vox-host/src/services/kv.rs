@@ -2,20 +2,21 @@
 //!
 //! A value is a file `<data>/kv/<plugin id>/<hash of the key>`, written aside, flushed and renamed
 //! into place, so that a reader sees the old value or the new one and a set that returned is on
-//! disk. The sum of a plugin's values is capped; writers of all processes take turns on a lock
+//! disk. What a plugin's values take together, with a fixed part for each, is capped; writers of all processes take turns on a lock
 //! file, so that the cap holds between them.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use vox_contract::{Capability, PluginId};
+use vox_contract::{Capability, LimitName, PluginId};
 
 use super::Services;
 use crate::contract::{Error, Exceeded, kv::Kv};
 
-/// Bytes that all values of a plugin may take together, unless its manifest asks for another cap.
-pub(crate) const DEFAULT_CAPACITY: u64 = 1024 * 1024;
+/// Bytes that a value costs besides its own: what a key and a file take, so that empty values
+/// are not free.
+const ENTRY: u64 = 64;
 /// Longest key in bytes.
 const MAX_KEY: usize = 256;
 /// File on which writers take turns.
@@ -24,6 +25,7 @@ const LOCK: &str = ".lock";
 /// One plugin's values.
 #[derive(Debug)]
 pub(crate) struct KvStore {
+    plugin: PluginId,
     directory: PathBuf,
     capacity: u64,
 }
@@ -32,6 +34,7 @@ impl KvStore {
     /// The values of `plugin` under the data directory. Nothing is touched before the first use.
     pub(crate) fn new(data: &Path, plugin: &PluginId, capacity: u64) -> Self {
         Self {
+            plugin: plugin.clone(),
             directory: data.join("kv").join(plugin.as_str()),
             capacity,
         }
@@ -60,14 +63,20 @@ impl KvStore {
     fn set(&self, key: &str, value: &[u8]) -> Result<(), Error> {
         let file = self.file(key)?;
         let io = |error: io::Error| failed(key, &error);
-        crate::platform::create_private_dir(&self.directory).map_err(io)?;
+        if !self.directory.is_dir() {
+            crate::platform::create_private_dir(&self.directory).map_err(io)?;
+            // The names of the new directories must outlive a crash too.
+            for parent in self.directory.ancestors().skip(1).take(2) {
+                crate::platform::sync_directory(parent).map_err(io)?;
+            }
+        }
         let _turn = self.turn().map_err(io)?;
         let others = self.used_besides(&file).map_err(io)?;
-        if others + value.len() as u64 > self.capacity {
+        if others + ENTRY + value.len() as u64 > self.capacity {
             return Err(Error::Exceeded(Exceeded {
-                limit: "kv".to_owned(),
+                limit: LimitName::Kv.name().to_owned(),
                 value: self.capacity,
-                remedy: "delete values, or raise `limits.kv` in the plugin's manifest".to_owned(),
+                remedy: format!("delete values, or {}", LimitName::Kv.remedy(&self.plugin)),
             }));
         }
         let mut aside = tempfile::NamedTempFile::new_in(&self.directory).map_err(io)?;
@@ -117,7 +126,7 @@ impl KvStore {
                 fs::remove_file(entry.path())?;
                 continue;
             }
-            used += entry.metadata()?.len();
+            used += ENTRY + entry.metadata()?.len();
         }
         Ok(used)
     }
@@ -156,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_value_is_read_back_replaced_and_deleted() {
-        let (_data, store) = store(100);
+        let (_data, store) = store(1000);
         assert_eq!(store.get("a").unwrap(), None);
         store.set("a", b"1").unwrap();
         store.set("a", b"22").unwrap();
@@ -167,13 +176,23 @@ mod tests {
 
     #[test]
     fn the_cap_counts_all_values_and_a_refused_set_changes_nothing() {
-        let (_data, store) = store(10);
+        let capacity = 2 * ENTRY + 10;
+        let (_data, store) = store(capacity);
         store.set("a", &[0; 6]).unwrap();
         assert!(
-            matches!(store.set("b", &[0; 5]), Err(Error::Exceeded(limit)) if limit.value == 10)
+            matches!(store.set("b", &[0; 5]), Err(Error::Exceeded(limit)) if limit.value == capacity)
         );
         assert_eq!(store.get("b").unwrap(), None);
         store.set("a", &[0; 10]).unwrap();
+    }
+
+    #[test]
+    fn empty_values_are_not_free() {
+        let (_data, store) = store(3 * ENTRY);
+        for key in ["a", "b", "c"] {
+            store.set(key, b"").unwrap();
+        }
+        assert!(matches!(store.set("d", b""), Err(Error::Exceeded(_))));
     }
 
     #[test]
@@ -196,7 +215,7 @@ mod tests {
 
     #[test]
     fn what_a_killed_writer_left_is_swept() {
-        let (_data, store) = store(10);
+        let (_data, store) = store(1000);
         store.set("a", b"1").unwrap();
         fs::write(store.directory.join(".tmpleft"), [0; 50]).unwrap();
         store.set("b", b"2").unwrap();
@@ -205,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_key_may_hold_anything_but_not_be_empty_or_huge() {
-        let (_data, store) = store(10);
+        let (_data, store) = store(1000);
         store.set("../../etc/passwd", b"x").unwrap();
         assert_eq!(
             store.get("../../etc/passwd").unwrap().as_deref(),

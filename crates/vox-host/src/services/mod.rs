@@ -10,7 +10,9 @@
 mod calls;
 mod cancel;
 mod events;
-pub(crate) mod kv;
+mod kv;
+mod permits;
+mod rate;
 mod streams;
 mod topics;
 mod vectors;
@@ -18,49 +20,91 @@ mod vectors;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::Value;
-use vox_contract::{Capability, Grants, PluginId, Scope};
+use vox_contract::{Capability, EffectiveLimits, LimitName, PluginId, Scope};
 
 pub use cancel::CancelToken;
 pub use events::{EventSink, IgnoreEvents};
 pub use streams::{BlobSource, Files, NoBlobs, NoPorts, Ports};
 
-pub(crate) use calls::{Calls, extension_point};
+pub(crate) use calls::{Caller, Calls, extension_point};
 pub(crate) use kv::KvStore;
+pub(crate) use permits::Permits;
+pub(crate) use rate::{Rate, Turn};
 pub(crate) use topics::{Subscriptions, Topics};
 
-use crate::contract::{self, Attribute, Denial, config::Config, log};
+use crate::account::{Account, Meter};
+use crate::clock::{CallClock, HostStay};
+use crate::contract::{self, Attribute, Denial, Exceeded, config::Config, log};
+use crate::error::plain;
 use crate::resolution::Selection;
 
 /// What an instance may use of the world around it.
 pub(crate) struct Services {
     pub(crate) plugin: PluginId,
-    pub(crate) grants: Grants,
+    pub(crate) permits: Arc<Permits>,
+    pub(crate) limits: EffectiveLimits,
     /// The plugin's configuration, an object.
     pub(crate) config: Value,
     pub(crate) ports: Arc<dyn Ports>,
     pub(crate) blobs: Arc<dyn BlobSource>,
     pub(crate) events: Arc<dyn EventSink>,
-    pub(crate) cancel: CancelToken,
+    /// How the instance is told to stop; changes with whoever calls. Guards nothing else.
+    pub(crate) cancel: Mutex<CancelToken>,
+    /// Who is inside, when it is another plugin. Guards nothing else.
+    pub(crate) caller: Mutex<Caller>,
     pub(crate) kv: KvStore,
-    pub(crate) subscriptions: Subscriptions,
+    pub(crate) subscriptions: Arc<Subscriptions>,
     /// The plugin with all that it depends on, in the versions that fit it.
-    pub(crate) dependencies: Selection,
+    pub(crate) dependencies: Arc<Selection>,
     /// The way to other plugins. Weak: the host owns instances, not the other way round.
     pub(crate) calls: Weak<dyn Calls>,
+    pub(crate) account: Arc<Account>,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) clock: CallClock,
+    pub(crate) records: Rate,
+    pub(crate) messages: Rate,
     /// The message of a guest's panic, which the trap that follows does not carry. Guards nothing
     /// else; nothing is called while it is held.
     pub(crate) panic: Mutex<Option<String>>,
 }
 
 impl Services {
-    /// The plugin that the instance belongs to.
-    pub(crate) fn plugin(&self) -> &PluginId {
-        &self.plugin
+    /// How the instance is told to stop.
+    pub(crate) fn cancel_token(&self) -> CancelToken {
+        self.cancel
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
-    /// Whether the run wants the instance to stop.
+    /// Whether the instance should stop: its run was cancelled, or its caller waits no longer.
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancel.is_cancelled()
+        self.clock.is_late()
+            || self
+                .cancel
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_cancelled()
+    }
+
+    /// Says on whose behalf the instance is entered from now on.
+    pub(crate) fn set_caller(&self, caller: Caller) {
+        *self.cancel.lock().unwrap_or_else(PoisonError::into_inner) = caller.cancel.clone();
+        self.clock.set_deadline(caller.deadline);
+        *self.caller.lock().unwrap_or_else(PoisonError::into_inner) = caller;
+    }
+
+    /// The guest calls a host function with so many bytes of text and data.
+    #[inline]
+    pub(crate) fn leave_guest(&self, bytes: usize) -> HostStay {
+        self.meter.count_host_call(bytes);
+        self.clock.leave_guest()
+    }
+
+    /// The host function is done and answers.
+    #[inline]
+    pub(crate) fn enter_guest(&self, stay: HostStay) {
+        self.clock.enter_guest(stay);
     }
 
     /// The message of the last panic, once.
@@ -75,7 +119,8 @@ impl Services {
     /// has none).
     fn authorise(&self, capability: Capability, scope: &str) -> Result<(), contract::Error> {
         if self
-            .grants
+            .permits
+            .load()
             .scope(capability)
             .is_some_and(|granted| covers(granted, scope))
         {
@@ -87,9 +132,36 @@ impl Services {
     /// Answers `denied` unless the capability is granted for some scope; the scope that counts is
     /// asked for once it is known.
     fn authorise_any(&self, capability: Capability) -> Result<(), contract::Error> {
-        match self.grants.scope(capability) {
+        match self.permits.load().scope(capability) {
             Some(_) => Ok(()),
             None => Err(self.denied(capability, "")),
+        }
+    }
+
+    /// Answers `exceeded`, with the place where the limit can be raised.
+    fn exceeded(&self, limit: LimitName) -> contract::Error {
+        contract::Error::Exceeded(Exceeded {
+            limit: limit.name().to_owned(),
+            value: plain(self.limits.get(limit)),
+            remedy: limit.remedy(&self.plugin),
+        })
+    }
+
+    /// Answers `exceeded` when one message is larger than messages may be.
+    fn check_message(&self, bytes: usize) -> Result<(), contract::Error> {
+        if bytes as u64 > self.limits.message {
+            return Err(self.exceeded(LimitName::Message));
+        }
+        Ok(())
+    }
+
+    /// Answers `exceeded` when messages come too fast.
+    fn check_message_rate(&self) -> Result<(), contract::Error> {
+        match self.messages.take() {
+            Turn::Taken { .. } => Ok(()),
+            Turn::Refused => {
+                Err(self.exceeded(LimitName::EventRate))
+            }
         }
     }
 
@@ -120,6 +192,8 @@ fn covers(granted: &Scope, wanted: &str) -> bool {
 
 /// A log record's field that carries a guest's panic.
 const PANIC_FIELD: &str = "panic";
+/// Bytes of a log record that are kept; what is beyond is cut off.
+const LONGEST_RECORD: usize = 16 * 1024;
 
 impl log::Log for Services {
     fn write(&self, level: log::Level, message: &str, fields: Vec<Attribute>) {
@@ -127,8 +201,18 @@ impl log::Log for Services {
             *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(message.to_owned());
             return;
         }
-        let fields = Fields(&fields);
         let plugin = &self.plugin;
+        match self.records.take() {
+            Turn::Refused => return self.account.drop_records(1),
+            Turn::Taken { refused: 0 } => {}
+            Turn::Taken { refused } => tracing::warn!(
+                target: "vox.plugin.log", %plugin, refused,
+                "log records were dropped: more than {} a second; {}",
+                self.limits.log_rate, LimitName::LogRate.remedy(plugin),
+            ),
+        }
+        let fields = Fields(&fields);
+        let message = &message[..message.floor_char_boundary(LONGEST_RECORD)];
         match level {
             log::Level::Error => {
                 tracing::error!(target: "vox.plugin.log", %plugin, %fields, "{message}")
@@ -154,8 +238,13 @@ struct Fields<'a>(&'a [Attribute]);
 
 impl std::fmt::Display for Fields<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut left = LONGEST_RECORD;
         for (index, field) in self.0.iter().enumerate() {
             let space = if index == 0 { "" } else { " " };
+            left = left.saturating_sub(field.key.len() + field.value.len() + 2);
+            if left == 0 {
+                return formatter.write_str(" …");
+            }
             write!(formatter, "{space}{}={}", field.key, field.value)?;
         }
         Ok(())

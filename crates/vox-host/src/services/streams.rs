@@ -69,7 +69,10 @@ impl Stream for Services {
 
     fn pull(&self, port: &str, timeout_ms: Option<u32>) -> Result<Option<Chunk>, Error> {
         self.authorise(Capability::StreamIo, "")?;
-        self.ports.pull(port, timeout_ms.map(milliseconds))
+        let chunk = self.ports.pull(port, timeout_ms.map(milliseconds))?;
+        let bytes = chunk.as_ref().map_or(0, |chunk| chunk.data.len());
+        self.meter.count_in(bytes);
+        Ok(chunk)
     }
 }
 
@@ -158,6 +161,9 @@ impl Blob for Services {
 
     fn read(&self, id: &str, offset: u64, length: u32) -> Result<Vec<u8>, Error> {
         self.authorise(Capability::Blob, "")?;
-        self.blobs.read(id, offset, length)
+        let length = length.min(self.limits.memory.try_into().unwrap_or(u32::MAX));
+        let bytes = self.blobs.read(id, offset, length)?;
+        self.meter.count_in(bytes.len());
+        Ok(bytes)
     }
 }

@@ -215,7 +215,8 @@ fn vsa(dimensions: u32) -> Result<Vec<Attribute>> {
     ])
 }
 
-fn spin() -> Vec<Attribute> {
+/// Works for ever.
+pub fn spin() -> ! {
     loop {
         std::hint::black_box(0);
     }

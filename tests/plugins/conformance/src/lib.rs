@@ -4,9 +4,11 @@
 //! byte for byte, so everything here is a plain function of its inputs.
 
 mod deeds;
+mod release;
 
 use std::collections::BTreeMap;
 
+use release::{Release, release};
 use serde::Deserialize;
 use vox_plugin::agent::{Action, Assignment, Message, Outgoing, Recruit};
 use vox_plugin::clap::{self, CommandFactory, Parser};
@@ -66,6 +68,11 @@ impl Lifecycle for Conformance {
             return Err(Error::Unavailable(reason.clone()));
         }
         assert!(!config.panic_in_init, "told to panic in init");
+        match release() {
+            Release::FailsInit => return Err(Error::Failed("this release never starts".to_owned())),
+            Release::SpinsInInit => deeds::spin(),
+            _ => {}
+        }
         Ok(Self {
             config,
             arguments: String::new(),
@@ -78,6 +85,9 @@ impl Lifecycle for Conformance {
     }
 
     fn health(&mut self) -> Condition {
+        if release() == Release::Unwell {
+            return Condition::Failing("this release is never well".to_owned());
+        }
         match &self.config.condition {
             None => Condition::Ready,
             Some(text) => Condition::Degraded(text.clone()),
@@ -85,6 +95,9 @@ impl Lifecycle for Conformance {
     }
 
     fn snapshot(&mut self) -> Result<Option<SavedState>> {
+        if release() == Release::SpinsInSnapshot {
+            deeds::spin();
+        }
         Ok(Some(SavedState {
             version: 2,
             state: self.chunks.to_le_bytes().to_vec(),
@@ -93,6 +106,13 @@ impl Lifecycle for Conformance {
 
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<()> {
         assert!(!self.config.panic_in_restore, "told to panic in restore");
+        match release() {
+            Release::FailsRestore => {
+                return Err(Error::Invalid("this release takes no state over".to_owned()));
+            }
+            Release::PanicsInRestore => panic!("this release panics in restore"),
+            _ => {}
+        }
         match (version, state.try_into()) {
             (2, Ok(bytes)) => {
                 self.chunks = u64::from_le_bytes(bytes);
@@ -126,6 +146,7 @@ impl Stage for Conformance {
     }
 
     fn process(&mut self, head: ChunkHead, data: &[u8]) -> Result<()> {
+        assert!(release() != Release::PanicsAtWork, "this release panics at work");
         self.chunks += 1;
         self.bytes += data.len() as u64;
         match self.arguments.as_str() {
@@ -338,6 +359,7 @@ impl Service for Conformance {
     fn invoke(&mut self, service: &str, request: &[u8]) -> Result<Vec<u8>> {
         match service {
             "reverse" => Ok(request.iter().rev().copied().collect()),
+            "release" => Ok(release::mark().into_bytes()),
             other => Err(Error::NotFound(format!("service `{other}`"))),
         }
     }

@@ -9,24 +9,33 @@
 //! itself crashed), and the guest gets at the host only through [`State`]'s services.
 
 mod cache;
+mod limiter;
 mod runtime;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
+use vox_contract::{EffectiveLimits, LimitName};
 use wasmtime::component::InstancePre;
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::{Store, Trap, UpdateDeadline};
 
-pub(crate) use runtime::Runtime;
+pub(crate) use runtime::{Runtime, Runtimes};
 
+use self::limiter::Limiter;
 use super::Failure;
+use crate::account::Account;
+use crate::clock::CANCEL_GRACE;
 use crate::contract::{self, ComponentExports, ComponentIndices, EXPORTS, IMPORTS};
-use crate::error::LoadError;
+use crate::error::{LimitExceeded, LoadError};
 use crate::services::Services;
 
 /// What a store holds of the host.
 pub(crate) struct State {
     services: Arc<Services>,
+    limiter: Limiter,
+    /// When the guest was first seen running although its run was cancelled.
+    cancelled: Option<Instant>,
 }
 
 impl State {
@@ -44,14 +53,11 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
-    /// Compiles the component (or finds it in the cache) and checks its imports and exports.
-    pub(crate) fn load(runtime: &Runtime, file: &Path) -> Result<Self, LoadError> {
-        let bytes = std::fs::read(file).map_err(|error| LoadError::Unreadable {
-            file: file.to_owned(),
-            error,
-        })?;
-        recognise(file, &bytes)?;
-        let component = runtime.compile(file, &bytes)?;
+    /// Compiles the component whose `bytes` stand in `file` (or finds it in the cache) and checks
+    /// its imports and exports.
+    pub(crate) fn load(runtime: &Runtime, file: &Path, bytes: &[u8]) -> Result<Self, LoadError> {
+        recognise(file, bytes)?;
+        let component = runtime.compile(file, bytes)?;
         let kind = component.component_type();
 
         for (name, _) in kind.imports(runtime.engine()) {
@@ -109,34 +115,88 @@ impl Payload {
         &self.exported
     }
 
-    /// Makes an instance, not yet initialised.
+    /// Makes an instance, not yet initialised. A start function runs here, under the same limits
+    /// as every call.
     pub(crate) fn instantiate(
         &self,
         runtime: &Runtime,
         services: Arc<Services>,
+        account: &Arc<Account>,
+        limits: &EffectiveLimits,
     ) -> Result<Instance, Failure> {
-        let mut store = Store::new(runtime.engine(), State { services });
+        let state = State {
+            services,
+            limiter: Limiter::new(Arc::clone(account), *limits),
+            cancelled: None,
+        };
+        let mut store = Store::new(runtime.engine(), state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(usize::try_from(limits.result).unwrap_or(usize::MAX));
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|store| {
-            if store.data().services.is_cancelled() {
-                Err(CallCancelled.into())
-            } else {
-                Ok(UpdateDeadline::Continue(1))
-            }
+        store.epoch_deadline_callback(|mut store| match store.data_mut().may_go_on() {
+            Ok(()) => Ok(UpdateDeadline::Continue(1)),
+            Err(stop) => Err(stop.into()),
         });
-        let instance = self.pre.instantiate(&mut store).map_err(failure)?;
+        let limits = *limits;
+        store.data().services.clock.begin(false);
+        let instance = self
+            .pre
+            .instantiate(&mut store)
+            .map_err(|error| failure(error, &limits))?;
         let exports = self
             .indices
             .load(&mut store, &instance)
             .map_err(|error| Failure::Protocol(format!("{error:#}")))?;
-        Ok(Instance { store, exports })
+        Ok(Instance {
+            store,
+            exports,
+            limits,
+        })
     }
+}
+
+impl State {
+    /// Asked at every tick while the guest runs.
+    fn may_go_on(&mut self) -> Result<(), Stop> {
+        let services = &self.services;
+        let used = services.clock.tick();
+        if services.clock.is_late() {
+            return Err(Stop::Late);
+        }
+        if let Some(allowed) = services.limits.cpu
+            && used > allowed
+        {
+            return Err(Stop::Exceeded);
+        }
+        if !services.is_cancelled() {
+            self.cancelled = None;
+            return Ok(());
+        }
+        // The guest asks `should-cancel` itself; it is cut off only when it does not.
+        let since = *self.cancelled.get_or_insert_with(Instant::now);
+        if since.elapsed() < CANCEL_GRACE {
+            return Ok(());
+        }
+        Err(Stop::Cancelled)
+    }
+}
+
+/// Why a running guest was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum Stop {
+    #[error("the call was cancelled")]
+    Cancelled,
+    #[error("the call took too long")]
+    Late,
+    #[error("the call used up its processor time")]
+    Exceeded,
 }
 
 /// A store with its exports.
 pub(crate) struct Instance {
     store: Store<State>,
     exports: ComponentExports,
+    limits: EffectiveLimits,
 }
 
 impl std::fmt::Debug for Instance {
@@ -148,34 +208,49 @@ impl std::fmt::Debug for Instance {
 impl Instance {
     /// What a call needs.
     #[inline]
-    pub(crate) fn parts(&mut self) -> (&mut Store<State>, &ComponentExports) {
-        (&mut self.store, &self.exports)
+    pub(crate) fn parts(&mut self) -> (&mut Store<State>, &ComponentExports, &EffectiveLimits) {
+        (&mut self.store, &self.exports, &self.limits)
     }
 }
-
-/// The run was cancelled while a guest was computing.
-#[derive(Debug, thiserror::Error)]
-#[error("the call was cancelled")]
-struct CallCancelled;
 
 /// What a trap means to the caller.
 #[cold]
-pub(crate) fn failure(error: wasmtime::Error) -> Failure {
-    if error.is::<CallCancelled>() {
-        return Failure::Cancelled;
+pub(crate) fn failure(error: wasmtime::Error, limits: &EffectiveLimits) -> Failure {
+    match error.downcast_ref::<Stop>() {
+        Some(Stop::Cancelled) => return Failure::Cancelled,
+        Some(Stop::Late) => return Failure::TimedOut,
+        Some(Stop::Exceeded) => {
+            return Failure::Exceeded(LimitExceeded::new(LimitName::Cpu, limits));
+        }
+        None => {}
+    }
+    if let Some(exceeded) = error.downcast_ref::<LimitExceeded>() {
+        return Failure::Exceeded(exceeded.clone());
+    }
+    if error.downcast_ref() == Some(&Trap::StackOverflow) {
+        return Failure::Exceeded(LimitExceeded::new(LimitName::Stack, limits));
     }
     // The root cause names the trap; the context above it is a backtrace of guest addresses.
-    Failure::Crashed(error.root_cause().to_string())
+    let message = error.root_cause().to_string();
+    if message.contains(OUT_OF_HOSTCALL_FUEL) {
+        return Failure::Exceeded(LimitExceeded::new(LimitName::Result, limits));
+    }
+    Failure::Crashed(message)
 }
+
+/// How wasmtime words that a guest hands over too much at once; it has no type for it. A test
+/// notices when the words change.
+const OUT_OF_HOSTCALL_FUEL: &str = "fuel allocated for hostcalls has been exhausted";
 
 /// Joins a guest's error with the carrier's.
 #[inline]
 pub(crate) fn flatten<T>(
     result: wasmtime::Result<Result<T, contract::Error>>,
+    limits: &EffectiveLimits,
 ) -> Result<T, Failure> {
     match result {
         Ok(answer) => answer.map_err(Failure::Refused),
-        Err(error) => Err(failure(error)),
+        Err(error) => Err(failure(error, limits)),
     }
 }
 

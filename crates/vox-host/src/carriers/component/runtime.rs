@@ -1,20 +1,56 @@
-//! The engine that all components share, its linker, and the ticker behind cancellation.
+//! The engines that components share, their linkers, and the ticker behind limits and cancellation.
+//!
+//! How much stack a guest may use is a setting of the engine, so there is one engine for each size
+//! of stack that is asked for, rounded up to a power of two; nearly all plugins keep to the
+//! default and share one.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
 
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine, EngineWeak};
 
 use super::{State, cache};
+use crate::clock::TICK;
 use crate::contract::bindings::EveryPlugin;
 use crate::error::{Error, LoadError};
 
-/// How often running guests are asked whether their run was cancelled.
-const TICK: Duration = Duration::from_millis(10);
+/// The most stack that a guest may be given: half of what a thread of Rust has by default, as host
+/// functions run on the same stack.
+const MOST_STACK: u64 = 1 << 20;
 
-/// Engine and linker, made at the first use of a component.
+/// Engines by the size of a guest's stack, each made at the first use of a component that wants it.
+pub(crate) struct Runtimes {
+    cache: PathBuf,
+    /// Held while an engine is made.
+    started: Mutex<BTreeMap<u64, Arc<Runtime>>>,
+}
+
+impl Runtimes {
+    /// No engine yet. Compiled code is kept under `cache`.
+    pub(crate) fn new(cache: &Path) -> Self {
+        Self {
+            cache: cache.join("components"),
+            started: Mutex::default(),
+        }
+    }
+
+    /// The engine whose guests may use `stack` bytes.
+    pub(crate) fn with_stack(&self, stack: u64) -> Result<Arc<Runtime>, Error> {
+        let stack = stack.clamp(1, MOST_STACK).next_power_of_two();
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = started.get(&stack) {
+            return Ok(Arc::clone(runtime));
+        }
+        let runtime = Arc::new(Runtime::start(&self.cache, stack as usize)?);
+        started.insert(stack, Arc::clone(&runtime));
+        Ok(runtime)
+    }
+}
+
+/// Engine and linker.
 pub(crate) struct Runtime {
     engine: Engine,
     linker: Linker<State>,
@@ -22,17 +58,16 @@ pub(crate) struct Runtime {
 }
 
 impl Runtime {
-    /// Starts the engine. Compiled code is kept under `cache`.
-    pub(crate) fn start(cache: &Path) -> Result<Self, Error> {
+    fn start(cache: &Path, stack: usize) -> Result<Self, Error> {
         let start = || -> wasmtime::Result<Self> {
-            let engine = Engine::new(&config())?;
+            let engine = Engine::new(&config(stack))?;
             let mut linker = Linker::new(&engine);
             EveryPlugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
             tick(engine.weak())?;
             Ok(Self {
                 engine,
                 linker,
-                cache: cache.join("components"),
+                cache: cache.to_owned(),
             })
         };
         start().map_err(|error| Error::Engine {
@@ -58,11 +93,12 @@ impl Runtime {
 }
 
 /// The settings of the engine: the sync component ABI (half the cost of a call of the concurrent
-/// one) and epochs, so that a running guest can be stopped.
-fn config() -> Config {
+/// one), epochs, so that a running guest can be stopped, and the guest's `stack` in bytes.
+pub(super) fn config(stack: usize) -> Config {
     let mut config = Config::new();
     config.concurrency_support(false);
     config.epoch_interruption(true);
+    config.max_wasm_stack(stack);
     config
 }
 
