@@ -131,25 +131,32 @@ pub(super) fn open_requests<'m>(
     manifest.capabilities.iter().filter(is_open).collect()
 }
 
+/// A capability with how much of it, as the user is shown it.
+pub(super) struct Extent<'a>(pub(super) Capability, pub(super) &'a Scope);
+
+impl fmt::Display for Extent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(capability, scope) = self;
+        let summary = capability.summary();
+        write!(f, "{} - {summary}", paint(LITERAL, capability))?;
+        match scope {
+            Scope::All if capability.scope_of().is_none() => Ok(()),
+            Scope::All => write!(f, ", {}", paint(WARNING, "without restriction")),
+            Scope::Only(entries) => write!(f, ", only {}", plain(&entries.join(", "))),
+            Scope::AtMost(count) => write!(f, ", at most {count}"),
+        }
+    }
+}
+
 /// A request as the user is shown it.
 pub(super) struct Request<'a>(pub(super) &'a CapabilityRequest);
 
 impl fmt::Display for Request<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let CapabilityRequest {
-            name,
-            scope,
-            reason,
-        } = self.0;
-        write!(f, "  {} - {}", paint(LITERAL, name), name.summary())?;
-        if name.is_counted() && !scope.is_empty() {
-            write!(f, ", at most {}", plain(&scope.join(", ")))?;
-        } else if !scope.is_empty() {
-            write!(f, ", only {}", plain(&scope.join(", ")))?;
-        } else if name.scope_of().is_some() {
-            write!(f, ", {}", paint(WARNING, "without restriction"))?;
-        }
-        write!(f, "\n      {} {}", paint(DIM, "because it"), plain(reason))
+        let grant = self.0.grant();
+        let reason = plain(&self.0.reason);
+        writeln!(f, "  {}", Extent(grant.capability, &grant.scope))?;
+        write!(f, "      {} {reason}", paint(DIM, "because it"))
     }
 }
 
@@ -173,6 +180,12 @@ pub(super) fn ask(output: Output, requests: &[&CapabilityRequest]) -> Option<Vec
             )),
         }
     }
+}
+
+/// Asks the user a question whose answer is yes or no; silence is a no.
+pub(super) fn agreed(output: Output, text: &str) -> bool {
+    debug_assert!(output.can_ask());
+    matches!(question(&format!("{text} [y/N]:")).as_str(), "y" | "yes")
 }
 
 /// The answer to a question; empty when there is none.
