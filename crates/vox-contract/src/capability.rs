@@ -5,7 +5,10 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::points::{UnknownWord, word_traits};
+use crate::{
+    Grant, Scope,
+    points::{UnknownWord, word_traits},
+};
 
 /// Something that a plugin may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -105,7 +108,8 @@ impl Capability {
         match self {
             Self::FileRead | Self::FileWrite => Some("a path"),
             Self::Network => Some("a host, with a port where only one is meant"),
-            Self::AgentSpawn | Self::PluginCall => Some("a plugin id"),
+            Self::AgentSpawn => Some("a number of agents at the same time"),
+            Self::PluginCall => Some("a plugin id"),
             Self::Topics => Some("a topic"),
             Self::Process => Some("a program"),
             Self::VsaOps
@@ -116,6 +120,11 @@ impl Capability {
             | Self::Events
             | Self::Blob => None,
         }
+    }
+
+    /// True when it is granted by number: its scope is how many there may be at the same time.
+    pub const fn is_counted(self) -> bool {
+        matches!(self, Self::AgentSpawn)
     }
 }
 
@@ -138,7 +147,8 @@ word_traits!(Capability);
 pub struct CapabilityRequest {
     /// Which capability.
     pub name: Capability,
-    /// What it is wanted for: paths, hosts, plugin ids, topics or programs. Empty: all of it.
+    /// What it is wanted for: paths, hosts, plugin ids, topics, programs, or one number of agents.
+    /// Empty: all of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scope: Vec<String>,
     /// Why, in words for the person who is asked to grant it.
@@ -147,6 +157,15 @@ pub struct CapabilityRequest {
 
 impl CapabilityRequest {
     pub(crate) const KEYS: &[&str] = &["name", "scope", "reason"];
+
+    /// The grant that gives all that is asked for; one of nothing when the scope, in a request that
+    /// was made by hand, is none of the capability's.
+    pub fn grant(&self) -> Grant {
+        Grant {
+            capability: self.name,
+            scope: Scope::from_words(self.name, &self.scope).unwrap_or(Scope::AtMost(0)),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,12 @@
 //! network = ["api.example.org"]
 //! ```
 //!
-//! What is not written is not granted; there is no way to write a refusal.
+//! What is not written is not granted; there is no way to write a refusal. A project's Vox.toml
+//! writes grants in the same words, which count once the user has allowed them: `project` has both
+//! halves of that.
+
+mod project;
+mod schema;
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -28,6 +33,41 @@ pub enum Scope {
     All,
     /// Only these paths, hosts, plugin ids, topics or programs. Never empty in a [`Grants`].
     Only(Vec<String>),
+    /// Up to this many at the same time, of a capability that is counted. Never 0 in a [`Grants`].
+    AtMost(u32),
+}
+
+impl Scope {
+    /// The scope that `words` name, as a manifest lists them and a command line writes one: all
+    /// for no words. None when the capability is counted and they are not one number above 0.
+    pub fn from_words(capability: Capability, words: &[String]) -> Option<Self> {
+        match words {
+            [] => Some(Self::All),
+            [word] if capability.is_counted() => match word.parse() {
+                Ok(0) | Err(_) => None,
+                Ok(count) => Some(Self::AtMost(count)),
+            },
+            _ if capability.is_counted() => None,
+            words => Some(Self::Only(words.to_vec())),
+        }
+    }
+
+    /// The words that name this scope; none for all.
+    pub fn words(&self) -> Vec<String> {
+        match self {
+            Self::All => Vec::new(),
+            Self::Only(words) => words.clone(),
+            Self::AtMost(count) => vec![count.to_string()],
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        match self {
+            Self::All => false,
+            Self::Only(entries) => entries.is_empty(),
+            Self::AtMost(count) => *count == 0,
+        }
+    }
 }
 
 /// One capability that is granted.
@@ -54,10 +94,10 @@ impl Grants {
         self.0.get(&capability)
     }
 
-    /// Grants more. Scopes add up; an empty scope grants nothing.
+    /// Grants more. Scopes add up, of two numbers the larger counts; an empty scope grants nothing.
     pub fn add(&mut self, grant: Grant) {
         let Grant { capability, scope } = grant;
-        if scope == Scope::Only(Vec::new()) {
+        if scope.is_nothing() {
             return;
         }
         match self.0.entry(capability) {
@@ -74,6 +114,10 @@ impl Grants {
                         }
                     }
                 }
+                (Scope::AtMost(had), Scope::AtMost(more)) => *had = more.max(*had),
+                // Only one of the two forms fits a capability, and no file is read that has the
+                // other.
+                (Scope::Only(_), Scope::AtMost(_)) | (Scope::AtMost(_), Scope::Only(_)) => {}
             },
         }
     }
@@ -108,10 +152,11 @@ impl FromIterator<Grant> for Grants {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GrantsFile {
     plugins: BTreeMap<PluginId, Grants>,
+    projects: project::Projects,
 }
 
 impl GrantsFile {
-    const KEYS: &[&str] = &["plugin"];
+    const KEYS: &[&str] = &["plugin", "project"];
 
     /// Reads grants. `file` is named in errors and not opened.
     ///
@@ -127,7 +172,10 @@ impl GrantsFile {
                     plugins.insert(id, grants);
                 }
             }
-            Some(Self { plugins })
+            Some(Self {
+                plugins,
+                projects: project::read(root),
+            })
         })
     }
 
@@ -156,7 +204,8 @@ impl GrantsFile {
             .is_some_and(|grants| !grants.is_empty())
     }
 
-    /// Adds all that `other` grants.
+    /// Adds all that `other` grants to plugins. What it allows projects is left out: that counts
+    /// in the user's own file alone.
     pub fn merge(&mut self, other: Self) {
         for (plugin, grants) in other.plugins {
             let all = self.plugins.entry(plugin).or_default();
@@ -185,21 +234,33 @@ impl GrantsFile {
                 let value = match scope {
                     Scope::All => toml::Value::Boolean(true),
                     Scope::Only(entries) => entries.clone().into(),
+                    Scope::AtMost(count) => i64::from(*count).into(),
                 };
                 let _ = writeln!(text, "{capability} = {value}");
             }
         }
+        project::write(&self.projects, &mut text);
         text
     }
 }
 
-fn grants(root: &Table<'_, '_>, value: &Spanned<DeValue<'_>>) -> Grants {
+impl FromIterator<(PluginId, Grants)> for GrantsFile {
+    fn from_iter<I: IntoIterator<Item = (PluginId, Grants)>>(grants: I) -> Self {
+        Self {
+            plugins: grants.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Reads the grants of one plugin.
+pub(crate) fn grants(root: &Table<'_, '_>, value: &Spanned<DeValue<'_>>) -> Grants {
     let mut grants = Grants::none();
     let DeValue::Table(entries) = value.get_ref() else {
         root.note(
             value.span(),
             "the grants of a plugin must be a table",
-            "write `[plugin.<id>]` and below it `kv = true`",
+            "write a table with `kv = true` in it",
         );
         return grants;
     };
@@ -249,6 +310,13 @@ fn scope(root: &Table<'_, '_>, value: &Spanned<DeValue<'_>>) -> Option<Scope> {
             );
             None
         }
+        DeValue::Integer(_) => match root.integer("grant", value)? {
+            0 => {
+                root.note(value.span(), "0 grants nothing", "remove the line");
+                None
+            }
+            count => Some(Scope::AtMost(count)),
+        },
         _ => {
             root.note(value.span(), "a grant is `true` or a list of strings", hint);
             None
@@ -262,13 +330,23 @@ fn check_scope(
     scope: &Scope,
     value: &Spanned<DeValue<'_>>,
 ) {
-    if capability.scope_of().is_none() && matches!(scope, Scope::Only(_)) {
-        root.note(
-            value.span(),
-            format!("the capability `{capability}` has no scope"),
-            format!("write `{capability} = true`"),
-        );
-    }
+    let (fault, instead) = match (capability.scope_of(), scope) {
+        (_, Scope::All) => return,
+        (None, _) => ("has no scope".to_owned(), "true"),
+        (Some(_), Scope::Only(_)) if capability.is_counted() => {
+            ("is granted by number".to_owned(), "3")
+        }
+        (Some(of), Scope::AtMost(_)) if !capability.is_counted() => (
+            format!("is not granted by number: an entry of its scope is {of}"),
+            "[\"…\"]",
+        ),
+        _ => return,
+    };
+    root.note(
+        value.span(),
+        format!("the capability `{capability}` {fault}"),
+        format!("write `{capability} = {instead}`"),
+    );
 }
 
 #[cfg(test)]
@@ -305,7 +383,7 @@ mod tests {
     #[test]
     fn what_is_no_grant_is_refused_with_its_place() {
         let error = parse(
-            "[plugin.a]\nkv = false\nevents = [\"x\"]\nnetwrk = true\nprocess = 1\nblob = []\n\
+            "[plugin.a]\nkv = false\nevents = [\"x\"]\nnetwrk = true\nprocess = 1.5\nblob = []\n\
              [plugin.b.c]\nkv = true\n",
         );
         assert_eq!(
@@ -322,6 +400,56 @@ mod tests {
              hint: remove the line\n\
              grants.toml:7:11: `c` is a table, not a grant\n  \
              hint: put an id that contains dots in quotes: `[plugin.\"acme.redact\"]`"
+        );
+    }
+
+    #[test]
+    fn agents_are_granted_by_number_of_which_the_larger_counts() {
+        let mut grants = parse("[plugin.a]\nagent_spawn = 3\n").unwrap();
+        assert_eq!(grants.to_toml(), "[plugin.a]\nagent_spawn = 3\n");
+        for (more, counts) in [(2, 3), (7, 7), (0, 7)] {
+            grants.of_mut(&"a".parse().unwrap()).add(Grant {
+                capability: Capability::AgentSpawn,
+                scope: Scope::AtMost(more),
+            });
+            let all = grants.of(&"a".parse().unwrap()).unwrap();
+            let scope = all.scope(Capability::AgentSpawn);
+            assert_eq!(scope, Some(&Scope::AtMost(counts)), "{more}");
+        }
+        let words = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            Scope::from_words(Capability::AgentSpawn, &words)
+        };
+        assert_eq!(words(&["3"]), Some(Scope::AtMost(3)));
+        assert_eq!(words(&[]), Some(Scope::All));
+        for wrong in [
+            &["0"][..],
+            &["-1"],
+            &["three"],
+            &["1", "2"],
+            &["4294967296"],
+        ] {
+            assert_eq!(words(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_stands_only_where_something_is_counted() {
+        let error = parse(
+            "[plugin.a]\nagent_spawn = [\"b\"]\nnetwork = 3\nkv = 1\n[plugin.b]\n\
+             agent_spawn = 0\n[plugin.c]\nagent_spawn = -1\n",
+        );
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "grants.toml:2:15: the capability `agent_spawn` is granted by number\n  \
+             hint: write `agent_spawn = 3`\n\
+             grants.toml:3:11: the capability `network` is not granted by number: an entry of its \
+             scope is a host, with a port where only one is meant\n  \
+             hint: write `network = [\"…\"]`\n\
+             grants.toml:4:6: the capability `kv` has no scope\n  \
+             hint: write `kv = true`\n\
+             grants.toml:6:15: 0 grants nothing\n  hint: remove the line\n\
+             grants.toml:8:15: `grant` cannot be -1: it is out of range"
         );
     }
 }

@@ -44,5 +44,5 @@ pub use need::Need;
 pub use platform::{Carrier, PayloadKind, Platform};
 pub use points::{ExtensionPoint, HookFailure, HookPoint, UnknownWord};
 pub use quantities::{Bytes, CpuTime, QuantityError, WallTime};
-pub use settings::{PluginSettings, SETTINGS_FILE, Settings};
+pub use settings::{HostSettings, PluginSettings, SETTINGS_FILE, Settings};
 pub use skill::{MAX_DESCRIPTION_CHARS, Skill};

@@ -67,8 +67,8 @@ impl Transform for WithoutNull {
 mod tests {
     use super::*;
     use crate::{
-        CapabilityRequest, CatalogPlugin, CommandEntry, Distribution, HookEntry, Limits, Payloads,
-        PluginSettings, Provides, RequiredLibrary, Requires,
+        Capability, CapabilityRequest, CatalogPlugin, CommandEntry, Distribution, HookEntry,
+        HostSettings, Limits, Payloads, PluginSettings, Provides, RequiredLibrary, Requires,
     };
 
     /// The property names of a schema or of one of its definitions, each with a description.
@@ -108,7 +108,10 @@ mod tests {
             (&plugin, "CapabilityRequest", CapabilityRequest::KEYS),
             (&plugin, "Limits", Limits::KEYS),
             (&settings, "", Settings::KEYS),
+            (&settings, "HostSettings", HostSettings::KEYS),
             (&settings, "PluginSettings", PluginSettings::KEYS),
+            (&settings, "Limits", Limits::KEYS),
+            (&settings, "Grants", &Capability::ALL.map(Capability::name)),
             (&catalog, "", Catalog::KEYS),
             (&catalog, "CatalogPlugin", CatalogPlugin::KEYS),
             (&catalog, "Distribution", Distribution::KEYS),

@@ -206,7 +206,8 @@ impl Directories {
     }
 
     /// The grants that count: the user's, and those that come with the distribution. A project has
-    /// none, or a stranger's repository could grant itself what it likes.
+    /// no such file, or a stranger's repository could grant itself what it likes; what its Vox.toml
+    /// grants counts once the user has allowed it.
     pub fn grants(&self) -> impl Iterator<Item = PathBuf> + '_ {
         let bundle = self.bundle.iter().map(|bundle| bundle.join("grants.toml"));
         std::iter::once(self.data.join("grants.toml")).chain(bundle)

@@ -50,13 +50,18 @@ pub fn capabilities() -> Page {
     let mut text = "# Capabilities\n\n\
         A plugin asks for capabilities in its [`Plugin.toml`](plugin-manifest.md#capabilityrequest). \
         Each is denied until it is granted in `grants.toml`, in the data directory or beside the \
-        executable: `true` for all of it, or a list where it has a scope. The host's functions \
-        `log`, `config` and `cancel` need no grant.\n\n\
-        ```toml\n[plugin.redact]\nstream_io = true\n\n[plugin.fetch]\nnetwork = [\"api.example.org\"]\n```\n\n\
-        | capability | lets a plugin | one entry of its scope is |\n|---|---|---|\n"
+        executable: `true` for all of it, or a list or a number where it has a scope. What a \
+        project's [`Vox.toml`](settings.md#grants) grants counts once it is allowed with `vox plugin \
+        grant --project`. The host's functions `log`, `config` and `cancel` need no grant.\n\n\
+        ```toml\n[plugin.redact]\nstream_io = true\n\n[plugin.fetch]\nnetwork = [\"api.example.org\"]\nagent_spawn = 3\n```\n\n\
+        | capability | lets a plugin | its scope |\n|---|---|---|\n"
         .to_owned();
     for capability in Capability::ALL {
-        let scope = capability.scope_of().unwrap_or("");
+        let scope = match capability.scope_of() {
+            Some(scope) if capability.is_counted() => scope.to_owned(),
+            Some(scope) => format!("a list; each entry is {scope}"),
+            None => String::new(),
+        };
         // Writing to a `String` cannot fail.
         let _ = writeln!(
             text,

@@ -1,13 +1,16 @@
-//! The page on limits: the constants that set them, with what their documentation says.
+//! The page on limits: those of plugins from the contract's table, and the host's own from the
+//! constants that set them, with what their documentation says.
 
 use std::fmt::Write as _;
 
 use anyhow::Context;
 
+use vox_contract::{HookEntry, LimitName, PluginSettings};
+
 use super::{Page, cell};
 use crate::workspace::{Workspace, read};
 
-/// Where limits are set: the file, and the names of the constants in it.
+/// Where the host's own limits are set: the file, and the names of the constants in it.
 const LIMITS: &[(&str, &[&str])] = &[
     ("crates/vox-contract/src/document.rs", &["MAX_FILE_BYTES"]),
     ("crates/vox-contract/src/names.rs", &["MAX_NAME_BYTES"]),
@@ -39,17 +42,43 @@ const LIMITS: &[(&str, &[&str])] = &[
 
 pub fn page(workspace: &Workspace) -> anyhow::Result<Page> {
     let mut text = "# Limits\n\n\
-        What is above a limit is refused with an error that names it. A plugin asks for other \
-        limits under `[limits]` in its [`Plugin.toml`](plugin-manifest.md#limits).\n\n\
-        | limit | value | set in |\n|---|---|---|\n"
+        What is above a limit is refused with an error that names it, its value and where to raise \
+        it.\n\n\
+        ## Of a plugin\n\n\
+        A plugin asks for other limits under `[limits]` in its \
+        [`Plugin.toml`](plugin-manifest.md#limits), and gets at most the ceiling. What the user \
+        sets under `[plugin.<id>.limits]` in [`Vox.toml`](settings.md#limits) holds instead, also \
+        above the ceiling. `vox plugin info` shows what holds and where it comes from.\n\n\
+        | limit | default | ceiling | what it bounds |\n|---|---|---|---|\n"
         .to_owned();
+    for name in LimitName::ALL {
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(
+            text,
+            "| `{name}` | {} | {} | {} |",
+            name.default(),
+            name.ceiling(),
+            cell(name.bounds())
+        );
+    }
+    let _ = write!(
+        text,
+        "\nOne call of a hook takes {} by the clock, or the `timeout` of its entry in the manifest, \
+        which is {} at most. A plugin's `weight` in Vox.toml, its share of the memory that all have \
+        together, is 1 to {}, and {} where none is set.\n\n\
+        ## Of the host\n\n\
+        | limit | value | set in |\n|---|---|---|\n",
+        HookEntry::DEFAULT_TIMEOUT,
+        HookEntry::MAX_TIMEOUT,
+        PluginSettings::MAX_WEIGHT,
+        PluginSettings::DEFAULT_WEIGHT,
+    );
     for (file, names) in LIMITS {
         let source = read(&workspace.root.join(file))?;
         for name in *names {
             let limit = constant(&source, name).with_context(|| {
                 format!("{file} has no documented constant {name}: mend the list in xtask/src/docs/limits.rs")
             })?;
-            // Writing to a `String` cannot fail.
             let _ = writeln!(
                 text,
                 "| {} | {} | `{file}`, `{name}` |",
@@ -60,7 +89,7 @@ pub fn page(workspace: &Workspace) -> anyhow::Result<Page> {
     }
     Ok(Page {
         file: "limits.md",
-        source: "the constants in `crates/`",
+        source: "`crates/vox-contract/src/limits.rs` and the constants in `crates/`",
         text,
     })
 }

@@ -22,7 +22,8 @@ pub fn plugin_manifest() -> Page {
 
 pub fn settings() -> Page {
     let intro = "What a project sets for the plugins that it uses, in the file `Vox.toml` of its \
-                 directory. A project chooses and configures; it grants nothing.";
+                 directory. A project chooses, configures and limits; what it grants counts only once \
+                 it is allowed with `vox plugin grant --project`.";
     Page {
         file: "settings.md",
         source: "`crates/vox-contract/src/settings.rs`",
@@ -99,6 +100,9 @@ fn kind(value: &Value, schema: &Value) -> String {
         } else {
             kind(definition, schema)
         };
+    }
+    if value["const"].is_boolean() {
+        return format!("`{}`", value["const"]);
     }
     if let Some(words) = value["enum"].as_array() {
         let words = words.iter().filter_map(Value::as_str);

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     CapabilityRequest, ExtensionPoint, HookFailure, HookPoint, Limits, ManifestError, PluginId,
-    WallTime,
+    Scope, WallTime,
     document::{Document, Table},
     platform,
     points::UnknownWord,
@@ -500,6 +500,14 @@ fn capability(entry: &Table<'_, '_>) -> Option<CapabilityRequest> {
             entry.key_span("scope"),
             format!("the capability `{name}` has no scope"),
             "remove `scope`: it is granted as a whole",
+        );
+    } else if let Some(name) = name
+        && Scope::from_words(name, &scope).is_none()
+    {
+        entry.note(
+            entry.value_span("scope"),
+            format!("the scope of `{name}` is one number above 0"),
+            "write `scope = [\"3\"]`, or leave it out for any number",
         );
     }
     Some(CapabilityRequest {

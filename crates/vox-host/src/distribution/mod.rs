@@ -25,8 +25,8 @@ use std::path::{Path, PathBuf};
 
 use semver::Version;
 use vox_contract::{
-    Catalog, CatalogPlugin, Grant, GrantsFile, MANIFEST_FILE, Manifest, ManifestError, Platform,
-    PluginId, Scope,
+    CapabilityRequest, Catalog, CatalogPlugin, Grant, GrantsFile, MANIFEST_FILE, Manifest,
+    ManifestError, Platform, PluginId,
 };
 
 use crate::directories::RootKind;
@@ -247,18 +247,7 @@ fn granted(listed: &CatalogPlugin, manifest: &Manifest) -> impl Iterator<Item = 
         .capabilities
         .iter()
         .filter_map(|capability| manifest.request(*capability));
-    requests.map(|request| {
-        let all = request.scope.is_empty();
-        let scope = if all {
-            Scope::All
-        } else {
-            Scope::Only(request.scope.clone())
-        };
-        Grant {
-            capability: request.name,
-            scope,
-        }
-    })
+    requests.map(CapabilityRequest::grant)
 }
 
 fn readme(catalog: &Catalog, name: &str, executable: &str, plugins: &[Manifest]) -> String {

@@ -91,6 +91,15 @@ pub enum InstallError {
         /// The directory.
         path: PathBuf,
     },
+    /// A project's directory has a name that a file of grants cannot hold.
+    #[error(
+        "{} cannot be noted in grants.toml, since its name is not UTF-8; grant what its plugins \
+         need with `vox plugin grant`, or move it", path.display()
+    )]
+    UnnameableProject {
+        /// The project.
+        path: PathBuf,
+    },
     /// The user does not want the plugin.
     #[error("{id} {version} is not installed: its capabilities were not agreed to")]
     Refused {

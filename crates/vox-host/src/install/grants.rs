@@ -3,7 +3,10 @@
 //! Two files count, and add up: the user's, which only this module writes, and the one that came
 //! with the distribution, which nobody writes. Changes happen under a lock and replace the file in
 //! one step, so that no grant is lost and none is half written. A file that cannot be read is an
-//! error and is never overwritten.
+//! error and is never overwritten. What a project grants is the third source, which counts only as
+//! far as the user's file allows it: see `project`.
+
+mod project;
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -14,6 +17,8 @@ use vox_contract::{Capability, Grant, Grants, GrantsFile, ManifestError, PluginI
 use super::InstallError;
 use crate::directories::Directories;
 use crate::platform;
+
+pub use project::{Allowance, ProjectGrants};
 
 /// The grants that a host honours.
 #[derive(Debug, Clone)]

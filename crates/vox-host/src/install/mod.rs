@@ -30,7 +30,7 @@ use crate::directories::{Directories, RootKind};
 use crate::inventory;
 pub use archive::{ArchiveFault, EXTENSION, MAX_BYTES, MAX_ENTRIES, MAX_PATH_BYTES};
 pub use error::InstallError;
-pub use grants::{GrantStore, Revoked};
+pub use grants::{Allowance, GrantStore, ProjectGrants, Revoked};
 pub use remove::{Dependent, Removed, Which, remove};
 use store::{Staging, Store};
 

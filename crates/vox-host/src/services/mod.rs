@@ -179,7 +179,8 @@ impl Services {
     }
 }
 
-/// Whether a grant covers what is asked for: all of it, an entry itself, or one that ends in `*`.
+/// Whether a grant covers what is asked for: all of it, an entry itself, one that ends in `*`, or a
+/// number that is not above the granted one.
 fn covers(granted: &Scope, wanted: &str) -> bool {
     match granted {
         Scope::All => true,
@@ -187,6 +188,7 @@ fn covers(granted: &Scope, wanted: &str) -> bool {
             Some(prefix) => wanted.starts_with(prefix),
             None => entry == wanted,
         }),
+        Scope::AtMost(count) => wanted.parse::<u32>().is_ok_and(|wanted| wanted <= *count),
     }
 }
 

@@ -10,6 +10,7 @@ use vox_host::install::GrantStore;
 
 use super::grants::Wanted;
 use super::named::plugin_id;
+use super::project;
 use super::view::{Granted, listed};
 use crate::context::Context;
 use crate::error::Failure;
@@ -22,26 +23,37 @@ use crate::output::style::{GOOD, LITERAL, WARNING, paint, plain};
 #[command(
     after_help = "A capability without a scope is granted for as much as the plugin asks for; \
                         `=*` grants all of it. Grants are kept in grants.toml in Vox's data \
-                        directory, and add up."
+                        directory, and add up.\n\nWhat a project grants in its Vox.toml counts \
+                        once you have looked at it and agreed, with --project, and only until it \
+                        changes."
 )]
 pub struct GrantArgs {
     /// The plugin
-    #[arg(value_parser = plugin_id)]
-    id: PluginId,
-    /// What to grant: kv, network=api.example.org
-    #[arg(required = true, value_name = "CAPABILITY[=SCOPE]")]
+    #[arg(value_parser = plugin_id, required_unless_present = "project")]
+    id: Option<PluginId>,
+    /// What to grant: kv, network=api.example.org, agent_spawn=3
+    #[arg(required_unless_present = "project", value_name = "CAPABILITY[=SCOPE]")]
     capabilities: Vec<Wanted>,
+    /// Allow what this project's Vox.toml grants
+    #[arg(long, conflicts_with_all = ["id", "capabilities"])]
+    project: bool,
+    /// With --project: agree without being asked
+    #[arg(short, long, requires = "project")]
+    yes: bool,
 }
 
 /// Arguments of `vox plugin revoke`.
 #[derive(Debug, Args)]
 pub struct RevokeArgs {
     /// The plugin
-    #[arg(value_parser = plugin_id)]
-    id: PluginId,
+    #[arg(value_parser = plugin_id, required_unless_present = "project")]
+    id: Option<PluginId>,
     /// What to take away, with every scope [default: everything]
     #[arg(value_name = "CAPABILITY")]
     capabilities: Vec<Wanted>,
+    /// Take back what this project's Vox.toml was allowed
+    #[arg(long, conflicts_with_all = ["id", "capabilities"])]
+    project: bool,
 }
 
 /// What a plugin is granted after a change.
@@ -89,9 +101,16 @@ impl View for GrantsView {
     }
 }
 
-/// Grants capabilities.
+/// Grants capabilities to a plugin, or allows a project what it grants.
 pub(super) fn grant(context: &Context, arguments: &GrantArgs) -> Result<Exit, Failure> {
-    let GrantArgs { id, capabilities } = arguments;
+    let GrantArgs {
+        id: Some(id),
+        capabilities,
+        ..
+    } = arguments
+    else {
+        return project::allow(context, arguments.yes);
+    };
     let host = context.host()?;
     let plugin = host.inventory().versions(id).first();
     let manifest = plugin.map(|plugin| &plugin.manifest);
@@ -116,9 +135,16 @@ pub(super) fn grant(context: &Context, arguments: &GrantArgs) -> Result<Exit, Fa
     show(context, &store, id, Vec::new(), Vec::new())
 }
 
-/// Takes capabilities away.
+/// Takes capabilities away from a plugin, or what a project was allowed.
 pub(super) fn revoke(context: &Context, arguments: &RevokeArgs) -> Result<Exit, Failure> {
-    let RevokeArgs { id, capabilities } = arguments;
+    let RevokeArgs {
+        id: Some(id),
+        capabilities,
+        ..
+    } = arguments
+    else {
+        return project::forget(context);
+    };
     let capabilities: Vec<Capability> = capabilities.iter().map(Wanted::capability).collect();
     let store = GrantStore::open(&context.directories);
     let changed = store.revoke(id, &capabilities)?;

@@ -18,7 +18,7 @@ pub(super) const NATIVE_IS_TRUSTED: &str = "native plugins are trusted code and 
 pub(crate) struct Wanted {
     capability: Capability,
     /// None: as far as the plugin asks for it.
-    scope: Option<String>,
+    scope: Option<Scope>,
 }
 
 impl FromStr for Wanted {
@@ -32,18 +32,26 @@ impl FromStr for Wanted {
         let capability: Capability = name
             .parse()
             .map_err(|error: vox_contract::UnknownWord| format!("{error}; {}", error.hint()))?;
-        match (scope, capability.scope_of()) {
-            (Some(""), _) => Err(format!(
-                "`{word}` names nothing after the `=`; leave out the `=` for all that is asked for"
-            )),
-            (Some(scope), None) if scope != "*" => Err(format!(
-                "`{capability}` is granted as a whole; leave out `={scope}`"
-            )),
-            _ => Ok(Self {
-                capability,
-                scope: scope.map(str::to_owned),
-            }),
-        }
+        let scope = scope
+            .map(|scope| scope_of(word, capability, scope))
+            .transpose()?;
+        Ok(Self { capability, scope })
+    }
+}
+
+/// What stands after the `=` of `word`.
+fn scope_of(word: &str, capability: Capability, scope: &str) -> Result<Scope, String> {
+    match (scope, capability.scope_of()) {
+        ("", _) => Err(format!(
+            "`{word}` names nothing after the `=`; leave out the `=` for all that is asked for"
+        )),
+        ("*", _) => Ok(Scope::All),
+        (scope, None) => Err(format!(
+            "`{capability}` is granted as a whole; leave out `={scope}`"
+        )),
+        (scope, Some(_)) => Scope::from_words(capability, &[scope.to_owned()]).ok_or_else(|| {
+            format!("`{capability}` is granted by number: write for example `{capability}=3`")
+        }),
     }
 }
 
@@ -53,12 +61,13 @@ impl Wanted {
     pub(super) fn grant(&self, manifest: Option<&Manifest>) -> Grant {
         let capability = self.capability;
         let request = manifest.and_then(|manifest| manifest.request(capability));
-        let scope = match (self.scope.as_deref(), request) {
-            (Some("*"), _) | (None, None) => Scope::All,
-            (Some(scope), _) => Scope::Only(vec![scope.to_owned()]),
-            (None, Some(request)) => scope_of(request),
-        };
-        Grant { capability, scope }
+        match (&self.scope, request) {
+            (None, Some(request)) => request.grant(),
+            (scope, _) => Grant {
+                capability,
+                scope: scope.clone().unwrap_or(Scope::All),
+            },
+        }
     }
 
     /// The capability.
@@ -102,22 +111,11 @@ pub(super) fn granted(granting: &[Granting], manifest: &Manifest) -> Vec<Grant> 
 
 /// All that a plugin asks for.
 pub(super) fn all(manifest: &Manifest) -> Vec<Grant> {
-    manifest.capabilities.iter().map(grant_of).collect()
-}
-
-fn grant_of(request: &CapabilityRequest) -> Grant {
-    Grant {
-        capability: request.name,
-        scope: scope_of(request),
-    }
-}
-
-fn scope_of(request: &CapabilityRequest) -> Scope {
-    if request.scope.is_empty() {
-        Scope::All
-    } else {
-        Scope::Only(request.scope.clone())
-    }
+    manifest
+        .capabilities
+        .iter()
+        .map(CapabilityRequest::grant)
+        .collect()
 }
 
 /// What a plugin asks for and does not have yet.
@@ -127,10 +125,27 @@ pub(super) fn open_requests<'m>(
 ) -> Vec<&'m CapabilityRequest> {
     let is_open = |request: &&CapabilityRequest| {
         let mut with = had.clone();
-        with.add(grant_of(request));
+        with.add(request.grant());
         with != *had
     };
     manifest.capabilities.iter().filter(is_open).collect()
+}
+
+/// A capability with how much of it, as the user is shown it.
+pub(super) struct Extent<'a>(pub(super) Capability, pub(super) &'a Scope);
+
+impl fmt::Display for Extent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(capability, scope) = self;
+        let summary = capability.summary();
+        write!(f, "{} - {summary}", paint(LITERAL, capability))?;
+        match scope {
+            Scope::All if capability.scope_of().is_none() => Ok(()),
+            Scope::All => write!(f, ", {}", paint(WARNING, "without restriction")),
+            Scope::Only(entries) => write!(f, ", only {}", plain(&entries.join(", "))),
+            Scope::AtMost(count) => write!(f, ", at most {count}"),
+        }
+    }
 }
 
 /// A request as the user is shown it.
@@ -138,18 +153,10 @@ pub(super) struct Request<'a>(pub(super) &'a CapabilityRequest);
 
 impl fmt::Display for Request<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let CapabilityRequest {
-            name,
-            scope,
-            reason,
-        } = self.0;
-        write!(f, "  {} - {}", paint(LITERAL, name), name.summary())?;
-        if !scope.is_empty() {
-            write!(f, ", only {}", plain(&scope.join(", ")))?;
-        } else if name.scope_of().is_some() {
-            write!(f, ", {}", paint(WARNING, "without restriction"))?;
-        }
-        write!(f, "\n      {} {}", paint(DIM, "because it"), plain(reason))
+        let grant = self.0.grant();
+        let reason = plain(&self.0.reason);
+        writeln!(f, "  {}", Extent(grant.capability, &grant.scope))?;
+        write!(f, "      {} {reason}", paint(DIM, "because it"))
     }
 }
 
@@ -158,13 +165,13 @@ pub(super) fn ask(output: Output, requests: &[&CapabilityRequest]) -> Option<Vec
     debug_assert!(output.can_ask());
     loop {
         match question("Grant this and install? [y]es, [s]elect, [N]o:").as_str() {
-            "y" | "yes" => return Some(requests.iter().map(|request| grant_of(request)).collect()),
+            "y" | "yes" => return Some(requests.iter().map(|request| request.grant()).collect()),
             "s" | "select" => {
                 let chosen = requests.iter().filter(|request| {
                     let answer = question(&format!("  grant {}? [y/N]:", request.name));
                     matches!(answer.as_str(), "y" | "yes")
                 });
-                return Some(chosen.map(|request| grant_of(request)).collect());
+                return Some(chosen.map(|request| request.grant()).collect());
             }
             "" | "n" | "no" => return None,
             other => output.note(format_args!(
@@ -173,6 +180,12 @@ pub(super) fn ask(output: Output, requests: &[&CapabilityRequest]) -> Option<Vec
             )),
         }
     }
+}
+
+/// Asks the user a question whose answer is yes or no; silence is a no.
+pub(super) fn agreed(output: Output, text: &str) -> bool {
+    debug_assert!(output.can_ask());
+    matches!(question(&format!("{text} [y/N]:")).as_str(), "y" | "yes")
 }
 
 /// The answer to a question; empty when there is none.
@@ -222,6 +235,7 @@ mod tests {
         );
         assert_eq!(grant("network=*"), Scope::All);
         assert_eq!(grant("file_read"), Scope::All);
+        assert_eq!(grant("agent_spawn=3"), Scope::AtMost(3));
     }
 
     #[test]
@@ -230,6 +244,9 @@ mod tests {
         assert!(refusal("kvv").contains("did you mean `kv`?"));
         assert!(refusal("kv=x").contains("leave out"));
         assert!(refusal("network=").contains("leave out"));
+        for wrong in ["agent_spawn=0", "agent_spawn=-1", "agent_spawn=acme"] {
+            assert!(refusal(wrong).contains("`agent_spawn=3`"), "{wrong}");
+        }
     }
 
     #[test]

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use clap::Args;
 use semver::Version;
 use serde::Serialize;
-use vox_contract::{Carrier, Limits, Manifest, PayloadKind};
+use vox_contract::{
+    Carrier, CpuTime, EffectiveLimits, HookFailure, LimitName, LimitSource, LimitValue, Manifest,
+    PayloadKind, WallTime,
+};
 use vox_host::Host;
 use vox_host::inventory::Installed;
 
@@ -62,15 +65,36 @@ struct Payload {
     bytes: u64,
 }
 
-/// A limit of a plugin's instances.
+/// A limit, and why it is what it is.
 #[derive(Debug, Serialize)]
 struct Limit {
-    name: &'static str,
-    /// What the plugin asks for; null where the default holds.
-    asked: Option<String>,
-    default: &'static str,
+    name: LimitName,
+    /// What holds.
+    value: LimitValue,
+    source: LimitSource,
+    default: LimitValue,
+    /// What the plugin asks for; null where it asks for nothing.
+    asked: Option<LimitValue>,
+    /// The most that it gets by asking.
+    ceiling: LimitValue,
     /// What is bounded.
     bounds: &'static str,
+}
+
+impl Limit {
+    /// Where the value comes from and how far it could go, for people.
+    fn origin(&self) -> String {
+        let ceiling = match self.ceiling {
+            LimitValue::Cpu(CpuTime::Unlimited) => "no ceiling".to_owned(),
+            ceiling => format!("at most {ceiling}"),
+        };
+        match (self.source, self.asked) {
+            (LimitSource::Set, _) => "set in Vox.toml".to_owned(),
+            (LimitSource::Cut, Some(asked)) => format!("cut: {asked} asked for"),
+            (LimitSource::Asked, _) => format!("asked for; {ceiling}"),
+            _ => format!("by default; {ceiling}"),
+        }
+    }
 }
 
 impl View for Info {
@@ -79,21 +103,7 @@ impl View for Info {
         self.code(out)?;
         self.provided(out)?;
         self.capabilities(out)?;
-        section(out, "limits")?;
-        for Limit {
-            name,
-            asked,
-            default,
-            bounds,
-        } in &self.limits
-        {
-            let value = match asked {
-                Some(asked) => format!("{asked} (asked for; {default} by default)"),
-                None => format!("{default} (by default)"),
-            };
-            writeln!(out, "  {name:<8} {value}  {}", paint(DIM, bounds))?;
-        }
-        Ok(())
+        self.bounded(out)
     }
 }
 
@@ -118,7 +128,7 @@ impl Info {
             carrier: preferred.or_else(|| Carrier::ALL.into_iter().find(available)),
             trusted_code: plugin.native.is_some(),
             granted: Granted::all(&host.grants(id)),
-            limits: limits(&plugin.manifest.limits),
+            limits: limits(host, plugin),
             serves,
             versions: versions
                 .iter()
@@ -223,7 +233,16 @@ impl Info {
             fact(
                 out,
                 "hook",
-                format!("{} at priority {}", hook.point, hook.priority),
+                format!(
+                    "{} at priority {}, for at most {}; {} if it fails",
+                    hook.point,
+                    hook.priority,
+                    WallTime(hook.time_limit()),
+                    match hook.failure() {
+                        HookFailure::Open => "goes on",
+                        HookFailure::Closed => "stops",
+                    }
+                ),
             )?;
         }
         for (label, words) in [
@@ -283,6 +302,31 @@ impl Info {
     }
 }
 
+/// The section on limits.
+impl Info {
+    fn bounded(&self, out: &mut dyn Write) -> io::Result<()> {
+        section(out, "limits")?;
+        let origins: Vec<String> = self.limits.iter().map(Limit::origin).collect();
+        let width = origins.iter().map(String::len).max().unwrap_or_default();
+        for (limit, origin) in self.limits.iter().zip(origins) {
+            let Limit {
+                name,
+                value,
+                bounds,
+                ..
+            } = limit;
+            let bounds = paint(DIM, bounds);
+            writeln!(out, "  {name:<12} {value:<9} {origin:<width$}  {bounds}")?;
+        }
+        let table = format!("[plugin.{}.limits]", self.manifest.id.toml_key());
+        writeln!(
+            out,
+            "  set others under {} in Vox.toml",
+            paint(LITERAL, table)
+        )
+    }
+}
+
 pub(super) fn run(context: &Context, arguments: &InfoArgs) -> Result<Exit, Failure> {
     let host = context.host()?;
     let plugin = find(&host, &arguments.plugin)?;
@@ -328,39 +372,21 @@ fn payloads(plugin: &Installed) -> Vec<Payload> {
     payloads.collect()
 }
 
-fn limits(asked: &Limits) -> Vec<Limit> {
-    let limit = |name, asked, default, bounds| Limit {
+fn limits(host: &Host, plugin: &Installed) -> Vec<Limit> {
+    let asked = plugin.manifest.limits;
+    let set = host.settings().of(plugin.id()).map(|own| own.limits);
+    let set = set.unwrap_or_default();
+    let effective = EffectiveLimits::of(&asked, &set);
+    let limits = LimitName::ALL.into_iter().map(|name| Limit {
         name,
-        asked,
-        default,
-        bounds,
-    };
-    vec![
-        limit(
-            "memory",
-            asked.memory.map(|limit| limit.to_string()),
-            "unlimited",
-            "memory of one instance",
-        ),
-        limit(
-            "cpu",
-            asked.cpu.map(|limit| limit.to_string()),
-            "unlimited",
-            "processor time of one call",
-        ),
-        limit(
-            "stack",
-            asked.stack.map(|limit| limit.to_string()),
-            "512KiB",
-            "stack of a component",
-        ),
-        limit(
-            "kv",
-            asked.kv.map(|limit| limit.to_string()),
-            "1MiB",
-            "all that it keeps",
-        ),
-    ]
+        value: effective.get(name),
+        source: LimitSource::of(name, &asked, &set),
+        default: name.default(),
+        asked: asked.get(name),
+        ceiling: name.ceiling(),
+        bounds: name.bounds(),
+    });
+    limits.collect()
 }
 
 /// Why this version is used, or why not.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `named` | what a word on the command line names: a plugin's id, a directory, an archive |
 //! | `grants` | capabilities as they are typed, shown and agreed to |
+//! | `project` | what a project's Vox.toml grants, shown and agreed to |
 //! | `view` | plugins, grants and limits as they are printed |
 
 mod build;
@@ -16,6 +17,7 @@ mod install;
 mod list;
 mod named;
 mod new;
+mod project;
 mod remove;
 mod schema;
 mod search;
@@ -50,9 +52,9 @@ pub enum PluginCommand {
     Schema(schema::SchemaArgs),
     /// Call one function of a plugin, to try it by hand
     Call(call::CallArgs),
-    /// Grant capabilities to a plugin
+    /// Grant capabilities to a plugin, or allow what a project grants
     Grant(grant::GrantArgs),
-    /// Take capabilities from a plugin
+    /// Take capabilities from a plugin, or what a project was allowed
     Revoke(grant::RevokeArgs),
     /// Look for plugins in the catalogue, or for installed skills
     Search(search::SearchArgs),

@@ -79,7 +79,7 @@ impl Granted {
     pub(super) fn new(capability: Capability, scope: &Scope) -> Self {
         let scope = match scope {
             Scope::All => None,
-            Scope::Only(entries) => Some(entries.clone()),
+            scope => Some(scope.words()),
         };
         Self { capability, scope }
     }
