@@ -27,7 +27,7 @@ impl Inner {
             return Arc::clone(slot);
         }
         let id = plugin.id();
-        let weight = self.settings.of(id).map_or(DEFAULT_WEIGHT, |own| own.weight());
+        let weight = self.settings.weight(id);
         let slot = Arc::new(Slot::new(
             self.release(Arc::new(plugin.clone())),
             Arc::new(Account::new(self.budget.share(weight))),
@@ -353,9 +353,6 @@ impl Inner {
         })
     }
 }
-
-/// The weight in the memory budget of a plugin for which none is set.
-const DEFAULT_WEIGHT: u32 = 100;
 
 /// Whether a plugin that could not be started is to blame.
 fn is_failure(error: &Error) -> bool {
