@@ -106,6 +106,12 @@ pub enum Error {
         /// Why the new one does not.
         reason: String,
     },
+    /// Changes on disk cannot be watched.
+    #[error("changes of plugins cannot be watched: {detail}; `vox plugin reload` takes them by hand")]
+    Watch {
+        /// Why.
+        detail: String,
+    },
     /// The plugin's `init` failed.
     #[error(transparent)]
     Call(#[from] CallError),

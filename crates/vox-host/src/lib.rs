@@ -45,6 +45,7 @@ mod services;
 pub mod settings;
 pub mod skills;
 mod slot;
+mod watch;
 
 pub use account::Usage;
 pub use error::{CallError, Error, LimitExceeded, LoadError};
@@ -55,3 +56,4 @@ pub use services::{
     BlobSource, CancelToken, EventSink, Files, IgnoreEvents, NoBlobs, NoPorts, Ports,
 };
 pub use slot::ReloadRecord;
+pub use watch::{Noticed, Watch};

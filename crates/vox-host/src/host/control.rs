@@ -1,7 +1,9 @@
 //! What a user does with plugins while they run, and what there is to see of them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use semver::Version;
 use serde::Serialize;
@@ -51,6 +53,26 @@ impl Host {
     /// It is not installed, or none of its versions can be used.
     pub fn status(&self, plugin: &PluginId) -> Result<PluginStatus, Error> {
         Ok(status(&*self.0.slot_of(plugin)?))
+    }
+
+    /// How long the code of a plugin took to load; none while none of it is loaded.
+    pub(crate) fn load_time(&self, plugin: &PluginId) -> Option<Duration> {
+        let slots: Vec<_> = lock(&self.0.slots).values().map(Arc::clone).collect();
+        slots
+            .iter()
+            .filter(|slot| slot.id() == plugin)
+            .flat_map(|slot| slot.release().loaded())
+            .map(|(_, code)| code.took)
+            .max()
+    }
+
+    /// The plugin whose manifest stands in a directory.
+    pub(crate) fn plugin_in(&self, directory: &Path) -> Option<PluginId> {
+        let found = self.inventory().found().iter();
+        found
+            .filter(|plugin| plugin.directory == directory)
+            .map(|plugin| plugin.id().clone())
+            .next()
     }
 
     /// What all plugins together have cost.

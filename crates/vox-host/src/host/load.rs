@@ -348,7 +348,6 @@ impl Inner {
         Ok(Code {
             payload,
             digest,
-            bytes: bytes.len() as u64,
             took: since.elapsed(),
         })
     }

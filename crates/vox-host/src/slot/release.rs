@@ -28,8 +28,6 @@ pub(crate) struct Code {
     pub(crate) payload: Payload,
     /// Of the payload's bytes.
     pub(crate) digest: Digest,
-    /// Size of the payload's file.
-    pub(crate) bytes: u64,
     /// How long it took to load.
     pub(crate) took: Duration,
 }
