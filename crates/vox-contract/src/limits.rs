@@ -175,7 +175,7 @@ limits! {
     Result result "result": Bytes, Bytes(16 * MIB) => Bytes(GIB), some,
         "bytes of what one call answers";
     Resources resources "resources": u32, 1_024 => 65_536, zero,
-        "host objects held by one instance: subscriptions, files, sockets";
+        "host objects that one instance holds, such as subscriptions, files and sockets";
 }
 
 /// The amount of a limit. Prints as the files write it.

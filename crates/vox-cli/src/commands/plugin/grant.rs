@@ -38,7 +38,7 @@ pub struct GrantArgs {
     #[arg(long, conflicts_with_all = ["id", "capabilities"])]
     project: bool,
     /// With --project: agree without being asked
-    #[arg(short, long, requires = "project")]
+    #[arg(short, long, requires = "project", conflicts_with_all = ["id", "capabilities"])]
     yes: bool,
 }
 
