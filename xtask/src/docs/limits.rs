@@ -22,12 +22,11 @@ const LIMITS: &[(&str, &[&str])] = &[
         "crates/vox-host/src/install/archive.rs",
         &["MAX_BYTES", "MAX_ENTRIES", "MAX_PATH_BYTES"],
     ),
-    ("crates/vox-host/src/services/calls.rs", &["MAX_DEPTH"]),
+    ("crates/vox-host/src/services/kv.rs", &["MAX_KEY"]),
     (
-        "crates/vox-host/src/services/kv.rs",
-        &["DEFAULT_CAPACITY", "MAX_KEY"],
+        "crates/vox-host/src/services/topics.rs",
+        &["QUEUE", "QUEUE_BYTES"],
     ),
-    ("crates/vox-host/src/services/topics.rs", &["QUEUE"]),
     ("crates/vox-run/src/plan/check.rs", &["MAX_KEY_BYTES"]),
     (
         "crates/vox-run/src/ports/channel.rs",
