@@ -3,8 +3,8 @@
 use std::hint::black_box;
 
 use vox_contract::Carrier;
-use vox_host::contract::Error;
-use wasmtime::component::{Component, Linker};
+use vox_host::contract::{Error, stage::Opening};
+use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Config, Engine, Store, UpdateDeadline};
 
 use crate::fixture::{Fixture, head, record};
@@ -25,18 +25,11 @@ pub fn component(name: &'static str) -> anyhow::Result<Row> {
     let mut stage = instance.stage()?;
     let ours = record();
 
-    let mut raw = Raw::new(&fixture.component()?).map_err(|error| anyhow::anyhow!("{error:#}"))?;
-    let theirs = raw::exports::vox::plugin::stage::Opening {
-        run: ours.run.clone(),
-        step: ours.step.clone(),
-        arguments: ours.arguments.clone(),
-    };
+    let mut raw = Raw::new(&fixture.component()?)?;
+    let theirs = Raw::record(&ours);
     let (value, peer) = in_turns(
         || stage.open(black_box(&ours)).expect("the plugin takes it"),
-        || {
-            let answer = raw.stage.call_open(&mut raw.store, black_box(&theirs));
-            answer.expect("no trap").expect("the plugin takes it");
-        },
+        || raw.open(black_box(&theirs)),
     );
     let ratio = value / peer;
     Ok(Row {
@@ -48,6 +41,7 @@ pub fn component(name: &'static str) -> anyhow::Result<Row> {
         ratio,
         goal: "at most 1.2",
         met: ratio <= 1.2,
+        detail: None,
     })
 }
 
@@ -90,6 +84,7 @@ pub fn native(name: &'static str) -> anyhow::Result<Row> {
         ratio: value / peer,
         goal: "at most 150 ns",
         met: value <= 150.0,
+        detail: None,
     })
 }
 
@@ -131,6 +126,7 @@ pub fn native_slice(name: &'static str) -> anyhow::Result<Row> {
         ratio: value / peer,
         goal: "at most 10 ns above",
         met: value - peer <= 10.0,
+        detail: None,
     })
 }
 
@@ -147,6 +143,7 @@ pub fn stage_native_64k(name: &'static str) -> anyhow::Result<Row> {
         ratio,
         goal: "below 1: no copy",
         met: ratio < 1.0,
+        detail: None,
     })
 }
 
@@ -163,6 +160,7 @@ pub fn stage_component_64k(name: &'static str) -> anyhow::Result<Row> {
         ratio,
         goal: "none set",
         met: true,
+        detail: None,
     })
 }
 
@@ -182,34 +180,90 @@ fn stage_64k(carrier: Carrier) -> anyhow::Result<(f64, f64)> {
     ))
 }
 
-/// The component in wasmtime alone.
-struct Raw {
+/// An instance of the component in wasmtime alone.
+pub struct Raw {
     store: Store<()>,
     stage: raw::exports::vox::plugin::stage::Guest,
 }
 
+/// Makes instances of the component in wasmtime alone.
+pub struct Factory {
+    pre: InstancePre<()>,
+    lifecycle: raw::exports::vox::plugin::lifecycle::GuestIndices,
+    stage: raw::exports::vox::plugin::stage::GuestIndices,
+    epochs: bool,
+}
+
 impl Raw {
-    fn new(bytes: &[u8]) -> wasmtime::Result<Self> {
-        let mut config = Config::new();
-        config.concurrency_support(false);
-        config.epoch_interruption(true);
-        let engine = Engine::new(&config)?;
-        let component = Component::new(&engine, bytes)?;
-        let mut linker = Linker::<()>::new(&engine);
-        // The calls that are measured use none of the imports.
-        linker.define_unknown_imports_as_traps(&component)?;
-        let pre = linker.instantiate_pre(&component)?;
-        let mut store = Store::new(&engine, ());
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Continue(1)));
-        let instance = pre.instantiate(&mut store)?;
-        let lifecycle = raw::exports::vox::plugin::lifecycle::GuestIndices::new(&pre)?;
-        let lifecycle = lifecycle.load(&mut store, &instance)?;
-        lifecycle
-            .call_init(&mut store, "{}")?
-            .map_err(|error| wasmtime::Error::msg(format!("{error:?}")))?;
-        let stage = raw::exports::vox::plugin::stage::GuestIndices::new(&pre)?;
-        let stage = stage.load(&mut store, &instance)?;
-        Ok(Self { store, stage })
+    /// With the settings of the engine that Vox has.
+    pub fn new(bytes: &[u8]) -> anyhow::Result<Self> {
+        Ok(Factory::new(bytes, true)?.make())
+    }
+
+    /// With nothing that could bound it.
+    pub fn bare(bytes: &[u8]) -> anyhow::Result<Self> {
+        Ok(Factory::new(bytes, false)?.make())
+    }
+
+    /// For many instances, with the settings of the engine that Vox has.
+    pub fn factory(bytes: &[u8]) -> anyhow::Result<Factory> {
+        Factory::new(bytes, true)
+    }
+
+    /// The record as wasmtime's own bindings have it.
+    pub fn record(ours: &Opening) -> raw::exports::vox::plugin::stage::Opening {
+        raw::exports::vox::plugin::stage::Opening {
+            run: ours.run.clone(),
+            step: ours.step.clone(),
+            arguments: ours.arguments.clone(),
+        }
+    }
+
+    /// Calls `stage.open`.
+    pub fn open(&mut self, record: &raw::exports::vox::plugin::stage::Opening) {
+        let answer = self.stage.call_open(&mut self.store, record);
+        answer.expect("no trap").expect("the plugin takes it");
+    }
+}
+
+impl Factory {
+    fn new(bytes: &[u8], epochs: bool) -> anyhow::Result<Self> {
+        let make = || -> wasmtime::Result<Self> {
+            let mut config = Config::new();
+            config.concurrency_support(false);
+            config.epoch_interruption(epochs);
+            let engine = Engine::new(&config)?;
+            let component = Component::new(&engine, bytes)?;
+            let mut linker = Linker::<()>::new(&engine);
+            // The calls that are measured use none of the imports.
+            linker.define_unknown_imports_as_traps(&component)?;
+            let pre = linker.instantiate_pre(&component)?;
+            Ok(Self {
+                lifecycle: raw::exports::vox::plugin::lifecycle::GuestIndices::new(&pre)?,
+                stage: raw::exports::vox::plugin::stage::GuestIndices::new(&pre)?,
+                pre,
+                epochs,
+            })
+        };
+        make().map_err(|error| anyhow::anyhow!("{error:#}"))
+    }
+
+    /// An initialised instance.
+    pub fn make(&self) -> Raw {
+        let make = || -> wasmtime::Result<Raw> {
+            let mut store = Store::new(self.pre.engine(), ());
+            if self.epochs {
+                store.set_epoch_deadline(1);
+                store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Continue(1)));
+            }
+            let instance = self.pre.instantiate(&mut store)?;
+            let lifecycle = self.lifecycle.load(&mut store, &instance)?;
+            lifecycle
+                .call_init(&mut store, "{}")?
+                .map_err(|error| wasmtime::Error::msg(format!("{error:?}")))?;
+            let stage = self.stage.load(&mut store, &instance)?;
+            Ok(Raw { store, stage })
+        };
+        make().expect("the component can be instantiated")
     }
 }

@@ -16,6 +16,8 @@ pub struct Fixture {
     _place: tempfile::TempDir,
     host: Host,
     plugin: PathBuf,
+    /// Payloads as they were built.
+    built: Vec<(Carrier, PathBuf, Vec<u8>)>,
 }
 
 impl Fixture {
@@ -34,12 +36,39 @@ impl Fixture {
             "[plugin.bench-plugin]\nstream_io = true\n",
             Path::new("grants"),
         )?;
-        let host = Host::open(Directories::new(&data, place.path().join("cache")), options)?;
+        let project = place.path().join("project");
+        std::fs::create_dir(&project)?;
+        std::fs::write(
+            project.join("Vox.toml"),
+            "[plugin.bench-plugin.limits]\ninstances = 2000\n",
+        )?;
+        let directories =
+            Directories::new(&data, place.path().join("cache")).with_project(&project);
+        let host = Host::open(directories, options)?;
+        let plugin = host.plugin(&"bench-plugin".parse()?)?;
+        let mut payloads = Vec::new();
+        for carrier in Carrier::ALL {
+            let file = plugin.payload(carrier).context("both payloads")?;
+            payloads.push((carrier, file.to_owned(), std::fs::read(file)?));
+        }
         Ok(Self {
+            built: payloads,
             _place: place,
             host,
             plugin: built.package.directory,
         })
+    }
+
+    /// The host.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// A payload's file, and its bytes as they were built.
+    pub fn payload(&self, carrier: Carrier) -> anyhow::Result<(PathBuf, Vec<u8>)> {
+        let built = self.built.iter().find(|(known, ..)| *known == carrier);
+        let (_, file, bytes) = built.context("the payload")?;
+        Ok((file.clone(), bytes.clone()))
     }
 
     /// The bytes of the component.

@@ -10,6 +10,7 @@ mod measure;
 mod peers;
 mod report;
 mod start;
+mod trust;
 
 use clap::Parser;
 
@@ -39,6 +40,12 @@ const BENCHES: &[Bench] = &[
     ("call.native.slice", calls::native_slice),
     ("stage.native.64k", calls::stage_native_64k),
     ("stage.component.64k", calls::stage_component_64k),
+    ("limits.overhead", trust::limits_overhead),
+    ("host.denied", trust::host_denied),
+    ("instantiate", trust::instantiate),
+    ("instances.1000", trust::instances_1000),
+    ("reload.under-load", trust::reload_under_load),
+    ("reload.under-load.native", trust::reload_under_load_native),
     ("start.warm100", start::warm100),
     ("start.warm100.memory", start::warm100_memory),
 ];

@@ -37,6 +37,7 @@ pub fn component_vs_extism(name: &'static str) -> anyhow::Result<Row> {
         ratio,
         goal: "at least 15 times faster",
         met: ratio >= 15.0,
+        detail: None,
     })
 }
 

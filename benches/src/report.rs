@@ -23,6 +23,9 @@ pub struct Row {
     pub goal: &'static str,
     /// Whether it was met.
     pub met: bool,
+    /// What one figure does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }
 
 /// Prints rows as they come.
@@ -61,6 +64,9 @@ impl Report {
             "{:26} {:>12.2} {:>12.2} {:5} {:>8.3}  {}: {met} (peer: {})",
             row.name, row.value, row.peer, row.unit, row.ratio, row.goal, row.peer_name
         )?;
+        if let Some(detail) = &row.detail {
+            writeln!(out, "{:26} {detail}", "")?;
+        }
         Ok(())
     }
 }

@@ -57,6 +57,7 @@ pub fn warm100(name: &'static str) -> anyhow::Result<Row> {
         ratio: value / peer,
         goal: "under 20 ms",
         met: value < 20.0,
+        detail: None,
     })
 }
 
@@ -87,6 +88,7 @@ pub fn warm100_memory(name: &'static str) -> anyhow::Result<Row> {
         ratio,
         goal: "at most 1.05",
         met: ratio <= 1.05,
+        detail: None,
     })
 }
 

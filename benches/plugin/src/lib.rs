@@ -2,13 +2,44 @@
 
 use vox_plugin::stage::Opening;
 use vox_plugin::storage::Entry;
-use vox_plugin::{ChunkHead, Error, Result, Stage, Storage, host, plugin};
+use vox_plugin::hook::{Event, Outcome};
+use vox_plugin::lifecycle::SavedState;
+use vox_plugin::{ChunkHead, Error, Hook, Lifecycle, Result, Stage, Storage, host, plugin};
 
 /// Hands chunks on, and counts bytes.
-#[plugin(stage, storage)]
-#[derive(Default)]
+#[plugin(lifecycle, stage, storage, hook)]
 struct Bench {
     bytes: u64,
+}
+
+impl Lifecycle for Bench {
+    fn init(_config: &str) -> Result<Self> {
+        Ok(Self { bytes: 0 })
+    }
+
+    fn snapshot(&mut self) -> Result<Option<SavedState>> {
+        Ok(Some(SavedState {
+            version: 1,
+            state: self.bytes.to_le_bytes().to_vec(),
+        }))
+    }
+
+    fn restore(&mut self, version: u32, state: &[u8]) -> Result<()> {
+        match (version, state.try_into()) {
+            (1, Ok(bytes)) => {
+                self.bytes = u64::from_le_bytes(bytes);
+                Ok(())
+            }
+            _ => Err(Error::Invalid(format!("state version {version}"))),
+        }
+    }
+}
+
+impl Hook for Bench {
+    /// Lets everything go on.
+    fn handle(&mut self, _event: Event, _payload: &[u8]) -> Result<Outcome> {
+        Ok(Outcome::Continue)
+    }
 }
 
 impl Stage for Bench {
@@ -55,8 +86,9 @@ impl Storage for Bench {
         Ok(())
     }
 
-    fn remove(&mut self, _key: &str) -> Result<bool> {
-        Ok(false)
+    /// Whether the host refuses a value; of no key, without asking.
+    fn remove(&mut self, key: &str) -> Result<bool> {
+        Ok(!key.is_empty() && host::kv::get(key).is_err())
     }
 
     fn enumerate(&mut self, _prefix: &str, _after: &str, _limit: u32) -> Result<Vec<Entry>> {
