@@ -51,25 +51,23 @@ static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 pub(crate) struct HostStay(Option<(Instant, u64)>);
 
 impl CallClock {
-    /// Begins a call.
+    /// Begins a call whose time is measured. Calls that are not need no beginning.
+    #[cold]
+    pub(crate) fn begin(&self) {
+        self.mode.store(TIMED, Ordering::Relaxed);
+        self.host.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether there is time to charge: the call was timed, or has lasted longer than a tick.
     #[inline]
-    pub(crate) fn begin(&self, timed: bool) {
-        self.mode.store(u8::from(timed), Ordering::Relaxed);
-        if timed {
-            self.host.store(0, Ordering::Relaxed);
-        }
+    pub(crate) fn has_run(&self) -> bool {
+        self.mode.load(Ordering::Relaxed) != 0
     }
 
     /// Ends a call and charges its time.
-    #[inline]
+    #[cold]
     pub(crate) fn end(&self, timing: Option<Timing>, meter: &Meter) {
         let mode = self.mode.load(Ordering::Relaxed);
-        if mode != 0 {
-            self.charge(mode, timing, meter);
-        }
-    }
-
-    fn charge(&self, mode: u8, timing: Option<Timing>, meter: &Meter) {
         let host = Duration::from_nanos(self.host.load(Ordering::Relaxed));
         let ticked = mode & TICKED != 0;
         match timing {

@@ -38,6 +38,8 @@ const NOTHING_SEEN: u64 = u64::MAX;
 /// Dropping the instance calls `lifecycle.shutdown` first, unless it crashed.
 pub struct Instance {
     seat: Arc<Seat>,
+    /// That of the seat, one step nearer for every call.
+    slot: Arc<Slot>,
     release: Arc<Release>,
     exported: [bool; EXPORTS.len()],
     /// None after a crash, until the next call.
@@ -96,9 +98,15 @@ impl Live {
         call: &mut impl FnMut(&mut Carrier) -> Result<R, Failure>,
     ) -> Result<R, Failure> {
         let timing = self.meter.count_call(bytes);
-        self.services.clock.begin(timing.is_some());
+        if timing.is_some() {
+            self.services.clock.begin();
+        }
         let result = call(&mut self.carrier);
-        self.services.clock.end(timing, &self.meter);
+        // Only a component is told of ticks.
+        let ticks = matches!(self.carrier, Carrier::Component(_));
+        if timing.is_some() || ticks && self.services.clock.has_run() {
+            self.services.clock.end(timing, &self.meter);
+        }
         result
     }
 }
@@ -113,6 +121,7 @@ impl Instance {
         config: &str,
     ) -> Result<Self, CallError> {
         let mut instance = Self {
+            slot: Arc::clone(&seat.slot),
             seat,
             release,
             exported: live.exported,
@@ -141,7 +150,7 @@ impl Instance {
 
     /// Id of the plugin.
     pub fn plugin(&self) -> &PluginId {
-        self.seat.slot.id()
+        self.slot.id()
     }
 
     /// Version of the code that is in it.
@@ -240,7 +249,7 @@ impl Instance {
         let _span = tracing::level_enabled!(tracing::Level::TRACE).then(|| {
             tracing::trace_span!("vox.plugin.call", plugin = %self.plugin(), function).entered()
         });
-        if self.seen != self.seat.slot.changes() || self.live.is_none() {
+        if self.seen != self.slot.changes() || self.live.is_none() {
             self.attend(function)?;
         }
         if let Some(timeout) = self.timeout {
@@ -282,7 +291,7 @@ impl Instance {
             }
             self.former = None;
         }
-        self.seat.slot.succeeded();
+        self.slot.succeeded();
         self.unsettled = false;
     }
 
@@ -310,11 +319,11 @@ impl Instance {
         let former = self.former.take().filter(|_| !blameless);
         let Some(former) = former else {
             if !blameless {
-                self.seat.slot.failed(&error.to_string());
+                self.slot.failed(&error.to_string());
             }
             return Err(error);
         };
-        self.seat.slot.take_back(&self.release, &error.to_string());
+        self.slot.take_back(&self.release, &error.to_string());
         self.declined = Some(self.release.number);
         self.adopt(*former.instance);
         self.unsettled = false;
@@ -326,7 +335,7 @@ impl Instance {
             Err(failure) => {
                 let error = self.fail(function, failure);
                 if self.live.is_none() {
-                    self.seat.slot.failed(&error.to_string());
+                    self.slot.failed(&error.to_string());
                 }
                 Err(error)
             }
@@ -388,8 +397,8 @@ impl Instance {
             return Ok(());
         }
         let (changes, release) = loop {
-            let changes = self.seat.slot.changes();
-            match self.seat.slot.look() {
+            let changes = self.slot.changes();
+            match self.slot.look() {
                 Look::Serving(release) => break (changes, release),
                 Look::Paused(gate) => self.wait(&gate, function)?,
                 Look::Refused(state, reason) => {
@@ -471,7 +480,7 @@ impl Instance {
             }
             Err(reason) => {
                 tracing::warn!(plugin = %self.plugin(), reason, "an instance stays with the old version");
-                self.seat.slot.take_back(&release, &reason);
+                self.slot.take_back(&release, &reason);
                 self.declined = Some(release.number);
             }
         }
@@ -521,7 +530,7 @@ impl Instance {
 
     /// Starts fresh code after a crash.
     fn restart(&mut self, function: &'static str) -> Result<(), CallError> {
-        if let Some(rest) = self.seat.slot.rest() {
+        if let Some(rest) = self.slot.rest() {
             return Err(CallError::BackingOff {
                 plugin: self.plugin().clone(),
                 function,
@@ -542,7 +551,7 @@ impl Instance {
             }
             Err(error) => {
                 let reason = error.to_string();
-                self.seat.slot.failed(&reason);
+                self.slot.failed(&reason);
                 Err(self.not_restarted(function, &reason))
             }
         }
@@ -571,7 +580,7 @@ impl Drop for Instance {
             }
         }
         if self.live.take().is_some() {
-            self.seat.slot.let_go();
+            self.slot.let_go();
         }
     }
 }

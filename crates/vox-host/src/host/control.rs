@@ -139,7 +139,9 @@ impl Host {
     ///
     /// The grants cannot be read; what was granted before stands.
     pub fn refresh_grants(&self) -> Result<(), Error> {
-        let mut grants = GrantStore::open(&self.0.directories).load()?;
+        let project = self.0.directories.project.as_deref();
+        let store = GrantStore::open(&self.0.directories);
+        let (mut grants, _) = store.load_in(&self.0.settings, project)?;
         grants.merge(self.0.extra_grants.clone());
         self.0.set_grants(grants);
         Ok(())

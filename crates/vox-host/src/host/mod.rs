@@ -34,7 +34,8 @@ use crate::services::{
     BlobSource, CancelToken, EventSink, IgnoreEvents, NoBlobs, NoPorts, Permits, Ports, Topics,
 };
 use crate::slot::Slot;
-use crate::{install::GrantStore, platform, settings};
+use crate::install::{Allowance, GrantStore};
+use crate::{platform, settings};
 
 /// What a host is opened with.
 #[derive(Debug, Default)]
@@ -130,7 +131,8 @@ impl Host {
     pub fn open(directories: Directories, options: HostOptions) -> Result<Self, Error> {
         let _span = tracing::info_span!("vox.plugin.discover").entered();
         let settings = settings::of_project(&directories)?;
-        let mut grants = GrantStore::open(&directories).load()?;
+        let store = GrantStore::open(&directories);
+        let (mut grants, of_project) = store.load_in(&settings, directories.project.as_deref())?;
         grants.merge(options.grants.clone());
         let inventory = Inventory::scan(&directories);
         let (selection, unresolved) = resolution::select_all(&inventory, &settings);
@@ -140,6 +142,15 @@ impl Host {
         let mut findings = inventory.findings();
         findings.extend(unresolved);
         findings.extend(contested);
+        let not_allowed = of_project.filter(|project| project.allowance != Allowance::Allowed);
+        findings.extend(not_allowed.map(Finding::ProjectGrants));
+        for plugin in selection.iter() {
+            let limits = plugin.manifest.limits.above_ceiling();
+            findings.extend(limits.map(|above| Finding::AboveCeiling {
+                plugin: plugin.id().clone(),
+                above,
+            }));
+        }
         tracing::debug!(
             plugins = selection.len(),
             findings = findings.len(),

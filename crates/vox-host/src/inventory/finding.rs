@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use semver::{Version, VersionReq};
-use vox_contract::{ManifestError, PluginId};
+use vox_contract::{AboveCeiling, ManifestError, PluginId};
 
 use super::PassedOver;
+use crate::install::ProjectGrants;
 use crate::registry::Contested;
 use crate::requirements::MissingLibrary;
 use crate::resolution::ResolutionError;
@@ -90,6 +91,22 @@ pub enum Finding {
     /// Several plugins provide one name.
     #[error("{0}")]
     Contested(Contested),
+    /// The project's Vox.toml grants what the user has not allowed it to.
+    #[error("{0}")]
+    ProjectGrants(ProjectGrants),
+    /// A plugin asks for more than it gets by asking.
+    #[error(
+        "{plugin} asks for {} of the limit `{}` and gets {}",
+        above.asked,
+        above.name,
+        above.ceiling
+    )]
+    AboveCeiling {
+        /// The plugin.
+        plugin: PluginId,
+        /// What it asks for, and what it gets.
+        above: AboveCeiling,
+    },
 }
 
 impl Finding {
@@ -100,6 +117,7 @@ impl Finding {
             Self::PayloadMissing { .. } | Self::Library { .. } | Self::Conflicting { .. } => {
                 Severity::Warning
             }
+            Self::ProjectGrants(_) | Self::AboveCeiling { .. } => Severity::Note,
             Self::Unresolved { .. } | Self::Skill { .. } | Self::Contested(_) => Severity::Error,
         }
     }
@@ -112,7 +130,9 @@ impl Finding {
             | Self::Library { plugin, .. }
             | Self::Unresolved { plugin, .. }
             | Self::Skill { plugin, .. }
+            | Self::AboveCeiling { plugin, .. }
             | Self::Conflicting { plugin, .. } => Some(plugin),
+            Self::ProjectGrants(_) => None,
             Self::Contested(contested) => contested.providers.first(),
         }
     }
@@ -144,6 +164,8 @@ impl Finding {
             ),
             Self::Skill { .. } => "mend the file, or install the plugin again".to_owned(),
             Self::Contested(contested) => contested.hint(),
+            Self::ProjectGrants(project) => project.hint().unwrap_or_default(),
+            Self::AboveCeiling { plugin, above } => above.name.remedy(plugin),
         }
     }
 }

@@ -165,16 +165,23 @@ impl Services {
         }
     }
 
+    #[cold]
     fn denied(&self, capability: Capability, scope: &str) -> contract::Error {
+        let equals = if scope.is_empty() { "" } else { "=" };
+        // A guest may ask often, so this is put together in one piece.
+        let remedy = [
+            "grant it with `vox plugin grant ",
+            self.plugin.as_str(),
+            " ",
+            capability.name(),
+            equals,
+            scope,
+            "`",
+        ];
         contract::Error::Denied(Denial {
             capability: capability.name().to_owned(),
             scope: scope.to_owned(),
-            remedy: format!(
-                "grant it with `vox plugin grant {} {}{}{scope}`",
-                self.plugin,
-                capability.name(),
-                if scope.is_empty() { "" } else { "=" },
-            ),
+            remedy: remedy.concat(),
         })
     }
 }

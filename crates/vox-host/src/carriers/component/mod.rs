@@ -138,7 +138,6 @@ impl Payload {
             Err(stop) => Err(stop.into()),
         });
         let limits = *limits;
-        store.data().services.clock.begin(false);
         let instance = self
             .pre
             .instantiate(&mut store)
