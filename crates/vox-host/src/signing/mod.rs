@@ -36,7 +36,6 @@ pub(crate) use directory::verify_if_signed;
 pub use directory::{read, sign, verify};
 pub use error::{Difference, SigningError};
 pub use listing::{MAX_SIGNATURE_FILE_BYTES, SIGNATURE_FILE, SignedFile, SignedFiles};
-pub(crate) use standing::resolved;
-pub use standing::{Admission, Facts, Refusal, Standing, admit};
+pub use standing::{Admission, Facts, Refusal, Standing, admit, resolved};
 pub use store::{Allowed, Pin, TrustStore, TrustedKey};
 pub use time::{Time, TimeError};

@@ -68,7 +68,7 @@ impl<'a> Facts<'a> {
 }
 
 /// A root as allowances name it: absolute, links resolved where they can be.
-pub(crate) fn resolved(root: &Path) -> PathBuf {
+pub fn resolved(root: &Path) -> PathBuf {
     let absolute = || std::path::absolute(root).unwrap_or_else(|_| root.to_path_buf());
     fs::canonicalize(root).unwrap_or_else(|_| absolute())
 }
