@@ -28,6 +28,10 @@ const LIMITS: &[(&str, &[&str])] = &[
         &["DEFAULT_CAPACITY", "MAX_KEY"],
     ),
     ("crates/vox-host/src/services/topics.rs", &["QUEUE"]),
+    (
+        "crates/vox-host/src/signing/listing.rs",
+        &["MAX_SIGNATURE_FILE_BYTES"],
+    ),
     ("crates/vox-run/src/plan/check.rs", &["MAX_KEY_BYTES"]),
     (
         "crates/vox-run/src/ports/channel.rs",

@@ -198,7 +198,7 @@ pub enum Refusal {
         /// The key's short form.
         key: KeyId,
         /// The key.
-        public: PublicKey,
+        public: Box<PublicKey>,
         /// Whose it is.
         name: String,
         /// When it expired.
@@ -305,7 +305,7 @@ impl TrustStore {
                 Some(expired) if expired <= now => Err(Refusal::KeyExpired {
                     plugin,
                     key: key.id(),
-                    public: key,
+                    public: Box::new(key),
                     name,
                     expired,
                 }),
