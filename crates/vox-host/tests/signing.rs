@@ -196,6 +196,7 @@ fn bytes_are_checked_again_where_they_are_loaded() {
     signed.check(Path::new("text/words.txt"), b"words").unwrap();
     for (path, bytes) in [
         ("code.wasm", &b"swapped"[..]),
+        ("text/words.txt", b"w0rds"),
         ("text/words.txt", &code),
         ("other.wasm", &code),
         ("../code.wasm", &code),
@@ -585,6 +586,10 @@ fn what_the_user_trusts_is_for_the_user_alone_to_change() {
     let mode = || fs::metadata(&file).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(), 0o600);
     fs::set_permissions(&file, PermissionsExt::from_mode(0o666)).unwrap();
+    // What a change that was interrupted left, with a mode of its own.
+    let left = fixture.path("data/.trust.toml.new");
+    fs::write(&left, "").unwrap();
+    fs::set_permissions(&left, PermissionsExt::from_mode(0o666)).unwrap();
     trust(&fixture, 2, None);
     assert_eq!(mode(), 0o600);
 }
