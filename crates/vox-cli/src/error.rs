@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 
 use vox_build::BuildError;
 use vox_contract::{ManifestError, Problem};
+use vox_crypto::KeyError;
 use vox_host::directories::DirectoriesError;
 use vox_host::distribution::DistributionError;
 use vox_host::install::InstallError;
 use vox_host::inventory::Reason;
 use vox_host::registry::RegistryError;
 use vox_host::resolution::ResolutionError;
+use vox_host::signing::SigningError;
 use vox_host::{CallError, JsonCallError, contract};
 
 use crate::exit::Exit;
@@ -256,9 +258,43 @@ impl From<InstallError> for Failure {
             InstallError::Archive { .. }
             | InstallError::NotAFile { .. }
             | InstallError::TooLarge { .. } => Exit::InvalidInput,
-            InstallError::Refused { .. } => Exit::Refused,
+            InstallError::Signing(error) => return (*error).into(),
+            InstallError::Refused { .. } | InstallError::NativeNotTrusted { .. } => Exit::Refused,
             InstallError::Interrupted => Exit::Interrupted,
             _ => Exit::Failed,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<SigningError> for Failure {
+    fn from(error: SigningError) -> Self {
+        let exit = match error {
+            SigningError::Manifest(error) => return error.into(),
+            SigningError::Directory(error) => return (*error).into(),
+            SigningError::Io {
+                action,
+                path,
+                source,
+            } => return Self::io(action, &path, &source),
+            SigningError::Refused(_) => Exit::Refused,
+            _ => Exit::InvalidInput,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
+        let exit = match error {
+            KeyError::Io {
+                action,
+                path,
+                source,
+            } => return Self::io(action, &path, &source),
+            KeyError::Random(_) => Exit::Failed,
+            KeyError::Name { .. } => Exit::Usage,
+            _ => Exit::InvalidInput,
         };
         Self::new(exit, error.to_string())
     }

@@ -103,6 +103,28 @@ impl Capability {
         }
     }
 
+    /// Whether a plugin may have it that nobody vouches for: with it alone a plugin reaches nothing
+    /// but itself and what whoever runs it connects it to. Whatever reaches files, other machines,
+    /// other plugins, the GPU or programs needs trust as well as a grant.
+    pub const fn is_low_risk(self) -> bool {
+        match self {
+            Self::VsaOps
+            | Self::StreamIo
+            | Self::Metrics
+            | Self::Kv
+            | Self::Events
+            | Self::Blob
+            | Self::Topics => true,
+            Self::FileRead
+            | Self::FileWrite
+            | Self::Network
+            | Self::GpuCompute
+            | Self::AgentSpawn
+            | Self::PluginCall
+            | Self::Process => false,
+        }
+    }
+
     /// What one entry of a scope is; none for a capability that is granted as a whole.
     pub const fn scope_of(self) -> Option<&'static str> {
         match self {

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::Error;
+use crate::{Error, hex};
 
 /// A hash algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,12 +78,7 @@ impl Digest {
     /// The hash in lower-case hexadecimal, without the algorithm: for names of files in a place
     /// that holds digests of one algorithm only.
     pub fn to_hex(&self) -> String {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        self.as_bytes()
-            .iter()
-            .flat_map(|byte| [byte >> 4, byte & 0xf])
-            .map(|nibble| char::from(DIGITS[usize::from(nibble)]))
-            .collect()
+        hex::encode(self.as_bytes())
     }
 }
 
@@ -148,31 +143,15 @@ impl<'de> Deserialize<'de> for Digest {
 
 /// The bytes that `hex` spells; `text` is the whole digest, for the error.
 fn decode<const N: usize>(text: &str, algorithm: Algorithm, hex: &str) -> Result<[u8; N], Error> {
-    if hex.len() != 2 * N {
-        return Err(Error::Length {
+    hex::decode(hex).map_err(|fault| match fault {
+        hex::Fault::Length => Error::Length {
             text: text.into(),
             algorithm,
             expected: 2 * N,
             found: hex.len(),
-        });
-    }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
-        let (Some(high), Some(low)) = (nibble(pair[0]), nibble(pair[1])) else {
-            return Err(Error::Digit { text: text.into() });
-        };
-        *byte = high << 4 | low;
-    }
-    Ok(bytes)
-}
-
-/// The value of a hexadecimal digit. Upper case is refused: a digest has one written form.
-const fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
+        },
+        hex::Fault::Digit => Error::Digit { text: text.into() },
+    })
 }
 
 #[cfg(test)]

@@ -1,13 +1,16 @@
-//! Content hashes: what names a payload, a cache entry, a file.
+//! Content hashes, which name a payload, a cache entry, a file; and signatures, which say who
+//! vouches for one.
 //!
-//! This crate is the only one that depends on a hash crate, so that a look at it tells which
-//! algorithms Vox relies on. It owns the [`Digest`] type and its written form,
+//! This crate is the only one that depends on crates for hashes and signatures, so that a look at
+//! it tells which algorithms Vox relies on. It owns the [`Digest`] type and its written form,
 //! `<algorithm>:<lower-case hex>`, as in
-//! `blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262`.
+//! `blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262`, and the keys that
+//! sign and verify ([`SigningKey`], [`PublicKey`]) with their files.
 //!
 //! What must stay true: a digest carries its algorithm wherever it goes, two digests of different
-//! algorithms are never equal, and every digest has exactly one written form, so that written
-//! digests may be compared and used as file names' parts.
+//! algorithms are never equal, and every digest, key and signature has exactly one written form, so
+//! that written ones may be compared and used as file names' parts. A signature over one kind of
+//! thing never verifies as one over another ([`Domain`]).
 //!
 //! ```
 //! let digest = vox_crypto::hash(b"");
@@ -19,9 +22,15 @@
 
 mod digest;
 mod hasher;
+mod hex;
+mod sign;
 
 pub use digest::{Algorithm, Digest};
 pub use hasher::{Hasher, hash, hash_file, hash_reader};
+pub use sign::{
+    Domain, KeyError, KeyFile, KeyFileFault, KeyId, MAX_KEY_NAME_BYTES, PublicKey, PublicKeyFile,
+    Signature, SigningKey,
+};
 
 use std::path::PathBuf;
 

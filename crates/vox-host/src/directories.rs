@@ -84,7 +84,7 @@ pub struct Root {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Directories {
-    /// What the user keeps: installed plugins, grants, `kv` of the plugins.
+    /// What the user keeps: installed plugins, grants, trust, `kv` of the plugins.
     pub data: PathBuf,
     /// What can be made again: compiled components.
     pub cache: PathBuf,
@@ -211,6 +211,13 @@ impl Directories {
     pub fn grants(&self) -> impl Iterator<Item = PathBuf> + '_ {
         let bundle = self.bundle.iter().map(|bundle| bundle.join("grants.toml"));
         std::iter::once(self.data.join("grants.toml")).chain(bundle)
+    }
+
+    /// What the user trusts, where that counts: as with grants, the user's file and the one that
+    /// comes with the distribution. A project says nothing about its own plugins.
+    pub fn trust(&self) -> impl Iterator<Item = PathBuf> + '_ {
+        let bundle = self.bundle.iter().map(|bundle| bundle.join("trust.toml"));
+        std::iter::once(self.data.join("trust.toml")).chain(bundle)
     }
 
     fn with_root(mut self, path: PathBuf, kind: RootKind) -> Self {

@@ -8,6 +8,7 @@
 //! | [`Instance`] | one live plugin; the clients of its extension points are in [`contract`] |
 //! | [`Ports`], [`BlobSource`], [`EventSink`], [`CancelToken`] | what the maker of an instance connects it to |
 //! | [`install`], [`distribution`], [`skills`] | plugins on disk |
+//! | [`signing`] | who vouches for a plugin, and how far the user trusts it |
 //!
 //! ```no_run
 //! use vox_host::{Host, HostOptions, InstanceOptions, contract::ChunkHead, directories::Directories};
@@ -43,6 +44,7 @@ pub mod requirements;
 pub mod resolution;
 mod services;
 pub mod settings;
+pub mod signing;
 pub mod skills;
 mod slot;
 mod watch;

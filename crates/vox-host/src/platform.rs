@@ -210,6 +210,26 @@ pub fn create_private_dir(directory: &Path) -> io::Result<()> {
     builder.create(directory)
 }
 
+/// Opens an empty file that only the user may read and write; what a file of that name held is gone.
+///
+/// # Errors
+///
+/// When it cannot be made, or its permissions not be set.
+pub fn create_private_file(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+        let file = options.mode(0o600).open(path)?;
+        // One that was there keeps its mode.
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+        Ok(file)
+    }
+    #[cfg(not(unix))]
+    options.open(path)
+}
+
 /// Makes a directory's entries durable: renames in it survive a power cut once this returns.
 ///
 /// Windows keeps directory entries in its journal and has nothing to be called.

@@ -11,10 +11,10 @@ use fixture::{Fixture, id, manifest, snapshot};
 use vox_contract::{Capability, Grant, Scope};
 use vox_host::directories::Directories;
 use vox_host::install::{
-    Decision, GrantStore, InstallError, Installer, Outcome, Progress, Which, remove,
+    Decision, GrantStore, InstallError, Installer, Outcome, Progress, Proposal, Which, remove,
 };
 
-fn agree(_: &vox_contract::Manifest) -> Decision {
+fn agree(_: &Proposal<'_>) -> Decision {
     Decision::Install(Vec::new())
 }
 
@@ -165,8 +165,8 @@ fn what_cannot_be_used_is_not_installed() {
 fn a_refusal_by_the_user_leaves_everything_as_it_was() {
     let fixture = Fixture::new();
     let source = source(&fixture, "0.1.0");
-    let result = Installer::new(&fixture.directories).install(&source, |manifest| {
-        assert_eq!(manifest.id, id("redact"));
+    let result = Installer::new(&fixture.directories).install(&source, |proposal| {
+        assert_eq!(proposal.manifest.id, id("redact"));
         Decision::Refuse
     });
     assert!(matches!(result, Err(InstallError::Refused { .. })));

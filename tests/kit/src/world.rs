@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use vox_contract::GrantsFile;
 use vox_host::directories::Directories;
+use vox_host::signing::{Allowed, TrustStore};
 use vox_host::{Host, HostOptions};
 
 /// Throw-away data, cache and project, and the plugins that a test puts there.
@@ -48,7 +49,8 @@ impl World {
         &self.directories
     }
 
-    /// Adds a copy of a plugin's directory as the only version of its id; answers the copy.
+    /// Adds a copy of a plugin's directory as the only version of its id, trusted by its name;
+    /// answers the copy.
     ///
     /// # Panics
     ///
@@ -70,6 +72,7 @@ impl World {
         {
             std::fs::copy(file.path(), to.join(file.file_name())).expect("the file can be copied");
         }
+        self.allow(&id.to_string_lossy());
         to
     }
 
@@ -112,7 +115,16 @@ impl World {
         assert!(marked > 0, "no payload carries a mark");
     }
 
-    /// Adds a plugin of a manifest and files.
+    /// Trusts a plugin by its name, as `vox plugin trust allow` does: what a test puts here is not
+    /// signed, and runs by both carriers with what it is granted. A name that is no id is nobody's.
+    fn allow(&self, id: &str) {
+        let Ok(id) = id.parse() else { return };
+        let allowed = Allowed::at(id, &self.directories.installed()).expect("the path is UTF-8");
+        TrustStore::change(&self.directories, |trust| trust.allow(allowed))
+            .expect("trust can be written");
+    }
+
+    /// Adds a plugin of a manifest and files, trusted by its name.
     ///
     /// # Panics
     ///
@@ -125,6 +137,7 @@ impl World {
         for (name, bytes) in files {
             std::fs::write(directory.join(name), bytes).expect("the file can be written");
         }
+        self.allow(id);
         directory
     }
 

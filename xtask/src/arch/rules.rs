@@ -41,6 +41,7 @@ const CRYPTOGRAPHY: &[&str] = &[
     "aws-lc-*",
     "blake2*",
     "blake3",
+    "curve25519*",
     "ecdsa",
     "ed25519*",
     "hmac",
@@ -55,6 +56,7 @@ const CRYPTOGRAPHY: &[&str] = &[
     "sha2",
     "sha3",
     "signature",
+    "x25519*",
     "xxhash*",
 ];
 

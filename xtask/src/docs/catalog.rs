@@ -53,8 +53,11 @@ pub fn capabilities() -> Page {
         executable: `true` for all of it, or a list or a number where it has a scope. What a \
         project's [`Vox.toml`](settings.md#grants) grants counts once it is allowed with `vox plugin \
         grant --project`. The host's functions `log`, `config` and `cancel` need no grant.\n\n\
+        A plugin that [nobody whom you trust signed](../how-to/sign-plugins.md) has of its grants \
+        only those of low risk: with them it reaches nothing but itself and what it is connected \
+        to.\n\n\
         ```toml\n[plugin.redact]\nstream_io = true\n\n[plugin.fetch]\nnetwork = [\"api.example.org\"]\nagent_spawn = 3\n```\n\n\
-        | capability | lets a plugin | its scope |\n|---|---|---|\n"
+        | capability | lets a plugin | its scope | low risk |\n|---|---|---|---|\n"
         .to_owned();
     for capability in Capability::ALL {
         let scope = match capability.scope_of() {
@@ -62,10 +65,11 @@ pub fn capabilities() -> Page {
             Some(scope) => format!("a list; each entry is {scope}"),
             None => String::new(),
         };
+        let risk = if capability.is_low_risk() { "yes" } else { "" };
         // Writing to a `String` cannot fail.
         let _ = writeln!(
             text,
-            "| `{capability}` | {} | {scope} |",
+            "| `{capability}` | {} | {scope} | {risk} |",
             capability.summary()
         );
     }

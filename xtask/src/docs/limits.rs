@@ -27,6 +27,10 @@ const LIMITS: &[(&str, &[&str])] = &[
         "crates/vox-host/src/services/topics.rs",
         &["QUEUE", "QUEUE_BYTES"],
     ),
+    (
+        "crates/vox-host/src/signing/listing.rs",
+        &["MAX_SIGNATURE_FILE_BYTES"],
+    ),
     ("crates/vox-run/src/plan/check.rs", &["MAX_KEY_BYTES"]),
     (
         "crates/vox-run/src/ports/channel.rs",

@@ -29,13 +29,20 @@ impl Place {
         Self(World::new())
     }
 
-    /// A user who installed these plugins and granted all that they ask for.
+    /// A user who installed these plugins, trusts them and granted all that they ask for.
     fn with(plugins: &[&str]) -> Self {
         let place = Self::new();
         for id in plugins {
             let plugin = vox_testkit::plugin(id);
             place
-                .run(["plugin", "install", path(&plugin), "--grant", "all"])
+                .run([
+                    "plugin",
+                    "install",
+                    path(&plugin),
+                    "--grant",
+                    "all",
+                    "--allow-native",
+                ])
                 .succeeded();
         }
         place

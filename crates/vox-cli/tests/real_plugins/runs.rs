@@ -11,7 +11,8 @@ use crate::{Ended, Place, path};
 
 const QUICKSTART: &str = "examples/quickstart/pipeline.toml";
 
-/// A user who has everything that the quickstart needs in `VOX_PLUGIN_PATH`, and granted it.
+/// A user who has everything that the quickstart needs in `VOX_PLUGIN_PATH`, trusts it and
+/// granted it.
 struct Quickstart(Place);
 
 impl Quickstart {
@@ -25,6 +26,10 @@ impl Quickstart {
         ] {
             place
                 .run(["plugin", "grant", id].iter().chain(capabilities))
+                .succeeded();
+            let root = path(vox_testkit::plugins());
+            place
+                .run(["plugin", "trust", "allow", id, "--root", root])
                 .succeeded();
         }
         Self(place)

@@ -12,6 +12,9 @@
 //! plugins are granted what the catalogue lists for them, within the scopes that their manifests
 //! ask for, and nothing that either does not name.
 //!
+//! **Who vouches for it.** What lies beside the executable is trusted as the executable is, native
+//! code included. A plugin that is signed is therefore taken only when it is what was signed.
+//!
 //! The directory is built up beside its place and renamed, so that `<out>` is whole or is what it
 //! was. A directory that is there already is replaced when it is a distribution, and otherwise left
 //! alone.
@@ -33,6 +36,7 @@ use crate::directories::RootKind;
 use crate::install::{self, InstallError};
 use crate::inventory::{self, Reason};
 use crate::platform;
+use crate::signing;
 
 /// Why a distribution could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -232,6 +236,14 @@ fn place_plugin(
         .join(plugin.as_str())
         .join(manifest.version.to_string());
     install::copy_directory(&source, &place)?;
+    // Of the copy, and named by where it comes from.
+    if let Err(error) = signing::verify_if_signed(&place) {
+        return Err(DistributionError::Unfit {
+            plugin,
+            path: source,
+            why: error.to_string(),
+        });
+    }
     let judged = inventory::judge(manifest, &place, RootKind::Bundled);
     let usable = judged.map_err(|reason: Reason| DistributionError::Unfit {
         plugin,

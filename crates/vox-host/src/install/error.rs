@@ -9,6 +9,7 @@ use vox_contract::{ManifestError, PluginId};
 use super::remove::Dependent;
 use super::{ArchiveFault, MAX_BYTES, MAX_ENTRIES};
 use crate::inventory::Reason;
+use crate::signing::SigningError;
 
 /// Why a change of the installed plugins or of the grants did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +109,21 @@ pub enum InstallError {
         /// Its version.
         version: Version,
     },
+    /// The plugin is not what was signed, or the user's trust does not reach so far.
+    #[error(transparent)]
+    Signing(Box<SigningError>),
+    /// There is nothing of the plugin but native code, and nobody whom the user trusts signed it.
+    #[error(
+        "{id} {version} is not installed: it is native code alone, and nobody whom you trust \
+         signed it; trust the key that signs it with `vox plugin trust add`, or use \
+         `--allow-native`"
+    )]
+    NativeNotTrusted {
+        /// The plugin.
+        id: PluginId,
+        /// Its version.
+        version: Version,
+    },
     /// Whoever watched the progress ended it.
     #[error("interrupted; nothing was changed")]
     Interrupted,
@@ -142,6 +158,25 @@ impl InstallError {
             action,
             path,
             source,
+        }
+    }
+}
+
+impl From<SigningError> for InstallError {
+    fn from(error: SigningError) -> Self {
+        match error {
+            SigningError::Directory(error) => *error,
+            SigningError::Manifest(error) => Self::Manifest(error),
+            SigningError::Io {
+                action,
+                path,
+                source,
+            } => Self::Io {
+                action,
+                path,
+                source,
+            },
+            error => Self::Signing(Box::new(error)),
         }
     }
 }

@@ -6,8 +6,10 @@
 //! 1. Everything is copied or unpacked next to its place, out of sight of discovery.
 //! 2. The manifest **of that copy** is read and judged as discovery would, and shown to the user.
 //!    What the user agreed to is therefore what is installed, whatever happens to the source.
-//! 3. The copy is made durable and renamed to its place, in one step.
-//! 4. What the user granted is written.
+//! 3. Its signature, when it has one, is verified against the copy and judged by what the user
+//!    trusts. A plugin that is signed is bound to its key, before anybody can see it.
+//! 4. The copy is made durable and renamed to its place, in one step.
+//! 5. What the user granted and allowed is written.
 //!
 //! A crash before the rename leaves nothing that anybody sees; one after it leaves a plugin without
 //! its new grants, which can do nothing yet.
@@ -23,11 +25,11 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use semver::Version;
-use vox_contract::{Grant, MANIFEST_FILE, Manifest, ManifestError, PluginId};
+use vox_contract::{Grant, MANIFEST_FILE, Manifest, ManifestError};
 
 use crate::directories::{Directories, RootKind};
-use crate::inventory;
+use crate::inventory::{self, Installed};
+use crate::signing::{self, Allowed, Facts, SignedFiles, SigningError, Standing, Time, TrustStore};
 pub use archive::{ArchiveFault, EXTENSION, MAX_BYTES, MAX_ENTRIES, MAX_PATH_BYTES};
 pub use error::InstallError;
 pub use grants::{Allowance, GrantStore, ProjectGrants, Revoked};
@@ -36,11 +38,28 @@ use store::{Staging, Store};
 
 pub(crate) use files::{Entry, copy_directory, list};
 
+/// A plugin that is to be installed, as it is shown to the user.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Proposal<'a> {
+    /// What it says of itself.
+    pub manifest: &'a Manifest,
+    /// Its signature, verified, if it has one.
+    pub signature: Option<&'a SignedFiles>,
+    /// How far it is trusted.
+    pub standing: &'a Standing,
+    /// Whether it has native code for this platform, which would not run.
+    pub native_refused: bool,
+}
+
 /// What the user says about a plugin that is to be installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// Install it, and grant it this. Grants of earlier installations stay.
     Install(Vec<Grant>),
+    /// Install it, grant it this, and trust it by its name, whoever signed it: its native code may
+    /// run, and it may have whatever it is granted.
+    InstallAndAllow(Vec<Grant>),
     /// Leave everything as it is.
     Refuse,
 }
@@ -78,6 +97,8 @@ pub struct Receipt {
     pub directory: PathBuf,
     /// What was done.
     pub outcome: Outcome,
+    /// How far it is trusted from now on.
+    pub standing: Standing,
     /// Files that the manifest names for this platform and that did not come with it, relative to
     /// the plugin's directory.
     pub missing: Vec<PathBuf>,
@@ -91,8 +112,8 @@ pub struct Receipt {
 ///
 /// let directories = Directories::from_environment()?;
 /// let receipt = Installer::new(&directories)
-///     .install("redact-0.1.0.vox".as_ref(), |manifest| {
-///         println!("{} asks for {} capabilities", manifest.name, manifest.capabilities.len());
+///     .install("redact-0.1.0.vox".as_ref(), |proposal| {
+///         println!("{}: {}", proposal.manifest.name, proposal.standing);
 ///         Decision::Install(Vec::new())
 ///     })?;
 /// println!("{} is in {}", receipt.manifest.id, receipt.directory.display());
@@ -101,6 +122,7 @@ pub struct Receipt {
 pub struct Installer<'a> {
     directories: &'a Directories,
     replace: bool,
+    downgrade: bool,
     watch: Watch<'a>,
 }
 
@@ -110,6 +132,7 @@ impl<'a> Installer<'a> {
         Self {
             directories,
             replace: false,
+            downgrade: false,
             watch: Watch::silent(),
         }
     }
@@ -119,6 +142,14 @@ impl<'a> Installer<'a> {
     #[must_use]
     pub fn replace(mut self, replace: bool) -> Self {
         self.replace = replace;
+        self
+    }
+
+    /// Whether a signed plugin may be installed in a lower version than the highest that was;
+    /// otherwise that is refused. Default: no.
+    #[must_use]
+    pub fn allow_downgrade(mut self, allow: bool) -> Self {
+        self.downgrade = allow;
         self
     }
 
@@ -133,9 +164,9 @@ impl<'a> Installer<'a> {
         self
     }
 
-    /// Installs the plugin in `source`, a directory or an archive, if `approve` agrees to its
-    /// manifest. `approve` is asked also when the version is there already, because its grants may
-    /// be about to change.
+    /// Installs the plugin in `source`, a directory or an archive, if `approve` agrees to it.
+    /// `approve` is asked also when the version is there already, because its grants may be about
+    /// to change.
     ///
     /// # Errors
     ///
@@ -143,7 +174,7 @@ impl<'a> Installer<'a> {
     pub fn install(
         mut self,
         source: &Path,
-        approve: impl FnOnce(&Manifest) -> Decision,
+        approve: impl FnOnce(&Proposal<'_>) -> Decision,
     ) -> Result<Receipt, InstallError> {
         let metadata = fs::metadata(source).map_err(InstallError::io("open", source))?;
         if metadata.is_dir() {
@@ -163,37 +194,103 @@ impl<'a> Installer<'a> {
             path: source.to_path_buf(),
             reason,
         })?;
-        let relative = |path: &PathBuf| {
-            path.strip_prefix(staging.path())
-                .unwrap_or(path.as_path())
-                .to_path_buf()
+        let signature = signing::verify_if_signed(staging.path())?;
+        let standing = self.judge(&plugin, signature.as_ref())?;
+        let proposal = Proposal {
+            manifest: &plugin.manifest,
+            signature: signature.as_ref(),
+            standing: &standing,
+            native_refused: plugin.native.is_some() && !standing.is_trusted(),
         };
-        let missing = plugin.missing.iter().map(relative).collect();
-        let manifest = plugin.manifest;
-        let Decision::Install(granted) = approve(&manifest) else {
-            return Err(InstallError::Refused {
-                id: manifest.id,
-                version: manifest.version,
+        let Installed {
+            manifest: Manifest { id, version, .. },
+            ..
+        } = &plugin;
+        let (granted, allow) = match approve(&proposal) {
+            Decision::Install(granted) => (granted, false),
+            Decision::InstallAndAllow(granted) => (granted, !standing.is_trusted()),
+            Decision::Refuse => {
+                return Err(InstallError::Refused {
+                    id: id.clone(),
+                    version: version.clone(),
+                });
+            }
+        };
+        if proposal.native_refused && !allow && plugin.component.is_none() {
+            return Err(InstallError::NativeNotTrusted {
+                id: id.clone(),
+                version: version.clone(),
             });
+        }
+        let missing = plugin.missing.iter().map(|path| {
+            let relative = path.strip_prefix(staging.path()).unwrap_or(path);
+            relative.to_path_buf()
+        });
+        let missing = missing.collect();
+        let (directory, outcome) = self.place(&store, staging, &plugin, signature.as_ref())?;
+        GrantStore::open(self.directories).grant(id, granted)?;
+        let standing = if allow {
+            let allowed = Allowed::at(id.clone(), &self.directories.installed())?;
+            TrustStore::change(self.directories, |trust| trust.allow(allowed))?;
+            Standing::AllowedByName
+        } else {
+            match standing {
+                // Bound to its key since.
+                Standing::Unknown { key } => Standing::Pinned { key },
+                standing => standing,
+            }
         };
-        let (directory, outcome) = self.place(&store, staging, &manifest.id, &manifest.version)?;
-        GrantStore::open(self.directories).grant(&manifest.id, granted)?;
         Ok(Receipt {
-            manifest,
+            manifest: plugin.manifest,
             directory,
             outcome,
+            standing,
             missing,
         })
+    }
+
+    /// How far the plugin is trusted once it is in its place; its native code is the user's to
+    /// decide about.
+    fn judge(
+        &self,
+        plugin: &Installed,
+        signature: Option<&SignedFiles>,
+    ) -> Result<Standing, InstallError> {
+        let trust = TrustStore::load(self.directories)?;
+        let (id, version) = (plugin.id(), plugin.version());
+        let facts = Facts {
+            plugin: id,
+            version,
+            root: RootKind::User,
+            place: signing::resolved(&self.directories.installed()),
+            native: false,
+            signature,
+        };
+        let standing = trust
+            .judge(&facts, Time::now())
+            .map_err(SigningError::from)?;
+        if !self.downgrade {
+            trust
+                .check_downgrade(id, version)
+                .map_err(SigningError::from)?;
+        }
+        Ok(standing)
     }
 
     fn place(
         &mut self,
         store: &Store,
         staging: Staging,
-        id: &PluginId,
-        version: &Version,
+        plugin: &Installed,
+        signature: Option<&SignedFiles>,
     ) -> Result<(PathBuf, Outcome), InstallError> {
-        let version = version.to_string();
+        let (id, version) = (plugin.id(), plugin.version().to_string());
+        let note_key = || match signature {
+            Some(signature) => TrustStore::change(self.directories, |trust| {
+                trust.note_installed(id, signature.key(), plugin.version());
+            }),
+            None => Ok(()),
+        };
         let place = store.place_of(id.as_str(), &version);
         let above = self.directories.installed().join(id.as_str());
         if above.join(MANIFEST_FILE).exists() {
@@ -202,6 +299,7 @@ impl<'a> Installer<'a> {
         let mut outcome = Outcome::Installed;
         if place.exists() {
             if files::same(staging.path(), &place)? {
+                note_key()?;
                 return Ok((place, Outcome::Unchanged));
             }
             if !self.replace {
@@ -213,6 +311,7 @@ impl<'a> Installer<'a> {
             outcome = Outcome::Replaced;
         }
         self.watch.report(Progress::Placing)?;
+        note_key()?;
         Ok((store.place(staging, id.as_str(), &version)?, outcome))
     }
 }

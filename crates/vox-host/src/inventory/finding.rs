@@ -164,7 +164,7 @@ impl Finding {
             ),
             Self::Skill { .. } => "mend the file, or install the plugin again".to_owned(),
             Self::Contested(contested) => contested.hint(),
-            Self::ProjectGrants(project) => project.hint().unwrap_or_default(),
+            Self::ProjectGrants(project) => project.hint().to_owned(),
             Self::AboveCeiling { plugin, above } => above.name.remedy(plugin),
         }
     }

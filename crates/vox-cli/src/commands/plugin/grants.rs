@@ -167,10 +167,9 @@ pub(super) fn ask(output: Output, requests: &[&CapabilityRequest]) -> Option<Vec
         match question("Grant this and install? [y]es, [s]elect, [N]o:").as_str() {
             "y" | "yes" => return Some(requests.iter().map(|request| request.grant()).collect()),
             "s" | "select" => {
-                let chosen = requests.iter().filter(|request| {
-                    let answer = question(&format!("  grant {}? [y/N]:", request.name));
-                    matches!(answer.as_str(), "y" | "yes")
-                });
+                let chosen = requests
+                    .iter()
+                    .filter(|request| agreed(output, &format!("  grant {}?", request.name)));
                 return Some(chosen.map(|request| request.grant()).collect());
             }
             "" | "n" | "no" => return None,

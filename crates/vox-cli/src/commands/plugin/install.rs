@@ -7,7 +7,8 @@ use clap::Args;
 use semver::Version;
 use serde::Serialize;
 use vox_contract::{Carrier, Grant, Grants, Manifest, PluginId};
-use vox_host::install::{Decision, GrantStore, InstallError, Installer, Outcome};
+use vox_host::install::{Decision, GrantStore, InstallError, Installer, Outcome, Proposal};
+use vox_host::signing::Standing;
 
 use super::grants::{self, Granting, NATIVE_IS_TRUSTED, Request};
 use super::named::{self, Named};
@@ -38,6 +39,13 @@ pub struct InstallArgs {
     /// Replace the same version when it is there with other files
     #[arg(long)]
     force: bool,
+    /// Trust it by its name, whoever signed it: its native code may run, and it may have whatever
+    /// it is granted
+    #[arg(long)]
+    allow_native: bool,
+    /// Install a signed plugin in a lower version than the highest that was installed
+    #[arg(long)]
+    allow_downgrade: bool,
 }
 
 /// What was installed.
@@ -50,6 +58,10 @@ struct Receipt {
     outcome: &'static str,
     /// All that the plugin is granted now.
     granted: Vec<Granted>,
+    /// How far it is trusted: `trusted`, `allowed-by-name`, `pinned` or `unsigned`.
+    standing: &'static str,
+    #[serde(skip)]
+    said: Option<String>,
     /// Payloads that the manifest names and that did not come with it.
     missing: Vec<PathBuf>,
 }
@@ -76,6 +88,9 @@ impl View for Receipt {
             directory.display()
         )?;
         writeln!(out, "  granted: {}", plain(&listed(&self.granted)))?;
+        if let Some(said) = &self.said {
+            writeln!(out, "  trust: {}", plain(said))?;
+        }
         for file in &self.missing {
             writeln!(
                 out,
@@ -95,10 +110,13 @@ pub(super) fn run(context: &Context, arguments: &InstallArgs) -> Result<Exit, Fa
     let store = GrantStore::open(&context.directories);
     let grants_before = store.load()?;
     let mut cannot_ask = None;
-    let installer = Installer::new(&context.directories).replace(arguments.force);
-    let result = installer.install(&source, |manifest| {
-        let had = grants_before.of(&manifest.id).cloned().unwrap_or_default();
-        decide(context.output, arguments, manifest, &had).unwrap_or_else(|failure| {
+    let installer = Installer::new(&context.directories)
+        .replace(arguments.force)
+        .allow_downgrade(arguments.allow_downgrade);
+    let result = installer.install(&source, |proposal| {
+        let had = grants_before.of(&proposal.manifest.id);
+        let had = had.cloned().unwrap_or_default();
+        decide(context.output, arguments, proposal, &had).unwrap_or_else(|failure| {
             cannot_ask = Some(failure);
             Decision::Refuse
         })
@@ -109,6 +127,8 @@ pub(super) fn run(context: &Context, arguments: &InstallArgs) -> Result<Exit, Fa
     };
     let id = receipt.manifest.id;
     let granted = store.load()?.of(&id).map(Granted::all).unwrap_or_default();
+    let standing = receipt.standing;
+    warn_of_untrusted(context.output, &id, &granted, &standing);
     context.output.show(&Receipt {
         id,
         version: receipt.manifest.version,
@@ -119,6 +139,8 @@ pub(super) fn run(context: &Context, arguments: &InstallArgs) -> Result<Exit, Fa
             Outcome::Unchanged => "unchanged",
         },
         granted,
+        standing: standing.name(),
+        said: (standing != Standing::Unsigned).then(|| standing.to_string()),
         missing: receipt.missing,
     })?;
     Ok(Exit::Success)
@@ -128,20 +150,46 @@ pub(super) fn run(context: &Context, arguments: &InstallArgs) -> Result<Exit, Fa
 fn decide(
     output: Output,
     arguments: &InstallArgs,
-    manifest: &Manifest,
+    proposal: &Proposal<'_>,
     had: &Grants,
 ) -> Result<Decision, Failure> {
+    let manifest = proposal.manifest;
     let open = grants::open_requests(manifest, had);
-    present(output, manifest, &open);
-    let install = |grants: Vec<Grant>| Ok(Decision::Install(grants));
+    present(output, proposal, &open);
+    let Some(grants) = decide_grants(output, arguments, manifest, &open)? else {
+        return Ok(Decision::Refuse);
+    };
+    let question = "Let its native code run, and trust it by its name?";
+    let ask = || proposal.native_refused && output.can_ask() && grants::agreed(output, question);
+    if arguments.allow_native || ask() {
+        return Ok(Decision::InstallAndAllow(grants));
+    }
+    if proposal.native_refused {
+        output.note(format_args!(
+            "{} its native code will not run: nobody whom you trust signed it; `vox plugin trust \
+             allow {}` allows it",
+            paint(WARNING, "note:"),
+            manifest.id
+        ));
+    }
+    Ok(Decision::Install(grants))
+}
+
+/// What is to be granted; none when the user wants none of it all.
+fn decide_grants(
+    output: Output,
+    arguments: &InstallArgs,
+    manifest: &Manifest,
+    open: &[&vox_contract::CapabilityRequest],
+) -> Result<Option<Vec<Grant>>, Failure> {
     if !arguments.grant.is_empty() {
-        return install(grants::granted(&arguments.grant, manifest));
+        return Ok(Some(grants::granted(&arguments.grant, manifest)));
     }
     if arguments.yes {
-        return install(grants::all(manifest));
+        return Ok(Some(grants::all(manifest)));
     }
     if open.is_empty() {
-        return install(Vec::new());
+        return Ok(Some(Vec::new()));
     }
     if !output.can_ask() {
         let message = format!(
@@ -153,11 +201,28 @@ fn decide(
             "say what to grant: `--grant all`, `--grant none`, or `--grant <capability>,…`",
         ));
     }
-    Ok(grants::ask(output, &open).map_or(Decision::Refuse, Decision::Install))
+    Ok(grants::ask(output, open))
+}
+
+/// Says which of the grants have no effect, and what would give them one.
+fn warn_of_untrusted(output: Output, id: &PluginId, granted: &[Granted], standing: &Standing) {
+    let idle = granted.iter().map(|granted| granted.capability);
+    let idle: Vec<_> = idle
+        .filter(|capability| !standing.may_have(*capability))
+        .collect();
+    if !idle.is_empty() {
+        output.note(format_args!(
+            "{} {} stays denied: a plugin that nobody whom you trust signed may not have it; \
+             `vox plugin trust allow {id}` trusts this one",
+            paint(WARNING, "note:"),
+            listed(idle)
+        ));
+    }
 }
 
 /// Shows the plugin and what it asks for.
-fn present(output: Output, manifest: &Manifest, open: &[&vox_contract::CapabilityRequest]) {
+fn present(output: Output, proposal: &Proposal<'_>, open: &[&vox_contract::CapabilityRequest]) {
+    let manifest = proposal.manifest;
     let Manifest {
         id,
         version,
@@ -174,6 +239,9 @@ fn present(output: Output, manifest: &Manifest, open: &[&vox_contract::Capabilit
             "{} {NATIVE_IS_TRUSTED}",
             paint(WARNING, "note:")
         ));
+    }
+    if proposal.signature.is_some() {
+        output.note(plain(&format!("it is {}", proposal.standing)));
     }
     if !open.is_empty() {
         output.note("it asks to");

@@ -14,6 +14,7 @@ mod grant;
 mod grants;
 mod info;
 mod install;
+mod keygen;
 mod list;
 mod named;
 mod new;
@@ -21,6 +22,9 @@ mod project;
 mod remove;
 mod schema;
 mod search;
+mod sign;
+mod trust;
+mod verify;
 mod view;
 
 use clap::Subcommand;
@@ -56,6 +60,14 @@ pub enum PluginCommand {
     Grant(grant::GrantArgs),
     /// Take capabilities from a plugin, or what a project was allowed
     Revoke(grant::RevokeArgs),
+    /// Make a key to sign plugins with
+    Keygen(keygen::KeygenArgs),
+    /// Sign the files of a plugin
+    Sign(sign::SignArgs),
+    /// Say who signed a plugin, and whether its files are those that were signed
+    Verify(verify::VerifyArgs),
+    /// List and change whom you trust: keys, and plugins by name
+    Trust(trust::TrustArgs),
     /// Look for plugins in the catalogue, or for installed skills
     Search(search::SearchArgs),
 }
@@ -74,6 +86,10 @@ pub(crate) fn run(context: &Context, command: PluginCommand) -> Result<Exit, Fai
         PluginCommand::Call(arguments) => call::run(context, &arguments),
         PluginCommand::Grant(arguments) => grant::grant(context, &arguments),
         PluginCommand::Revoke(arguments) => grant::revoke(context, &arguments),
+        PluginCommand::Keygen(arguments) => keygen::run(context, &arguments),
+        PluginCommand::Sign(arguments) => sign::run(context, &arguments),
+        PluginCommand::Verify(arguments) => verify::run(context, &arguments),
+        PluginCommand::Trust(arguments) => trust::run(context, arguments),
         PluginCommand::Search(arguments) => search::run(context, &arguments),
     }
 }
