@@ -9,6 +9,7 @@ use vox_build::{BuildOptions, Destination, Profile, Toolchain};
 use vox_contract::{Carrier, GrantsFile};
 use vox_host::contract::{Chunk, ChunkHead, Error, stage::Opening};
 use vox_host::directories::Directories;
+use vox_host::signing::Allowed;
 use vox_host::{Host, HostOptions, Instance, InstanceOptions, Ports};
 
 /// A host with the plugin of the benches.
@@ -36,6 +37,9 @@ impl Fixture {
             "[plugin.bench-plugin]\nstream_io = true\n",
             Path::new("grants"),
         )?;
+        options
+            .trust
+            .allow(Allowed::at("bench-plugin".parse()?, &data.join("plugins"))?);
         let project = place.path().join("project");
         std::fs::create_dir(&project)?;
         std::fs::write(

@@ -14,6 +14,7 @@ use crate::lifecycle::{State, Step};
 use crate::registry::RegistryError;
 use crate::requirements::MissingLibrary;
 use crate::resolution::ResolutionError;
+use crate::signing::SigningError;
 
 /// Why the host cannot do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +107,9 @@ pub enum Error {
         /// Why the new one does not.
         reason: String,
     },
+    /// The plugin is not what was signed, or nobody whom the user trusts vouches for it.
+    #[error(transparent)]
+    Signing(#[from] SigningError),
     /// Changes on disk cannot be watched.
     #[error("changes of plugins cannot be watched: {detail}; `vox plugin reload` takes them by hand")]
     Watch {
@@ -175,6 +179,15 @@ pub enum LoadError {
         file: PathBuf,
         /// What the system says.
         error: io::Error,
+    },
+    /// The manifest was replaced while the host runs.
+    #[error(
+        "{} has changed since it was read; `vox plugin reload` takes the new one",
+        file.display()
+    )]
+    ManifestChanged {
+        /// The manifest.
+        file: PathBuf,
     },
     /// The component payload is something else.
     #[error("{} is {found}, not a component; `vox plugin build --component` makes one", file.display())]

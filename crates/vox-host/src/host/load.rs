@@ -1,10 +1,11 @@
 //! From a plugin on disk to a live instance of it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::Value;
-use vox_contract::{Carrier as CarrierKind, EffectiveLimits, LimitName};
+use vox_contract::{Carrier as CarrierKind, EffectiveLimits, LimitName, MANIFEST_FILE, Manifest};
 
 use super::{Inner, InstanceOptions, lock};
 use crate::account::Account;
@@ -16,6 +17,7 @@ use crate::inventory::Installed;
 use crate::lifecycle::{State, Step};
 use crate::resolution::{self, Selection};
 use crate::services::{KvStore, Permits, Rate, Services, Subscriptions};
+use crate::signing::{self, Admission, SignedFiles, Time, TrustStore};
 use crate::slot::{Code, Look, Release, Slot};
 use crate::{clock::CallClock, requirements};
 
@@ -161,6 +163,7 @@ impl Inner {
         let services = Services {
             plugin: id.clone(),
             permits: Arc::clone(&slot.permits),
+            trusted: code.standing.is_trusted(),
             limits,
             config,
             ports: Arc::clone(&options.ports),
@@ -327,10 +330,18 @@ impl Inner {
             tracing::info_span!("vox.plugin.load", plugin = %plugin.id(), carrier = carrier.name())
                 .entered();
         let since = Instant::now();
+        let mut trust = TrustStore::load(&self.directories)?;
+        trust.merge(self.extra_trust.clone());
+        let Admission { standing, signed } =
+            signing::admit(&trust, &self.directories, plugin, carrier, Time::now())?;
+        check_manifest(plugin, signed.as_ref())?;
         let bytes = std::fs::read(file).map_err(|error| LoadError::Unreadable {
             file: file.to_owned(),
             error,
         })?;
+        if let Some(signed) = &signed {
+            signed.check(file.strip_prefix(&plugin.directory).unwrap_or(file), &bytes)?;
+        }
         let payload = match carrier {
             CarrierKind::Component => {
                 let runtime = self.runtimes.with_stack(limits.stack)?;
@@ -348,8 +359,26 @@ impl Inner {
         Ok(Code {
             payload,
             digest,
+            standing,
             took: since.elapsed(),
         })
+    }
+}
+
+/// Refuses a plugin whose manifest is not the one any more that was read when it was found: what
+/// was signed must be what is acted upon.
+fn check_manifest(plugin: &Installed, signed: Option<&SignedFiles>) -> Result<(), Error> {
+    let file = plugin.directory.join(MANIFEST_FILE);
+    let text = std::fs::read_to_string(&file).map_err(|error| LoadError::Unreadable {
+        file: file.clone(),
+        error,
+    })?;
+    if let Some(signed) = signed {
+        signed.check(Path::new(MANIFEST_FILE), text.as_bytes())?;
+    }
+    match Manifest::parse(&text, &file) {
+        Ok(manifest) if manifest == plugin.manifest => Ok(()),
+        _ => Err(LoadError::ManifestChanged { file }.into()),
     }
 }
 
@@ -388,7 +417,7 @@ fn declared(plugin: &Installed, mut exported: [bool; EXPORTS.len()]) -> [bool; E
 /// Refuses a payload that serves nothing, or less than its manifest says.
 fn check_exports(
     plugin: &Installed,
-    file: &std::path::Path,
+    file: &Path,
     exported: &[bool; EXPORTS.len()],
 ) -> Result<(), LoadError> {
     let serves_something = exported

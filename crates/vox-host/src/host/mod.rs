@@ -33,6 +33,7 @@ use crate::resolution::{self, Selection};
 use crate::services::{
     BlobSource, CancelToken, EventSink, IgnoreEvents, NoBlobs, NoPorts, Permits, Ports, Topics,
 };
+use crate::signing::TrustStore;
 use crate::slot::Slot;
 use crate::install::{Allowance, GrantStore};
 use crate::{platform, settings};
@@ -47,6 +48,8 @@ pub struct HostOptions {
     pub built_in_verbs: Vec<&'static str>,
     /// Grants on top of those on disk, for this host only.
     pub grants: GrantsFile,
+    /// Whom to trust besides those on disk, for this host only.
+    pub trust: TrustStore,
 }
 
 /// What an instance is connected to. The default connects it to nothing.
@@ -93,6 +96,8 @@ pub(crate) struct Inner {
     findings: Vec<Finding>,
     /// What whoever opened the host granted on top of what is on disk.
     extra_grants: GrantsFile,
+    /// Whom whoever opened the host trusts on top of what is on disk.
+    extra_trust: TrustStore,
     grants: RwLock<GrantsFile>,
     /// What instances see of the grants. Guards the table only.
     permits: Mutex<HashMap<PluginId, Arc<Permits>>>,
@@ -162,6 +167,7 @@ impl Host {
             .map_or_else(default_budget, |bytes| bytes.0);
         Ok(Self(Arc::new_cyclic(|this| Inner {
             extra_grants: options.grants,
+            extra_trust: options.trust,
             permits: Mutex::default(),
             runtimes: component::Runtimes::new(&directories.cache),
             budget: MemoryBudget::new(budget),

@@ -42,6 +42,9 @@ use crate::resolution::Selection;
 pub(crate) struct Services {
     pub(crate) plugin: PluginId,
     pub(crate) permits: Arc<Permits>,
+    /// Whether somebody whom the user trusts vouches for the plugin. Without that it has no more
+    /// than capabilities of low risk, whatever is granted.
+    pub(crate) trusted: bool,
     pub(crate) limits: EffectiveLimits,
     /// The plugin's configuration, an object.
     pub(crate) config: Value,
@@ -124,7 +127,7 @@ impl Services {
             .scope(capability)
             .is_some_and(|granted| covers(granted, scope))
         {
-            return Ok(());
+            return self.require_trust(capability, scope);
         }
         Err(self.denied(capability, scope))
     }
@@ -133,9 +136,26 @@ impl Services {
     /// asked for once it is known.
     fn authorise_any(&self, capability: Capability) -> Result<(), contract::Error> {
         match self.permits.load().scope(capability) {
-            Some(_) => Ok(()),
+            Some(_) => self.require_trust(capability, ""),
             None => Err(self.denied(capability, "")),
         }
+    }
+
+    /// Answers `denied` where a capability is granted to a plugin that nobody vouches for.
+    fn require_trust(&self, capability: Capability, scope: &str) -> Result<(), contract::Error> {
+        if self.trusted || capability.is_low_risk() {
+            return Ok(());
+        }
+        Err(contract::Error::Denied(Denial {
+            capability: capability.name().to_owned(),
+            scope: scope.to_owned(),
+            remedy: format!(
+                "it is granted, but not to a plugin that no key you trust has signed: trust its \
+                 signer with `vox plugin trust add`, or the plugin with \
+                 `vox plugin trust allow {}`",
+                self.plugin
+            ),
+        }))
     }
 
     /// Answers `exceeded`, with the place where the limit can be raised.

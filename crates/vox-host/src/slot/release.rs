@@ -10,6 +10,7 @@ use vox_crypto::Digest;
 use crate::carriers::Payload;
 use crate::inventory::Installed;
 use crate::resolution::Selection;
+use crate::signing::Standing;
 
 /// A plugin's manifest with the code that belongs to it.
 pub(crate) struct Release {
@@ -28,6 +29,8 @@ pub(crate) struct Code {
     pub(crate) payload: Payload,
     /// Of the payload's bytes.
     pub(crate) digest: Digest,
+    /// How far the plugin is trusted.
+    pub(crate) standing: Standing,
     /// How long it took to load.
     pub(crate) took: Duration,
 }
