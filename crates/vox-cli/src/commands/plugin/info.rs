@@ -13,6 +13,7 @@ use vox_contract::{
 };
 use vox_host::Host;
 use vox_host::inventory::Installed;
+use vox_host::signing::{self, Time, TrustStore};
 
 use super::grants::{NATIVE_IS_TRUSTED, Request};
 use super::named::IdAndVersion;
@@ -47,6 +48,11 @@ struct Info {
     carrier: Option<Carrier>,
     /// Whether native code, which nothing confines, is among the payloads.
     trusted_code: bool,
+    /// How far it is trusted: `bundled`, `trusted`, `allowed-by-name`, `pinned`, `unknown-key`,
+    /// `unsigned`; null when it would not be loaded.
+    standing: Option<&'static str>,
+    /// That in words, or why it would not be loaded.
+    vouched: String,
     granted: Vec<Granted>,
     limits: Vec<Limit>,
     /// Whether this version is the one that is used.
@@ -119,14 +125,24 @@ impl Info {
             .of(id)
             .and_then(|settings| settings.prefer)
             .filter(available);
+        let carrier = preferred.or_else(|| Carrier::ALL.into_iter().find(available));
+        let admission = TrustStore::load(host.directories()).and_then(|trust| {
+            let carrier = carrier.unwrap_or(Carrier::Component);
+            signing::admit(&trust, host.directories(), plugin, carrier, Time::now())
+        });
         Self {
             manifest: plugin.manifest.clone(),
             root: plugin.root.name(),
             directory: plugin.directory.clone(),
             payloads: payloads(plugin),
             missing: plugin.missing.clone(),
-            carrier: preferred.or_else(|| Carrier::ALL.into_iter().find(available)),
+            carrier,
             trusted_code: plugin.native.is_some(),
+            standing: admission.as_ref().ok().map(|admission| admission.standing.name()),
+            vouched: match &admission {
+                Ok(admission) => admission.standing.to_string(),
+                Err(error) => format!("would not be loaded: {error}"),
+            },
             granted: Granted::all(&host.grants(id)),
             limits: limits(host, plugin),
             serves,
@@ -163,6 +179,7 @@ impl Info {
             format!("{} ({})", self.directory.display(), self.root),
         )?;
         fact(out, "used", &self.why)?;
+        fact(out, "trust", &self.vouched)?;
         fact(out, "versions", listed(&self.versions))?;
         fact(out, "host", host)?;
         if !authors.is_empty() {
