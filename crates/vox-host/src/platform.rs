@@ -81,6 +81,26 @@ pub fn executable_name(stem: &str) -> String {
     format!("{stem}{}", std::env::consts::EXE_SUFFIX)
 }
 
+/// Whether nobody but this user (and the system's administrator) can have written what is at
+/// `path`: it belongs to the user, and neither its group nor others may write to it. A link is
+/// nobody's own. Where the system has no such permissions, always.
+pub fn is_own(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        path.symlink_metadata().is_ok_and(|metadata| {
+            !metadata.is_symlink()
+                && metadata.uid() == rustix::process::geteuid().as_raw()
+                && metadata.mode() & 0o022 == 0
+        })
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        true
+    }
+}
+
 /// Processor time that the calling thread has used.
 ///
 /// Where the system has no such clock this is wall time, from an arbitrary moment.

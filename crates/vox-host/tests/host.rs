@@ -309,3 +309,34 @@ fn a_call_that_does_not_fit_says_what_would() {
     );
     assert!(error("stage.process", json!([{}, "x"])).starts_with("argument `head`: missing field"));
 }
+
+/// A cache that others may write to could hold anything: nothing is taken from it.
+#[test]
+fn compiled_code_is_not_taken_from_where_others_may_write() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::with(&["hello"]);
+    let cache = tempfile::tempdir().unwrap();
+    let mut directories = world.directories().clone();
+    directories.cache = cache.path().to_owned();
+    let start = || {
+        let host = Host::open(directories.clone(), Default::default()).unwrap();
+        host.instance(&"hello".parse().unwrap(), InstanceOptions::default())
+            .map(drop)
+    };
+    start().unwrap();
+    let engine = fs::read_dir(cache.path().join("components"))
+        .unwrap()
+        .flatten()
+        .next()
+        .unwrap()
+        .path();
+    let entry = fs::read_dir(&engine).unwrap().flatten().next().unwrap().path();
+    // Were this read, the process would run or refuse it; it is neither looked at nor replaced.
+    fs::write(&entry, "planted").unwrap();
+    fs::set_permissions(&engine, fs::Permissions::from_mode(0o777)).unwrap();
+    start().unwrap();
+    assert_eq!(fs::read(&entry).unwrap(), b"planted");
+    fs::set_permissions(&engine, fs::Permissions::from_mode(0o700)).unwrap();
+    start().unwrap();
+    assert_ne!(fs::read(&entry).unwrap(), b"planted", "one's own is mended");
+}

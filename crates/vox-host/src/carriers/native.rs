@@ -225,6 +225,15 @@ fn copy(bytes: &[u8], directory: &Path) -> io::Result<PathBuf> {
         std::env::consts::DLL_SUFFIX
     ));
     crate::platform::create_private_dir(directory)?;
+    if !crate::platform::is_own(directory) {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!(
+                "others may write to {}, where native code is kept; `chmod go-w` mends it",
+                directory.display()
+            ),
+        ));
+    }
     if std::fs::read(&place).is_ok_and(|there| there == bytes) {
         return Ok(place);
     }

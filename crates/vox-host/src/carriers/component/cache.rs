@@ -3,8 +3,9 @@
 //! An entry lies at `<cache>/<engine>/<content hash>.cwasm`, where `engine` is a hash of
 //! everything that compiled code depends on (wasmtime's version, its settings, the CPU). Entries
 //! appear whole, by rename, and are never written again; one that cannot be read is compiled anew
-//! and replaced. The cache is as trusted as the executable: it lies in the user's own directory
-//! with access for nobody else.
+//! and replaced. The cache is as trusted as the executable: an entry is taken only where it and its
+//! directory belong to the user and nobody else may write to them; elsewhere everything is compiled
+//! anew.
 
 use std::hash::{Hash, Hasher};
 use std::io::Write;
@@ -12,6 +13,8 @@ use std::path::Path;
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
+
+use crate::platform;
 
 /// Gives the component compiled from `bytes`, from the cache where it can.
 pub(super) fn component(
@@ -21,7 +24,14 @@ pub(super) fn component(
 ) -> wasmtime::Result<Component> {
     let directory = cache.join(fingerprint(engine));
     let entry = directory.join(format!("{}.cwasm", vox_crypto::hash(bytes).to_hex()));
-    if entry.is_file() {
+    let own = platform::is_own(&directory);
+    if directory.is_dir() && !own {
+        tracing::warn!(
+            directory = %directory.display(),
+            "compiled components are not taken from here: others may write to it; `chmod go-w` mends it"
+        );
+    }
+    if own && entry.is_file() && platform::is_own(&entry) {
         // SAFETY: entries are written by `keep` alone, whole and once, in a directory that
         // belongs to the user; their name ties them to this engine and to `bytes`.
         match unsafe { Component::deserialize_file(engine, &entry) } {
@@ -41,7 +51,10 @@ pub(super) fn component(
 
 /// Writes an entry, whole or not at all.
 fn keep(component: &Component, directory: &Path, entry: &Path) -> wasmtime::Result<()> {
-    crate::platform::create_private_dir(directory)?;
+    platform::create_private_dir(directory)?;
+    if !platform::is_own(directory) {
+        return Ok(());
+    }
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.write_all(&component.serialize()?)?;
     file.as_file().sync_data()?;
