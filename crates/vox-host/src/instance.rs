@@ -22,7 +22,7 @@ use crate::contract::{EXPORTS, lifecycle::Condition};
 use crate::error::CallError;
 use crate::host::{Inner, InstanceOptions};
 use crate::json::JsonCallError;
-use crate::services::Services;
+use crate::services::{Caller, Services};
 use crate::slot::{Look, Release, Slot};
 
 /// Calls that a new release has to answer in an instance before the old one goes.
@@ -427,20 +427,19 @@ impl Instance {
         gate: &Receiver<std::convert::Infallible>,
         function: &'static str,
     ) -> Result<(), CallError> {
-        let cancel = match &self.live {
-            Some(live) => live.services.cancel_token(),
-            None => self.seat.options.cancel.clone(),
+        let services = self.live.as_ref().map(|live| &live.services);
+        let own = self.timeout.map(|timeout| Instant::now() + timeout);
+        let caller = Caller {
+            cancel: match services {
+                Some(services) => services.cancel_token(),
+                None => self.seat.options.cancel.clone(),
+            },
+            deadline: own.or_else(|| services.and_then(|services| services.clock.deadline())),
+            ..Caller::default()
         };
-        let plugin = || self.plugin().clone();
-        let timeout = match self.timeout {
-            Some(timeout) => crossbeam_channel::after(timeout),
-            None => crossbeam_channel::never(),
-        };
-        crossbeam_channel::select! {
-            recv(gate) -> _ => Ok(()),
-            recv(cancel.cancelled()) -> _ => Err(CallError::Cancelled { plugin: plugin(), function }),
-            recv(timeout) -> _ => Err(CallError::TimedOut { plugin: plugin(), function }),
-        }
+        caller
+            .wait_for(gate)
+            .map_err(|end| end.into_error(self.plugin().clone(), function))
     }
 
     /// Moves over to another release, or stays with what works.

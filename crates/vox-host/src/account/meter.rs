@@ -8,7 +8,7 @@ use super::Usage;
 /// Calls of an instance that are all timed; later every [`STRIDE`]th is.
 const TIMED: u64 = 64;
 /// How many later calls a timed one stands for.
-const STRIDE: u64 = 16;
+const STRIDE: u64 = 64;
 
 /// Counters that the thread inside an instance writes and anybody reads.
 ///

@@ -6,8 +6,8 @@
 //! Asking ([`Account::usage`]) reads all meters; an instance that ends leaves its sum behind.
 //!
 //! **Time.** Reading a clock costs as much as a tenth of a call. A meter's first 64 calls are all
-//! timed, then every sixteenth, which counts for sixteen; a call that lasts longer than a tick of
-//! the engine is timed whatever its number. So the sums are estimates for plugins that make many
+//! timed, then every sixty-fourth, which counts for as many; a component's call that lasts longer
+//! than a tick of the engine is timed whatever its number. So the sums are estimates for plugins that make many
 //! short calls and exact for all others. Enforcement ([`crate::carriers`]) does not rest on them.
 
 mod budget;

@@ -76,7 +76,7 @@ impl crate::services::Calls for Inner {
         let mut instance = match idle {
             Some(instance) => instance,
             None => self
-                .instance(&slot, InstanceOptions::default())
+                .instance(&slot, InstanceOptions::default(), &caller)
                 .map_err(unavailable)?,
         };
         if let Some(services) = instance.services() {
@@ -103,6 +103,7 @@ impl crate::services::Calls for Inner {
 /// What a caller is told of a plugin that could not be started.
 fn unavailable(error: Error) -> contract::Error {
     match error {
+        Error::Call(error) => of_call(error),
         Error::Exceeded { plugin, exceeded } => contract::Error::Exceeded(Exceeded {
             limit: exceeded.name().to_owned(),
             value: plain(exceeded.value()),

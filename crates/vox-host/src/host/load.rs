@@ -16,7 +16,7 @@ use crate::instance::{Instance, Live, Seat};
 use crate::inventory::Installed;
 use crate::lifecycle::{State, Step};
 use crate::resolution::{self, Selection};
-use crate::services::{KvStore, Permits, Rate, Services, Subscriptions};
+use crate::services::{Caller, KvStore, Permits, Rate, Services, Subscriptions};
 use crate::signing::{self, Admission, SignedFiles, Time, TrustStore};
 use crate::slot::{Code, Look, Release, Slot};
 use crate::{clock::CallClock, requirements};
@@ -57,11 +57,13 @@ impl Inner {
         Arc::clone(granted.or_insert_with(|| Arc::new(Permits::new(self.grants(plugin)))))
     }
 
-    /// Makes an instance of whatever release serves, and lets it follow every change.
+    /// Makes an instance of whatever release serves, and lets it follow every change. While the
+    /// plugin is paused this waits, for as long as `caller` does.
     pub(super) fn instance(
         &self,
         slot: &Arc<Slot>,
         options: InstanceOptions,
+        caller: &Caller,
     ) -> Result<Instance, Error> {
         let mut release = slot.release();
         let plugin = Arc::clone(&release.installed);
@@ -89,12 +91,9 @@ impl Inner {
                     release = serving;
                     break;
                 }
-                Look::Paused(gate) => crossbeam_channel::select! {
-                    recv(gate) -> _ => {}
-                    recv(options.cancel.cancelled()) -> _ => {
-                        return Err(CallError::Cancelled { plugin: id.clone(), function: "lifecycle.init" }.into());
-                    }
-                },
+                Look::Paused(gate) => caller
+                    .wait_for(&gate)
+                    .map_err(|end| end.into_error(id.clone(), "lifecycle.init"))?,
                 Look::Refused(state, reason) => {
                     return Err(Error::NotServing {
                         plugin: id.clone(),

@@ -31,7 +31,7 @@ use crate::inventory::{Finding, Installed, Inventory};
 use crate::registry::Registry;
 use crate::resolution::{self, Selection};
 use crate::services::{
-    BlobSource, CancelToken, EventSink, IgnoreEvents, NoBlobs, NoPorts, Permits, Ports, Topics,
+    BlobSource, Caller, CancelToken, EventSink, IgnoreEvents, NoBlobs, NoPorts, Permits, Ports, Topics,
 };
 use crate::signing::TrustStore;
 use crate::slot::Slot;
@@ -262,7 +262,11 @@ impl Host {
     /// fails.
     pub fn instance(&self, id: &PluginId, options: InstanceOptions) -> Result<Instance, Error> {
         let plugin = self.0.place(id)?;
-        self.0.instance(&self.0.slot(&plugin), options)
+        let caller = Caller {
+            cancel: options.cancel.clone(),
+            ..Caller::default()
+        };
+        self.0.instance(&self.0.slot(&plugin), options, &caller)
     }
 }
 

@@ -9,8 +9,10 @@
 //! An instance that is kept may have served somebody else before: what a service remembers between
 //! calls is shared by all who call it.
 
+use std::convert::Infallible;
 use std::sync::{Arc, PoisonError};
 
+use crossbeam_channel::Receiver;
 use serde_json::Value;
 use vox_contract::{Capability, ExtensionPoint, LimitName, PluginId};
 
@@ -19,6 +21,7 @@ use crate::contract::{
     EXPORT_LIFECYCLE, EXPORTS, Error,
     call::{Call, Target},
 };
+use crate::error::CallError;
 use crate::inventory::Installed;
 
 /// What a host does for [`Call`].
@@ -45,6 +48,38 @@ pub(crate) struct Caller {
     pub(crate) cancel: super::CancelToken,
     /// When it has to be over.
     pub(crate) deadline: Option<std::time::Instant>,
+}
+
+/// Why whoever called waits no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WaitEnd {
+    Cancelled,
+    Late,
+}
+
+impl WaitEnd {
+    /// As an error of a call that was never made.
+    pub(crate) fn into_error(self, plugin: PluginId, function: &'static str) -> CallError {
+        match self {
+            Self::Cancelled => CallError::Cancelled { plugin, function },
+            Self::Late => CallError::TimedOut { plugin, function },
+        }
+    }
+}
+
+impl Caller {
+    /// Waits until `gate` is disconnected, for as long as the caller waits.
+    pub(crate) fn wait_for(&self, gate: &Receiver<Infallible>) -> Result<(), WaitEnd> {
+        let late = match self.deadline {
+            Some(deadline) => crossbeam_channel::at(deadline),
+            None => crossbeam_channel::never(),
+        };
+        crossbeam_channel::select! {
+            recv(gate) -> _ => Ok(()),
+            recv(self.cancel.cancelled()) -> _ => Err(WaitEnd::Cancelled),
+            recv(late) -> _ => Err(WaitEnd::Late),
+        }
+    }
 }
 
 impl Services {
