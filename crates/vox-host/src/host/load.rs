@@ -16,7 +16,7 @@ use crate::instance::{Instance, Live, Seat};
 use crate::inventory::Installed;
 use crate::lifecycle::{State, Step};
 use crate::resolution::{self, Selection};
-use crate::services::{KvStore, Permits, Rate, Services, Subscriptions};
+use crate::services::{Caller, KvStore, Permits, Rate, Services, Subscriptions};
 use crate::signing::{self, Admission, SignedFiles, Time, TrustStore};
 use crate::slot::{Code, Look, Release, Slot};
 use crate::{clock::CallClock, requirements};
@@ -170,7 +170,10 @@ impl Inner {
             blobs: Arc::clone(&options.blobs),
             events: Arc::clone(&options.events),
             cancel: std::sync::Mutex::new(options.cancel.clone()),
-            caller: Default::default(),
+            caller: std::sync::Mutex::new(Caller {
+                hook_depth: options.hook_depth,
+                ..Caller::default()
+            }),
             kv: KvStore::new(&self.directories.data, id, limits.kv),
             subscriptions,
             dependencies: self.dependencies(release)?,
