@@ -54,6 +54,8 @@ pub struct Instance {
     /// A release that did not do for this instance.
     declined: Option<u64>,
     timeout: Option<Duration>,
+    /// When calls have to be over, whatever they are given each.
+    deadline: Option<Instant>,
     crashes: u64,
 }
 
@@ -132,6 +134,7 @@ impl Instance {
             former: None,
             declined: None,
             timeout: None,
+            deadline: None,
             crashes: 0,
         };
         if let Err(error) = instance.lifecycle().and_then(|mut own| own.init(config)) {
@@ -193,6 +196,16 @@ impl Instance {
         }
     }
 
+    /// Has every later call end at this moment, as [`Instance::set_timeout`] has it; whoever reads
+    /// the clock anyway spares each call from doing so.
+    #[inline]
+    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
+        if let Some(live) = &self.live {
+            live.services.clock.set_deadline(deadline);
+        }
+    }
+
     /// Calls an exported function by name, `stage.process`, with a JSON value for each parameter.
     ///
     /// Bytes are given as a string (its UTF-8 bytes), as an array of numbers, or as
@@ -251,9 +264,10 @@ impl Instance {
         });
         if self.seen != self.slot.changes() || self.live.is_none() {
             self.attend(function)?;
-        }
-        if let Some(timeout) = self.timeout {
-            self.start_timeout(timeout);
+            // What is there may be new, and know of no deadline.
+            self.start_time();
+        } else if self.timeout.is_some() {
+            self.start_time();
         }
         let Some(live) = &mut self.live else {
             return Err(self.not_restarted(function, "it has crashed"));
@@ -270,12 +284,16 @@ impl Instance {
     }
 
     #[cold]
-    fn start_timeout(&mut self, timeout: Duration) {
-        if let Some(live) = &self.live {
-            live.services
-                .clock
-                .set_deadline(Some(Instant::now() + timeout));
+    fn start_time(&self) {
+        if let (Some(live), Some(ends)) = (&self.live, self.ends()) {
+            live.services.clock.set_deadline(Some(ends));
         }
+    }
+
+    /// When a call that begins now has to be over.
+    fn ends(&self) -> Option<Instant> {
+        let timeout = self.timeout.map(|timeout| Instant::now() + timeout);
+        timeout.into_iter().chain(self.deadline).min()
     }
 
     /// The call brought an answer, so what is there works.
@@ -428,13 +446,14 @@ impl Instance {
         function: &'static str,
     ) -> Result<(), CallError> {
         let services = self.live.as_ref().map(|live| &live.services);
-        let own = self.timeout.map(|timeout| Instant::now() + timeout);
         let caller = Caller {
             cancel: match services {
                 Some(services) => services.cancel_token(),
                 None => self.seat.options.cancel.clone(),
             },
-            deadline: own.or_else(|| services.and_then(|services| services.clock.deadline())),
+            deadline: self
+                .ends()
+                .or_else(|| services.and_then(|services| services.clock.deadline())),
             ..Caller::default()
         };
         caller
@@ -573,6 +592,7 @@ impl Drop for Instance {
             live.services.set_caller(Default::default());
             self.frozen = true;
             self.timeout = None;
+            self.deadline = None;
             let ended = self.lifecycle().and_then(|mut own| own.shutdown());
             if let Err(error) = ended {
                 tracing::warn!(plugin = %self.plugin(), %error, "a plugin did not shut down cleanly");

@@ -7,6 +7,7 @@
 //! | [`Host`] | payloads, loaded at their first use, and the making of instances |
 //! | [`Instance`] | one live plugin; the clients of its extension points are in [`contract`] |
 //! | [`Ports`], [`BlobSource`], [`EventSink`], [`CancelToken`] | what the maker of an instance connects it to |
+//! | [`hooks`] | the hooks of a run: their order, their time, what their failure means |
 //! | [`install`], [`distribution`], [`skills`] | plugins on disk |
 //! | [`signing`] | who vouches for a plugin, and how far the user trusts it |
 //!
@@ -32,6 +33,7 @@ pub mod contract;
 pub mod directories;
 pub mod distribution;
 mod error;
+pub mod hooks;
 mod host;
 pub mod install;
 mod instance;
@@ -55,7 +57,7 @@ pub use host::{Host, HostOptions, InstanceOptions, PluginStatus, Reloaded};
 pub use instance::Instance;
 pub use json::JsonCallError;
 pub use services::{
-    BlobSource, CancelToken, EventSink, Files, IgnoreEvents, NoBlobs, NoPorts, Ports,
+    BlobSource, CancelToken, Emitter, EventSink, Files, IgnoreEvents, NoBlobs, NoPorts, Ports,
 };
 pub use slot::ReloadRecord;
 pub use watch::{Noticed, Watch};

@@ -169,7 +169,10 @@ impl Inner {
             blobs: Arc::clone(&options.blobs),
             events: Arc::clone(&options.events),
             cancel: std::sync::Mutex::new(options.cancel.clone()),
-            caller: Default::default(),
+            caller: std::sync::Mutex::new(Caller {
+                hook_depth: options.hook_depth,
+                ..Caller::default()
+            }),
             kv: KvStore::new(&self.directories.data, id, limits.kv),
             subscriptions,
             dependencies: self.dependencies(release)?,

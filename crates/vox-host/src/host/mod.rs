@@ -68,6 +68,8 @@ pub struct InstanceOptions {
     pub events: Arc<dyn EventSink>,
     /// How it is told to stop.
     pub cancel: CancelToken,
+    /// How many hooks are inside each other when it is entered as one: 0 for all that are none.
+    pub(crate) hook_depth: u32,
 }
 
 impl Default for InstanceOptions {
@@ -79,6 +81,7 @@ impl Default for InstanceOptions {
             blobs: Arc::new(NoBlobs),
             events: Arc::new(IgnoreEvents),
             cancel: CancelToken::new(),
+            hook_depth: 0,
         }
     }
 }

@@ -4,7 +4,8 @@
 //! them all busy gets one of its own, so calls never wait for each other. An instance that is
 //! entered by a call knows the chain of plugins that leads to it, so that a circle is refused
 //! where it closes, whatever thread closes it; it is cancelled with its caller and has no more
-//! time than its caller.
+//! time than its caller. Its events go where its caller's go, and a hook that is entered in this
+//! way is one more within those that led to the call.
 //!
 //! An instance that is kept may have served somebody else before: what a service remembers between
 //! calls is shared by all who call it.
@@ -16,7 +17,7 @@ use crossbeam_channel::Receiver;
 use serde_json::Value;
 use vox_contract::{Capability, ExtensionPoint, LimitName, PluginId};
 
-use super::Services;
+use super::{EventSink, Services};
 use crate::contract::{
     EXPORT_LIFECYCLE, EXPORTS, Error,
     call::{Call, Target},
@@ -40,7 +41,7 @@ pub(crate) trait Calls: Send + Sync {
 }
 
 /// Who calls.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Caller {
     /// Plugins that are inside each other, the outermost first, the calling one last.
     pub(crate) chain: Vec<PluginId>,
@@ -48,6 +49,10 @@ pub(crate) struct Caller {
     pub(crate) cancel: super::CancelToken,
     /// When it has to be over.
     pub(crate) deadline: Option<std::time::Instant>,
+    /// Hooks that are inside each other where the call is made.
+    pub(crate) hook_depth: u32,
+    /// Who hears the events of whoever is called; none for those of the instance itself.
+    pub(crate) events: Option<Arc<dyn EventSink>>,
 }
 
 /// Why whoever called waits no longer.
@@ -83,8 +88,9 @@ impl Caller {
 }
 
 impl Services {
-    /// This instance as a caller of `target`, unless that closes a circle or goes too deep.
-    fn as_caller_of(&self, target: &PluginId) -> Result<Caller, Error> {
+    /// This instance as a caller of `function` of `target`, unless that closes a circle or goes too
+    /// deep.
+    fn as_caller_of(&self, target: &PluginId, function: &str) -> Result<Caller, Error> {
         let mut caller = self
             .caller
             .lock()
@@ -103,9 +109,21 @@ impl Services {
         if caller.chain.len() >= depth as usize {
             return Err(self.exceeded(LimitName::CallDepth));
         }
+        if function.split('.').next() == Some(ExtensionPoint::Hook.name()) {
+            caller.hook_depth = self.deeper_hook(caller.hook_depth)?;
+        }
+        caller.events.get_or_insert_with(|| Arc::clone(&self.events));
         caller.cancel = self.cancel_token();
         caller.deadline = self.clock.deadline();
         Ok(caller)
+    }
+
+    /// The depth of a hook within `depth` of them, unless that is deeper than this plugin may lead.
+    pub(super) fn deeper_hook(&self, depth: u32) -> Result<u32, Error> {
+        if depth >= self.limits.hook_depth {
+            return Err(self.exceeded(LimitName::HookDepth));
+        }
+        Ok(depth + 1)
     }
 }
 
@@ -137,7 +155,7 @@ impl Call for Services {
         };
         let arguments = serde_json::from_str(arguments)
             .map_err(|error| Error::Invalid(format!("the arguments are no JSON array: {error}")))?;
-        let caller = self.as_caller_of(plugin.id())?;
+        let caller = self.as_caller_of(plugin.id(), function)?;
         let _span = tracing::debug_span!("vox.plugin.plugin_call", caller = %self.plugin, plugin = %plugin.id(), function).entered();
         calls
             .invoke(&plugin, caller, function, arguments)

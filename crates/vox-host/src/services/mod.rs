@@ -23,7 +23,7 @@ use serde_json::Value;
 use vox_contract::{Capability, EffectiveLimits, LimitName, PluginId, Scope};
 
 pub use cancel::CancelToken;
-pub use events::{EventSink, IgnoreEvents};
+pub use events::{Emitter, EventSink, IgnoreEvents};
 pub use streams::{BlobSource, Files, NoBlobs, NoPorts, Ports};
 
 pub(crate) use calls::{Caller, Calls, extension_point};

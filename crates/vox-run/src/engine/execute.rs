@@ -98,11 +98,18 @@ impl<'a> Execution<'a> {
 
     fn ask_to_begin(&self) -> Result<(), Abort> {
         let Engine { host, plan, cast } = self.engine;
-        let hooks = Hooks::open(host, self.id.clone(), &cast.hooks, self.reporter.clone())?;
-        let hooks = Arc::clone(self.hooks.get_or_init(|| Arc::new(hooks)));
-        let keys: Vec<&str> = plan.steps.iter().map(|step| step.key.as_str()).collect();
+        let keys: Vec<String> = plan.steps.iter().map(|step| step.key.clone()).collect();
         let detail = json!({ "pipeline": plan.pipeline.name, "steps": keys });
-        match hooks.ask(HookPoint::PrePipeline, "", detail, &[]) {
+        let hooks = Hooks::open(
+            host,
+            self.id.clone(),
+            &cast.hooks,
+            self.options.hooks.clone(),
+            keys,
+            self.reporter.clone(),
+        )?;
+        let hooks = self.hooks.get_or_init(|| hooks);
+        match hooks.ask(&HookPoint::PrePipeline, "", &detail, &[]) {
             Answer::Continue | Answer::Replace(_) => Ok(()),
             Answer::Abort(abort) => Err(abort),
         }
@@ -112,7 +119,7 @@ impl<'a> Execution<'a> {
     pub fn close(&self, detail: Value) {
         let _entered = self.span.enter();
         if let Some(hooks) = self.hooks.get() {
-            hooks.tell(HookPoint::PostPipeline, "", detail);
+            hooks.tell(&HookPoint::PostPipeline, "", &detail);
             for metrics in hooks.measure() {
                 self.reporter.send(Message::Measured(metrics));
             }
@@ -132,7 +139,7 @@ impl<'a> Execution<'a> {
             Ok(Ok(ports)) => ports,
             Ok(Err((step, message))) => {
                 let detail = json!({ "message": message });
-                hooks.tell(HookPoint::OnError, &self.step(step).key, detail);
+                hooks.tell(&HookPoint::OnError, &self.step(step).key, &detail);
                 return self.not_started(members, step, StepOutcome::failed(message));
             }
             Err(panic) => {
@@ -177,7 +184,7 @@ impl<'a> Execution<'a> {
                 ..
             } = self.step(*index);
             let detail = json!({ "runner": uses, "label": label, "arguments": arguments });
-            if let Answer::Abort(abort) = hooks.ask(HookPoint::PreStep, key, detail, &[]) {
+            if let Answer::Abort(abort) = hooks.ask(&HookPoint::PreStep, key, &detail, &[]) {
                 return Err((*index, abort.to_string()));
             }
         }
@@ -384,14 +391,14 @@ impl<'a> Execution<'a> {
         if hooks.watch(&HookPoint::PostStep) {
             let mut detail = serde_json::to_value(&outcome).unwrap_or_default();
             detail["seconds"] = duration.as_secs_f64().into();
-            if let Answer::Abort(abort) = hooks.ask(HookPoint::PostStep, key, detail, &[])
+            if let Answer::Abort(abort) = hooks.ask(&HookPoint::PostStep, key, &detail, &[])
                 && outcome.is_success()
             {
                 outcome = StepOutcome::failed(abort.to_string());
             }
         }
         if let StepOutcome::Failed { message, .. } = &outcome {
-            hooks.tell(HookPoint::OnError, key, json!({ "message": message }));
+            hooks.tell(&HookPoint::OnError, key, &json!({ "message": message }));
         }
         outcome
     }
@@ -443,9 +450,9 @@ impl<'a> Execution<'a> {
             } = &metrics;
             let detail = json!({ "plugin": plugin, "port": port, "samples": samples });
             hooks.tell(
-                HookPoint::OnMetrics,
+                &HookPoint::OnMetrics,
                 step.as_deref().unwrap_or_default(),
-                detail,
+                &detail,
             );
         }
         self.reporter.send(Message::Measured(metrics));

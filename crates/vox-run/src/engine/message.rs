@@ -1,12 +1,13 @@
 //! The one way from those who do the work to the dispatcher.
 
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use vox_contract::PluginId;
-use vox_host::EventSink;
+use vox_contract::{HookPoint, PluginId};
+use vox_host::{Emitter, EventSink, contract};
 
-use super::hooks::Abort;
+use super::hooks::{Abort, HooksCell};
 use crate::graph::StepIndex;
 use crate::report::{PluginMetrics, StepOutcome, StreamReport};
 
@@ -54,6 +55,9 @@ pub(crate) enum Message {
 pub(crate) struct Reporter {
     messages: Sender<Message>,
     step: Option<StepIndex>,
+    /// The hooks at which events fire custom points; none until they were opened. Weak, since the
+    /// hooks' own instances hold a reporter.
+    hooks: HooksCell,
 }
 
 impl Reporter {
@@ -61,6 +65,7 @@ impl Reporter {
         Self {
             messages,
             step: None,
+            hooks: HooksCell::default(),
         }
     }
 
@@ -69,7 +74,13 @@ impl Reporter {
         Self {
             messages: self.messages.clone(),
             step: Some(step),
+            hooks: Arc::clone(&self.hooks),
         }
+    }
+
+    /// Where the run's hooks are to be put.
+    pub fn hooks(&self) -> &HooksCell {
+        &self.hooks
     }
 
     pub fn send(&self, message: Message) {
@@ -96,5 +107,22 @@ impl EventSink for Reporter {
             name: name.to_owned(),
             payload: payload.to_owned(),
         });
+    }
+
+    /// The hooks decide whether there is an event, and what its payload is.
+    fn fire(
+        &self,
+        emitter: Emitter<'_>,
+        point: &HookPoint,
+        payload: &str,
+    ) -> Result<(), contract::Error> {
+        let hooks = self.hooks.get().and_then(Weak::upgrade);
+        let replacement = match hooks {
+            Some(hooks) => hooks.fire(emitter, point, self.step, payload)?,
+            None => None,
+        };
+        let payload = replacement.as_deref().unwrap_or(payload);
+        self.emit(emitter.plugin(), &point.name(), payload);
+        Ok(())
     }
 }

@@ -5,7 +5,7 @@
 //! | `prepare`, `arguments` | everything that is checked against the plugins before a run |
 //! | `dispatch` | the state of a run; the one place that decides what happens next |
 //! | `execute` | the threads in which plugins are called |
-//! | `hooks` | the hooks of a run and their answers |
+//! | `hooks` | what the hooks of a run are told, and what they stop |
 //! | `message` | the one channel from executors to the dispatcher |
 //!
 //! What must stay true:
@@ -29,6 +29,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::thread;
 
+use vox_host::hooks::HookSwitches;
 use vox_host::{CancelToken, Host};
 
 use crate::error::Error;
@@ -77,6 +78,8 @@ pub struct RunOptions {
     pub keep_going: bool,
     /// Cancels the run.
     pub cancel: CancelToken,
+    /// Which hooks are on; can be changed while the run goes on.
+    pub hooks: HookSwitches,
 }
 
 impl RunOptions {
@@ -89,6 +92,7 @@ impl RunOptions {
             jobs: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             keep_going: false,
             cancel: CancelToken::new(),
+            hooks: HookSwitches::default(),
         }
     }
 }

@@ -6,11 +6,11 @@
 use std::collections::HashMap;
 
 use vox_contract::{ExtensionPoint, Finding, PluginId, RunnerName};
+use vox_host::hooks::HookSource;
 use vox_host::registry::RegistryError;
 use vox_host::{Host, InstanceOptions};
 
 use super::arguments::{ArgumentsSchema, PathPart};
-use super::hooks::PlannedHook;
 use crate::error::Error;
 use crate::plan::{Part, Plan, Step, near};
 
@@ -19,7 +19,7 @@ use crate::plan::{Part, Plan, Step, near};
 pub(crate) struct Cast {
     /// For each step, the plugin that serves its runner.
     pub runners: Vec<PluginId>,
-    pub hooks: Vec<PlannedHook>,
+    pub hooks: Vec<HookSource>,
 }
 
 impl Cast {
@@ -149,29 +149,22 @@ impl<'a> Casting<'a> {
         }
     }
 
-    fn hook(&mut self, index: usize) -> Option<PlannedHook> {
+    fn hook(&mut self, index: usize) -> Option<HookSource> {
         let hook = &self.plan.hooks[index];
         let way = ["hook".into(), index.into(), "uses".into()];
-        let installed = self.plugin(&hook.uses, ExtensionPoint::Hook, way)?;
-        let entries = &installed.manifest.provides.hooks;
-        let points = entries
-            .iter()
-            .map(|entry| (entry.point.clone(), entry.priority))
-            .collect();
-        Some(PlannedHook {
-            plugin: hook.uses.clone(),
-            arguments: hook.arguments.clone(),
-            points,
-        })
+        self.plugin(&hook.uses, ExtensionPoint::Hook, way)?;
+        let mut source = HookSource::new(hook.uses.clone());
+        source.arguments = hook.arguments.clone();
+        Some(source)
     }
 
-    /// The plugin `id`, if it is there and serves `point`.
+    /// Says whether the plugin `id` is there and serves `point`; what is wrong is noted.
     fn plugin<'p>(
         &mut self,
         id: &PluginId,
         point: ExtensionPoint,
         way: impl IntoIterator<Item = Part<'p>>,
-    ) -> Option<std::sync::Arc<vox_host::inventory::Installed>> {
+    ) -> Option<()> {
         let serving = || -> Vec<&str> {
             let plugins = self.host.registry().extension_point(point);
             plugins.map_or_else(
@@ -187,7 +180,7 @@ impl<'a> Casting<'a> {
                     .extension_points
                     .contains_key(&point) =>
             {
-                return Some(plugin);
+                return Some(());
             }
             Ok(_) => {
                 let message = format!("plugin `{id}` is not a {}", point.name());

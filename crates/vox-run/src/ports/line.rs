@@ -315,7 +315,7 @@ impl Tail {
         });
         match self
             .hooks
-            .ask(HookPoint::PostChunk, &self.to.step, detail, data)
+            .ask(&HookPoint::PostChunk, &self.to.step, &detail, data)
         {
             Answer::Continue => Ok(None),
             Answer::Replace(data) => Ok(Some(data)),

@@ -180,7 +180,15 @@ mod tests {
         // Streams without stages ask nothing of the host, so it may be one without plugins.
         let nowhere = Directories::new("/nonexistent", "/nonexistent");
         let host = Host::open(nowhere, HostOptions::default()).unwrap();
-        let hooks = Arc::new(Hooks::open(&host, "run".into(), &[], reporter.clone()).unwrap());
+        let hooks = Hooks::open(
+            &host,
+            "run".into(),
+            &[],
+            Default::default(),
+            Vec::new(),
+            reporter.clone(),
+        );
+        let hooks = hooks.unwrap();
         let from: PortRef = "w.out".parse().unwrap();
         let input = Input {
             from,

@@ -14,6 +14,7 @@ use vox_plugin::agent::{Action, Assignment, Message, Outgoing, Recruit};
 use vox_plugin::clap::{self, CommandFactory, Parser};
 use vox_plugin::command::Node;
 use vox_plugin::hook::{Event, Outcome as HookOutcome};
+use vox_plugin::host::call::Target;
 use vox_plugin::lifecycle::{Condition, SavedState};
 use vox_plugin::metrics::{Kind, Sample};
 use vox_plugin::stage::Opening;
@@ -34,6 +35,8 @@ struct Config {
     panic_in_restore: bool,
     /// What it does as a hook, by hook point.
     hooks: BTreeMap<String, Reaction>,
+    /// The hook that it calls where its reaction is `call`.
+    calls: String,
 }
 
 /// What a hook does when it is called.
@@ -45,6 +48,14 @@ enum Reaction {
     Replace,
     Panic,
     Fail,
+    /// Works for ever.
+    Spin,
+    /// Goes on when it is told that nobody waits any more.
+    Late,
+    /// Fires the hook point `custom:again`.
+    Fire,
+    /// Calls another hook with the same event.
+    Call,
 }
 
 /// The plugin.
@@ -295,8 +306,8 @@ impl Hook for Conformance {
     fn handle(&mut self, event: Event, payload: &[u8]) -> Result<HookOutcome> {
         let reaction = match (self.config.hooks.get(&event.point), event.detail.as_str()) {
             (Some(reaction), detail) => {
-                // Tells who was called, and with what.
-                host::events::emit(&event.point, detail)?;
+                // Tells who was called, and with what. The full name of a custom point would fire it.
+                host::events::emit(event.point.trim_start_matches("custom:"), detail)?;
                 *reaction
             }
             (None, "\"replace\"") => Reaction::Replace,
@@ -315,8 +326,37 @@ impl Hook for Conformance {
             ))),
             Reaction::Panic => panic!("told to panic in a hook"),
             Reaction::Fail => Err(Error::Failed(format!("told to fail at {}", event.point))),
+            Reaction::Spin => deeds::spin(),
+            Reaction::Late => {
+                while !host::cancel::should_cancel() {
+                    std::hint::spin_loop();
+                }
+                Ok(HookOutcome::Continue)
+            }
+            Reaction::Fire => {
+                host::events::emit("custom:again", &event.detail)?;
+                Ok(HookOutcome::Continue)
+            }
+            Reaction::Call => {
+                let target = Target::Plugin(self.config.calls.clone());
+                let arguments = call_arguments(&event, payload);
+                host::call::invoke(&target, "hook.handle", &arguments)?;
+                Ok(HookOutcome::Continue)
+            }
         }
     }
+}
+
+/// The arguments of `hook.handle` as `call` takes them.
+fn call_arguments(event: &Event, payload: &[u8]) -> String {
+    let event = serde_json::json!({
+        "point": event.point,
+        "run": event.run,
+        "step": event.step,
+        "timestamp": event.timestamp,
+        "detail": event.detail,
+    });
+    serde_json::json!([event, payload]).to_string()
 }
 
 /// Exercises the contract.
