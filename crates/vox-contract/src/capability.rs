@@ -124,7 +124,9 @@ impl Capability {
             | Self::Kv
             | Self::Events
             | Self::Blob
-            | Self::Topics => true,
+            | Self::Topics
+            | Self::Clocks
+            | Self::Random => true,
             Self::FileRead
             | Self::FileWrite
             | Self::Network

@@ -23,9 +23,11 @@ pub use reload::Reloaded;
 
 use crate::account::MemoryBudget;
 use crate::carriers::component;
+use crate::carriers::component::wasi::{Resolver, SystemResolver};
 use crate::contract::EXPORTS;
 use crate::directories::Directories;
 use crate::error::Error;
+use crate::install::{Allowance, GrantStore};
 use crate::instance::Instance;
 use crate::inventory::{Finding, Installed, Inventory};
 use crate::registry::Registry;
@@ -35,7 +37,6 @@ use crate::services::{
 };
 use crate::signing::TrustStore;
 use crate::slot::Slot;
-use crate::install::{Allowance, GrantStore};
 use crate::{platform, settings};
 
 /// What a host is opened with.
@@ -68,6 +69,8 @@ pub struct InstanceOptions {
     pub events: Arc<dyn EventSink>,
     /// How it is told to stop.
     pub cancel: CancelToken,
+    /// Who looks up the names of hosts for it.
+    pub resolver: Arc<dyn Resolver>,
 }
 
 impl Default for InstanceOptions {
@@ -79,6 +82,7 @@ impl Default for InstanceOptions {
             blobs: Arc::new(NoBlobs),
             events: Arc::new(IgnoreEvents),
             cancel: CancelToken::new(),
+            resolver: Arc::new(SystemResolver),
         }
     }
 }
