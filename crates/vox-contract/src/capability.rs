@@ -42,11 +42,15 @@ pub enum Capability {
     Topics,
     /// Starting programs.
     Process,
+    /// The time of day, elapsed time, and waiting.
+    Clocks,
+    /// Random numbers.
+    Random,
 }
 
 impl Capability {
     /// Every capability, in the order in which they are documented.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::VsaOps,
         Self::StreamIo,
         Self::FileRead,
@@ -61,6 +65,8 @@ impl Capability {
         Self::Blob,
         Self::Topics,
         Self::Process,
+        Self::Clocks,
+        Self::Random,
     ];
 
     /// The name that manifests and grants write.
@@ -80,6 +86,8 @@ impl Capability {
             Self::Blob => "blob",
             Self::Topics => "topics",
             Self::Process => "process",
+            Self::Clocks => "clocks",
+            Self::Random => "random",
         }
     }
 
@@ -100,6 +108,8 @@ impl Capability {
             Self::Blob => "read archives and artefacts of the run",
             Self::Topics => "send and receive messages",
             Self::Process => "start programs, which may do whatever you may do",
+            Self::Clocks => "know the time, and wait",
+            Self::Random => "get random numbers",
         }
     }
 
@@ -114,7 +124,9 @@ impl Capability {
             | Self::Kv
             | Self::Events
             | Self::Blob
-            | Self::Topics => true,
+            | Self::Topics
+            | Self::Clocks
+            | Self::Random => true,
             Self::FileRead
             | Self::FileWrite
             | Self::Network
@@ -140,7 +152,9 @@ impl Capability {
             | Self::Metrics
             | Self::Kv
             | Self::Events
-            | Self::Blob => None,
+            | Self::Blob
+            | Self::Clocks
+            | Self::Random => None,
         }
     }
 

@@ -22,7 +22,7 @@ use std::{
 use toml::{Spanned, de::DeValue};
 
 use crate::{
-    Capability, ManifestError, PluginId,
+    Capability, ManifestError, PluginId, check_entry,
     document::{Document, Table, read_text},
 };
 
@@ -330,6 +330,14 @@ fn check_scope(
     scope: &Scope,
     value: &Spanned<DeValue<'_>>,
 ) {
+    if let Scope::Only(entries) = scope {
+        for error in entries
+            .iter()
+            .filter_map(|entry| check_entry(capability, entry).err())
+        {
+            root.note(value.span(), error.to_string(), error.hint());
+        }
+    }
     let (fault, instead) = match (capability.scope_of(), scope) {
         (_, Scope::All) => return,
         (None, _) => ("has no scope".to_owned(), "true"),
@@ -353,7 +361,7 @@ fn check_scope(
 mod tests {
     use super::*;
 
-    const TEXT: &str = "[plugin.\"acme.fetch\"]\nnetwork = [\"api.example.org\", 'a\"b']\n\n\
+    const TEXT: &str = "[plugin.\"acme.fetch\"]\ntopics = [\"api.example.org\", 'a\"b']\n\n\
                         [plugin.redact]\nstream_io = true\nkv = true\n";
 
     fn parse(text: &str) -> Result<GrantsFile, ManifestError> {
@@ -369,12 +377,11 @@ mod tests {
     #[test]
     fn scopes_of_two_files_add_up() {
         let mut grants = parse(TEXT).unwrap();
-        grants
-            .merge(parse("[plugin]\n\"acme.fetch\".network = [\"b\"]\nredact.kv = true").unwrap());
+        grants.merge(parse("[plugin]\n\"acme.fetch\".topics = [\"b\"]\nredact.kv = true").unwrap());
         let fetch = grants.of(&"acme.fetch".parse().unwrap()).unwrap();
         let expected = ["api.example.org", "a\"b", "b"].map(str::to_owned).to_vec();
         assert_eq!(
-            fetch.scope(Capability::Network),
+            fetch.scope(Capability::Topics),
             Some(&Scope::Only(expected))
         );
         assert_eq!(fetch.scope(Capability::Kv), None);
@@ -384,7 +391,7 @@ mod tests {
     fn what_is_no_grant_is_refused_with_its_place() {
         let error = parse(
             "[plugin.a]\nkv = false\nevents = [\"x\"]\nnetwrk = true\nprocess = 1.5\nblob = []\n\
-             [plugin.b.c]\nkv = true\n",
+             [plugin.b.c]\nkv = true\n[plugin.d]\nnetwork = [\"a.org\", \"127.1\"]\n",
         );
         assert_eq!(
             error.unwrap_err().to_string(),
@@ -399,7 +406,9 @@ mod tests {
              grants.toml:6:8: an empty list grants nothing\n  \
              hint: remove the line\n\
              grants.toml:7:11: `c` is a table, not a grant\n  \
-             hint: put an id that contains dots in quotes: `[plugin.\"acme.redact\"]`"
+             hint: put an id that contains dots in quotes: `[plugin.\"acme.redact\"]`\n\
+             grants.toml:10:11: the host `127.1` is an address in an odd notation\n  \
+             hint: write all four numbers in decimal, such as `127.0.0.1`"
         );
     }
 

@@ -111,7 +111,9 @@ pub enum Error {
     #[error(transparent)]
     Signing(#[from] SigningError),
     /// Changes on disk cannot be watched.
-    #[error("changes of plugins cannot be watched: {detail}; `vox plugin reload` takes them by hand")]
+    #[error(
+        "changes of plugins cannot be watched: {detail}; `vox plugin reload` takes them by hand"
+    )]
     Watch {
         /// Why.
         detail: String,
@@ -206,7 +208,7 @@ pub enum LoadError {
         detail: String,
     },
     /// The component wants something that this host does not have.
-    #[error("{} imports `{import}`, which this host does not offer; it offers the interfaces of vox:plugin@{}", file.display(), contract::CONTRACT_VERSION)]
+    #[error("{} imports `{import}`, which this host does not offer; it offers the interfaces of vox:plugin@{} and of WASI 0.2", file.display(), contract::CONTRACT_VERSION)]
     UnknownImport {
         /// The payload.
         file: PathBuf,
@@ -482,7 +484,10 @@ impl LimitExceeded {
     pub fn remedy(&self, plugin: &PluginId) -> String {
         match self.limit {
             Some(limit) => limit.remedy(plugin),
-            None => "raise it with `memory` under `[host]` in Vox.toml, or run fewer plugins at once".to_owned(),
+            None => {
+                "raise it with `memory` under `[host]` in Vox.toml, or run fewer plugins at once"
+                    .to_owned()
+            }
         }
     }
 }

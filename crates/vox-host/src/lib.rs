@@ -6,7 +6,7 @@
 //! | [`directories`], [`inventory`], [`resolution`], [`registry`] | what is installed, which versions serve, and who serves which name; manifests only |
 //! | [`Host`] | payloads, loaded at their first use, and the making of instances |
 //! | [`Instance`] | one live plugin; the clients of its extension points are in [`contract`] |
-//! | [`Ports`], [`BlobSource`], [`EventSink`], [`CancelToken`] | what the maker of an instance connects it to |
+//! | [`Ports`], [`BlobSource`], [`EventSink`], [`CancelToken`], [`Resolver`] | what the maker of an instance connects it to |
 //! | [`hooks`] | the hooks of a run: their order, their time, what their failure means |
 //! | [`install`], [`distribution`], [`skills`] | plugins on disk |
 //! | [`signing`] | who vouches for a plugin, and how far the user trusts it |
@@ -52,6 +52,7 @@ mod slot;
 mod watch;
 
 pub use account::Usage;
+pub use carriers::component::wasi::{Resolver, SystemResolver};
 pub use error::{CallError, Error, LimitExceeded, LoadError};
 pub use host::{Host, HostOptions, InstanceOptions, PluginStatus, Reloaded};
 pub use instance::Instance;

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     CapabilityRequest, ExtensionPoint, HookFailure, HookPoint, Limits, ManifestError, PluginId,
-    Scope, WallTime,
+    Scope, WallTime, check_entry,
     document::{Document, Table},
     platform,
     points::UnknownWord,
@@ -484,6 +484,9 @@ fn capability(entry: &Table<'_, '_>) -> Option<CapabilityRequest> {
         if text.get_ref().trim().is_empty() {
             entry.note(text.span(), "an entry of `scope` is empty", "remove it");
             continue;
+        }
+        if let Some(error) = name.and_then(|name| check_entry(name, text.get_ref()).err()) {
+            entry.note(text.span(), error.to_string(), error.hint());
         }
         entry.push_distinct(
             &mut scope,

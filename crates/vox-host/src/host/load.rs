@@ -9,6 +9,7 @@ use vox_contract::{Carrier as CarrierKind, EffectiveLimits, LimitName, MANIFEST_
 
 use super::{Inner, InstanceOptions, lock};
 use crate::account::Account;
+use crate::carriers::component::wasi::Surroundings;
 use crate::carriers::{Carrier, Failure, Payload, component, native};
 use crate::contract::{EXPORT_LIFECYCLE, EXPORTS};
 use crate::error::{CallError, Error, LimitExceeded, LoadError};
@@ -173,6 +174,11 @@ impl Inner {
                 hook_depth: options.hook_depth,
                 ..Caller::default()
             }),
+            surroundings: Surroundings {
+                project: self.directories.project.clone(),
+                home: std::env::home_dir(),
+                resolver: Arc::clone(&options.resolver),
+            },
             kv: KvStore::new(&self.directories.data, id, limits.kv),
             subscriptions,
             dependencies: self.dependencies(release)?,
@@ -349,9 +355,11 @@ impl Inner {
                 let runtime = self.runtimes.with_stack(limits.stack)?;
                 Payload::Component(Box::new(component::Payload::load(&runtime, file, &bytes)?))
             }
-            CarrierKind::Native => {
-                Payload::Native(native::Library::load(file, &bytes, &self.directories.cache)?)
-            }
+            CarrierKind::Native => Payload::Native(native::Library::load(
+                file,
+                &bytes,
+                &self.directories.cache,
+            )?),
         };
         check_exports(plugin, file, payload.exported())?;
         let digest = vox_crypto::hash(&bytes);
@@ -451,4 +459,3 @@ fn check_exports(
         missing,
     })
 }
-

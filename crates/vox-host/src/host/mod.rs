@@ -23,9 +23,11 @@ pub use reload::Reloaded;
 
 use crate::account::MemoryBudget;
 use crate::carriers::component;
+use crate::carriers::component::wasi::{Resolver, SystemResolver};
 use crate::contract::EXPORTS;
 use crate::directories::Directories;
 use crate::error::Error;
+use crate::install::{Allowance, GrantStore};
 use crate::instance::Instance;
 use crate::inventory::{Finding, Installed, Inventory};
 use crate::registry::Registry;
@@ -35,7 +37,6 @@ use crate::services::{
 };
 use crate::signing::TrustStore;
 use crate::slot::Slot;
-use crate::install::{Allowance, GrantStore};
 use crate::{platform, settings};
 
 /// What a host is opened with.
@@ -70,6 +71,8 @@ pub struct InstanceOptions {
     pub cancel: CancelToken,
     /// How many hooks are inside each other when it is entered as one: 0 for all that are none.
     pub(crate) hook_depth: u32,
+    /// Who looks up the names of hosts for it.
+    pub resolver: Arc<dyn Resolver>,
 }
 
 impl Default for InstanceOptions {
@@ -82,6 +85,7 @@ impl Default for InstanceOptions {
             events: Arc::new(IgnoreEvents),
             cancel: CancelToken::new(),
             hook_depth: 0,
+            resolver: Arc::new(SystemResolver),
         }
     }
 }

@@ -33,6 +33,7 @@ pub(crate) use rate::{Rate, Turn};
 pub(crate) use topics::{Subscriptions, Topics};
 
 use crate::account::{Account, Meter};
+use crate::carriers::component::wasi::Surroundings;
 use crate::clock::{CallClock, HostStay};
 use crate::contract::{self, Attribute, Denial, Exceeded, config::Config, log};
 use crate::error::plain;
@@ -55,6 +56,7 @@ pub(crate) struct Services {
     pub(crate) cancel: Mutex<CancelToken>,
     /// Who is inside, when it is another plugin. Guards nothing else.
     pub(crate) caller: Mutex<Caller>,
+    pub(crate) surroundings: Surroundings,
     pub(crate) kv: KvStore,
     pub(crate) subscriptions: Arc<Subscriptions>,
     /// The plugin with all that it depends on, in the versions that fit it.
@@ -179,9 +181,7 @@ impl Services {
     fn check_message_rate(&self) -> Result<(), contract::Error> {
         match self.messages.take() {
             Turn::Taken { .. } => Ok(()),
-            Turn::Refused => {
-                Err(self.exceeded(LimitName::EventRate))
-            }
+            Turn::Refused => Err(self.exceeded(LimitName::EventRate)),
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, BufRead as _};
 use std::str::FromStr;
 
-use vox_contract::{Capability, CapabilityRequest, Grant, Grants, Manifest, Scope};
+use vox_contract::{Capability, CapabilityRequest, Grant, Grants, Manifest, Scope, check_entry};
 
 use crate::output::style::{BAD, DIM, LITERAL, WARNING, paint, plain};
 use crate::output::{self, Output};
@@ -49,6 +49,9 @@ fn scope_of(word: &str, capability: Capability, scope: &str) -> Result<Scope, St
         (scope, None) => Err(format!(
             "`{capability}` is granted as a whole; leave out `={scope}`"
         )),
+        (entry, Some(_)) if let Err(error) = check_entry(capability, entry) => {
+            Err(format!("{error}; {}", error.hint()))
+        }
         (scope, Some(_)) => Scope::from_words(capability, &[scope.to_owned()]).ok_or_else(|| {
             format!("`{capability}` is granted by number: write for example `{capability}=3`")
         }),

@@ -11,6 +11,7 @@
 mod cache;
 mod limiter;
 mod runtime;
+pub(crate) mod wasi;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -36,12 +37,24 @@ pub(crate) struct State {
     limiter: Limiter,
     /// When the guest was first seen running although its run was cancelled.
     cancelled: Option<Instant>,
+    /// Made when the guest first uses WASI.
+    wasi: Option<Box<wasi::Wasi>>,
 }
 
 impl State {
     /// The host's side of the contract, for this instance.
     pub(crate) fn services(&self) -> &Services {
         &self.services
+    }
+
+    /// The guest's view of WASI. Once a grant that it was made with is taken away it is made anew,
+    /// without any file or connection that was open.
+    fn wasi(&mut self) -> &mut wasi::Wasi {
+        if self.wasi.as_mut().is_some_and(|wasi| wasi.is_revoked()) {
+            self.wasi = None;
+        }
+        self.wasi
+            .get_or_insert_with(|| Box::new(wasi::Wasi::new(Arc::clone(&self.services))))
     }
 }
 
@@ -60,8 +73,11 @@ impl Payload {
         let component = runtime.compile(file, bytes)?;
         let kind = component.component_type();
 
+        let mut uses_wasi = false;
         for (name, _) in kind.imports(runtime.engine()) {
-            if !IMPORTS
+            if wasi::offers(name) {
+                uses_wasi = true;
+            } else if !IMPORTS
                 .iter()
                 .any(|known| compatible(known.full_name, name))
                 && !is_types(name)
@@ -90,9 +106,13 @@ impl Payload {
                 });
             }
         }
-        let pre = runtime
-            .linker()
-            .instantiate_pre(&component)
+        let linker = if uses_wasi {
+            runtime.linker_with_wasi()
+        } else {
+            Ok(runtime.linker())
+        };
+        let pre = linker
+            .and_then(|linker| linker.instantiate_pre(&component))
             .map_err(|error| LoadError::Signature {
                 file: file.to_owned(),
                 detail: format!("{error:#}"),
@@ -128,6 +148,7 @@ impl Payload {
             services,
             limiter: Limiter::new(Arc::clone(account), *limits),
             cancelled: None,
+            wasi: None,
         };
         let mut store = Store::new(runtime.engine(), state);
         store.limiter(|state| &mut state.limiter);

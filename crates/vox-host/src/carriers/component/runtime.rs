@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine, EngineWeak};
 
-use super::{State, cache};
+use super::{State, cache, wasi};
 use crate::clock::TICK;
 use crate::contract::bindings::EveryPlugin;
 use crate::error::{Error, LoadError};
@@ -54,6 +54,8 @@ impl Runtimes {
 pub(crate) struct Runtime {
     engine: Engine,
     linker: Linker<State>,
+    /// With WASI; made for the first component that imports it.
+    linker_with_wasi: OnceLock<Linker<State>>,
     cache: PathBuf,
 }
 
@@ -67,6 +69,7 @@ impl Runtime {
             Ok(Self {
                 engine,
                 linker,
+                linker_with_wasi: OnceLock::new(),
                 cache: cache.to_owned(),
             })
         };
@@ -81,6 +84,16 @@ impl Runtime {
 
     pub(super) fn linker(&self) -> &Linker<State> {
         &self.linker
+    }
+
+    /// As [`Runtime::linker`], with WASI.
+    pub(super) fn linker_with_wasi(&self) -> wasmtime::Result<&Linker<State>> {
+        if let Some(linker) = self.linker_with_wasi.get() {
+            return Ok(linker);
+        }
+        let mut linker = self.linker.clone();
+        wasi::add_to_linker(&mut linker)?;
+        Ok(self.linker_with_wasi.get_or_init(|| linker))
     }
 
     /// Compiles a component, or takes it from the cache.
