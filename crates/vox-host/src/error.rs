@@ -374,18 +374,6 @@ pub enum CallError {
         /// What led to it.
         reason: Option<String>,
     },
-    /// A grant that the instance holds open files or connections by was taken away.
-    #[error(
-        "{plugin}: {function} was not called: `{capability}` was revoked while this instance used it; grant it again, or start the plugin anew"
-    )]
-    Revoked {
-        /// The plugin.
-        plugin: PluginId,
-        /// `interface.function`.
-        function: &'static str,
-        /// The capability.
-        capability: vox_contract::Capability,
-    },
     /// The crashed instance could not be replaced.
     #[error("{plugin}: {function} was not called: no new instance could be made: {reason}")]
     NotRestarted {

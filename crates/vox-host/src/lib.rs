@@ -61,4 +61,4 @@ pub use services::{
     BlobSource, CancelToken, Emitter, EventSink, Files, IgnoreEvents, NoBlobs, NoPorts, Ports,
 };
 pub use slot::ReloadRecord;
-pub use watch::{Noticed, Watch};
+pub use watch::{Noticed, Watch, Watched};

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 use vox_contract::{Carrier, PluginId};
-use vox_host::{Host, Instance, InstanceOptions, Noticed, Reloaded, Watch};
+use vox_host::{Host, Instance, InstanceOptions, Noticed, Reloaded, Watch, Watched};
 use vox_testkit::World;
 
 fn id() -> PluginId {
@@ -38,7 +38,7 @@ fn a_changed_plugin_is_reloaded_and_a_touched_one_is_not() {
     let world = World::with(&["conformance"]);
     let host = world.host("");
     let mut serving = instance(&host);
-    let watch = host.watch().unwrap();
+    let watch = host.watch(Watched::All).unwrap();
     world.release("good");
     assert_eq!(next(&watch), Ok(Reloaded::Unchanged));
     world.release("second");
@@ -51,7 +51,7 @@ fn a_file_that_is_cut_off_leaves_the_old_version_and_is_taken_once_it_is_whole()
     let world = World::with(&["conformance"]);
     let host = world.host("");
     let mut serving = instance(&host);
-    let watch = host.watch().unwrap();
+    let watch = host.watch(Watched::All).unwrap();
     let file = host.plugin(&id()).unwrap().component.clone().unwrap();
     let whole = fs::read(&file).unwrap();
     fs::write(&file, &whole[..whole.len() / 3]).unwrap();
@@ -66,7 +66,7 @@ fn a_higher_version_beside_the_old_one_takes_over() {
     let world = World::with(&["conformance"]);
     let host = world.host("");
     let mut serving = instance(&host);
-    let watch = host.watch().unwrap();
+    let watch = host.watch(Watched::All).unwrap();
     let root = world.directories().installed().join("conformance");
     let aside = world.path().join("aside");
     fs::create_dir(&aside).unwrap();
@@ -103,7 +103,7 @@ fn a_grant_that_is_taken_away_on_disk_is_gone_at_the_next_call() {
         serving.call_json("step.run", vec![invocation])
     };
     keep().unwrap();
-    let watch = host.watch().unwrap();
+    let watch = host.watch(Watched::Grants).unwrap();
     fs::write(world.path().join("new"), "").unwrap();
     fs::rename(world.path().join("new"), &grants).unwrap();
     assert!(matches!(

@@ -4,7 +4,6 @@
 //! away is gone at the next call, whoever makes it and however long the instance has lived.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use vox_contract::Grants;
@@ -13,8 +12,6 @@ use vox_contract::Grants;
 #[derive(Debug, Default)]
 pub(crate) struct Permits {
     grants: ArcSwap<Grants>,
-    /// Counts replacements.
-    edition: AtomicU64,
 }
 
 impl Permits {
@@ -22,7 +19,6 @@ impl Permits {
     pub(crate) fn new(grants: Grants) -> Self {
         Self {
             grants: ArcSwap::from_pointee(grants),
-            edition: AtomicU64::new(0),
         }
     }
 
@@ -38,7 +34,6 @@ impl Permits {
             return false;
         }
         self.grants.store(Arc::new(grants));
-        self.edition.fetch_add(1, Ordering::Release);
         true
     }
 }

@@ -28,6 +28,15 @@ const GRANTS_REST: Duration = Duration::from_millis(20);
 /// When a plugin whose state allows no reload is looked at again.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// What is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watched {
+    /// Grants alone: for a run, whose plugins are to stay what they were when it began.
+    Grants,
+    /// Grants and plugins: for a process that serves on and on.
+    All,
+}
+
 /// What a watch did.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -65,12 +74,12 @@ impl Drop for Watch {
 }
 
 impl Host {
-    /// Begins to watch the directories of plugins and the files of grants.
+    /// Begins to watch the files of grants, and where it is asked for the directories of plugins.
     ///
     /// # Errors
     ///
     /// The system allows no more watches.
-    pub fn watch(&self) -> Result<Watch, Error> {
+    pub fn watch(&self, watched: Watched) -> Result<Watch, Error> {
         let failed = |error: &dyn std::fmt::Display| Error::Watch {
             detail: error.to_string(),
         };
@@ -80,7 +89,10 @@ impl Host {
             let _ = sender.send(event);
         })
         .map_err(|error| failed(&error))?;
-        let roots: Vec<PathBuf> = self.roots();
+        let roots = match watched {
+            Watched::Grants => Vec::new(),
+            Watched::All => self.roots(),
+        };
         for root in &roots {
             watcher
                 .watch(root, RecursiveMode::Recursive)

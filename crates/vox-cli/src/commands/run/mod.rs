@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
+use vox_host::Watched;
 use vox_run::{Engine, Plan, RunEvent, RunOptions, RunOutcome, RunReport};
 
 use self::environment::Variable;
@@ -73,7 +74,14 @@ pub(crate) fn run(context: &Context, arguments: &RunArgs) -> Result<Exit, Failur
         return Ok(Exit::Success);
     };
     let (plan, directory) = read(pipeline)?;
-    let engine = Engine::prepare(&context.host()?, plan)?;
+    let host = context.host()?;
+    // What is revoked while it runs is gone at the next call. A system that allows no more watches
+    // is no reason not to run.
+    let _watch = host
+        .watch(Watched::Grants)
+        .inspect_err(|error| tracing::warn!(%error, "grants stay as they are during this run"))
+        .ok();
+    let engine = Engine::prepare(&host, plan)?;
     let mut options = RunOptions::new(directory);
     options.environment = environment::of_steps(&arguments.env)?;
     options.keep_going = arguments.keep_going;
