@@ -3,11 +3,11 @@
 mod steps;
 
 use std::collections::BTreeSet;
-use std::fs;
 
 use serde_json::{Value, json};
 use vox_contract::{Carrier, HookPoint};
 use vox_host::InstanceOptions;
+use vox_host::hooks::HookSwitches;
 use vox_run::{Engine, Plan, RunOptions, RunOutcome, RunReport};
 use vox_testkit::World;
 
@@ -18,8 +18,9 @@ use steps::{copy, fate, of, push, step};
 struct Watcher {
     id: &'static str,
     priority: i32,
-    /// By hook point: `continue`, `abort`, `replace`, `fail` or `panic`.
+    /// By hook point: `continue`, `abort`, `replace`, `fail`, `panic` or `fire`.
     reactions: Value,
+    on_failure: Option<&'static str>,
 }
 
 impl Watcher {
@@ -28,27 +29,27 @@ impl Watcher {
             id,
             priority,
             reactions,
+            on_failure: None,
         }
     }
 
-    /// Adds the plugin, with the payloads of the test plugin and a manifest of its own.
+    /// The same with a policy for every point.
+    fn on_failure(mut self, policy: &'static str) -> Self {
+        self.on_failure = Some(policy);
+        self
+    }
+
+    /// Adds the plugin to the world.
     fn install(&self, world: &World) {
-        let payloads = vox_testkit::plugin("conformance");
-        let text = fs::read_to_string(payloads.join("Plugin.toml")).unwrap();
-        let mut manifest: toml::Table = text.parse().unwrap();
         let points = self.reactions.as_object().unwrap().keys();
-        let hooks: Vec<Value> = points
-            .map(|point| json!({ "point": point, "priority": self.priority }))
-            .collect();
-        let provides = json!({ "extension-points": { "hook": 1 }, "hooks": hooks });
-        manifest.insert("id".into(), self.id.into());
-        manifest.insert("provides".into(), toml::Value::try_from(provides).unwrap());
-        let directory = world.add(self.id, &manifest.to_string(), &[]);
-        for file in fs::read_dir(&payloads).unwrap().map(Result::unwrap) {
-            if file.file_name() != "Plugin.toml" {
-                fs::copy(file.path(), directory.join(file.file_name())).unwrap();
+        let hooks = points.map(|point| {
+            let mut entry = json!({ "point": point, "priority": self.priority });
+            if let Some(policy) = self.on_failure {
+                entry["on-failure"] = json!(policy);
             }
-        }
+            entry
+        });
+        world.add_hook(self.id, &hooks.collect());
     }
 }
 
@@ -67,6 +68,16 @@ fn three_steps() -> Vec<Value> {
 /// Runs the steps to their end, once by each carrier, and hands each report to `check`. A hook
 /// called `conformance` is the test plugin itself, which watches every point.
 fn on_both_carriers(steps: &[Value], watchers: &[Watcher], check: impl Fn(&RunReport)) {
+    with_switches(steps, watchers, &HookSwitches::default(), check);
+}
+
+/// The same with hooks that may be switched off.
+fn with_switches(
+    steps: &[Value],
+    watchers: &[Watcher],
+    switches: &HookSwitches,
+    check: impl Fn(&RunReport),
+) {
     let world = World::with(&["conformance"]);
     for watcher in watchers {
         if watcher.id != "conformance" {
@@ -100,6 +111,7 @@ fn on_both_carriers(steps: &[Value], watchers: &[Watcher], check: impl Fn(&RunRe
         let engine = Engine::prepare(&host, Plan::parse(&plan, "test.json").unwrap()).unwrap();
         let mut options = RunOptions::new(world.path());
         options.jobs = 4.try_into().unwrap();
+        options.hooks = switches.clone();
         check(&engine.run(&options, &mut |_| ()));
     }
 }
@@ -243,7 +255,7 @@ fn a_hook_that_fails_where_nothing_can_be_stopped_is_told_and_changes_nothing() 
         ("abort", "answered `abort` where nothing can be stopped"),
         (
             "replace",
-            "answered `replace`, which only `post_chunk` allows",
+            "answered `replace` where nothing can be replaced",
         ),
     ] {
         let warned = |report: &RunReport, place: &str| {
@@ -272,17 +284,102 @@ fn a_hook_that_fails_where_nothing_can_be_stopped_is_told_and_changes_nothing() 
 }
 
 #[test]
-fn a_hook_that_has_crashed_cannot_answer_at_later_points() {
+fn a_hook_that_has_crashed_answers_again_at_later_points() {
     let reactions = json!({ "on_metrics": "panic", "post_step": "continue" });
     let watchers = [Watcher::new("guard", 100, reactions)];
     on_both_carriers(&[push("a", json!({}))], &watchers, |report| {
+        assert_eq!(report.outcome, RunOutcome::Succeeded);
+        assert_eq!(called_at(report, "post_step"), ["guard"]);
+        assert_eq!(report.warnings.len(), 1, "{:?}", report.warnings);
+    });
+}
+
+#[test]
+fn a_hook_whose_policy_is_open_fails_without_stopping_anything() {
+    for (reaction, why) in [("fail", "told to fail"), ("panic", "told to panic")] {
+        for point in ["pre_pipeline", "pre_step", "post_step"] {
+            let hook = Watcher::new("guard", 100, json!({ point: reaction })).on_failure("open");
+            on_both_carriers(&[push("a", json!({}))], &[hook], |report| {
+                assert_eq!(report.outcome, RunOutcome::Succeeded);
+                let [warning] = report.warnings.as_slice() else {
+                    panic!("{:?}", report.warnings)
+                };
+                assert!(warning.starts_with("hook `guard` failed: "), "{warning}");
+                assert!(warning.contains(why), "{warning}");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_hook_that_is_switched_off_is_not_asked() {
+    let switches = HookSwitches::default();
+    let point = "pre_step".parse().unwrap();
+    switches.switch(&"guard".parse().unwrap(), &point, false);
+    let watchers = guard("pre_step", "abort");
+    with_switches(&[push("a", json!({}))], &watchers, &switches, |report| {
+        assert_eq!(report.outcome, RunOutcome::Succeeded);
+    });
+}
+
+/// A step that emits an event of this name with the payload `12`.
+fn emit(name: &str) -> Value {
+    let emit = json!({ "do": "emit", "name": name, "payload": "12" });
+    step("a", emit, json!({}))
+}
+
+/// The payloads of the events of this name.
+fn payloads(report: &RunReport, name: &str) -> Vec<Value> {
+    let events = report.plugin_events.iter();
+    let of_name = events.filter(|event| event.name == name);
+    of_name.map(|event| event.payload.clone()).collect()
+}
+
+#[test]
+fn an_event_fires_the_custom_point_of_its_name_and_hooks_may_change_it() {
+    for (reaction, payload) in [("continue", 12), ("replace", 21)] {
+        let watchers = guard("custom:again", reaction);
+        on_both_carriers(&[emit("custom:again")], &watchers, |report| {
+            assert_eq!(report.outcome, RunOutcome::Succeeded);
+            // The hook tells what it was told by the bare name.
+            let told = json!({ "plugin": "conformance" });
+            assert_eq!(payloads(report, "again"), [told]);
+            assert_eq!(payloads(report, "custom:again"), [json!(payload)]);
+        });
+        on_both_carriers(&[emit("custom:other")], &watchers, |report| {
+            assert_eq!(payloads(report, "custom:other"), [json!(12)]);
+            assert!(payloads(report, "again").is_empty());
+        });
+    }
+}
+
+#[test]
+fn an_abort_at_a_custom_point_refuses_the_event_and_tells_its_emitter() {
+    let watchers = guard("custom:again", "abort");
+    on_both_carriers(&[emit("custom:again")], &watchers, |report| {
         let fate = fate(report, "a");
-        let aborted = "failed: hook `guard` aborted it: it could not answer: ";
+        let why = "hook `guard` aborted it: custom:again of a";
+        assert!(fate.starts_with("failed: ") && fate.contains(why), "{fate}");
+        assert!(payloads(report, "custom:again").is_empty());
+    });
+}
+
+#[test]
+fn a_hook_that_calls_the_run_that_called_it_ends_at_the_limit_of_depth() {
+    let reactions = json!({ "pre_step": "fire", "custom:again": "fire" });
+    let watchers = [Watcher::new("guard", 100, reactions)];
+    on_both_carriers(&[push("a", json!({}))], &watchers, |report| {
+        assert_eq!(report.outcome, RunOutcome::Failed);
+        let fate = fate(report, "a");
         assert!(
-            fate.starts_with(aborted) && fate.contains("has crashed"),
+            fate.starts_with("failed: hook `guard` aborted it: "),
             "{fate}"
         );
-        assert_eq!(report.warnings.len(), 1, "{:?}", report.warnings);
+        assert!(
+            fate.contains("the limit `hook-depth` of 4 was reached"),
+            "{fate}"
+        );
+        assert_eq!(called_at(report, "again").len(), 3);
     });
 }
 

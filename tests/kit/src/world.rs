@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use vox_contract::GrantsFile;
 use vox_host::directories::Directories;
@@ -138,6 +139,33 @@ impl World {
             std::fs::write(directory.join(name), bytes).expect("the file can be written");
         }
         self.allow(id);
+        directory
+    }
+
+    /// Adds the plugin `conformance` by another id, as a hook and nothing else; `hooks` is what its
+    /// manifest says under `provides.hooks`.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be written.
+    pub fn add_hook(&self, id: &str, hooks: &Value) -> PathBuf {
+        let payloads = crate::plugin("conformance");
+        let text = std::fs::read_to_string(payloads.join("Plugin.toml")).expect("it is there");
+        let mut manifest: toml::Table = text.parse().expect("it is TOML");
+        let provides = json!({ "extension-points": { "hook": 1 }, "hooks": hooks });
+        let provides = toml::Value::try_from(provides).expect("it can be written as TOML");
+        manifest.insert("id".to_owned(), id.into());
+        manifest.insert("provides".to_owned(), provides);
+        let directory = self.add(id, &manifest.to_string(), &[]);
+        for file in std::fs::read_dir(&payloads)
+            .expect("the plugin is there")
+            .flatten()
+        {
+            if file.file_name() != "Plugin.toml" {
+                std::fs::copy(file.path(), directory.join(file.file_name()))
+                    .expect("the file can be copied");
+            }
+        }
         directory
     }
 
