@@ -5,6 +5,7 @@
 //! which costs little when nothing has changed.
 
 mod native;
+mod scripts;
 mod streams;
 mod world;
 
@@ -15,6 +16,7 @@ use std::sync::LazyLock;
 use vox_build::{BuildOptions, Destination, Toolchain};
 
 pub use native::compile_library;
+pub use scripts::component_scripts;
 pub use streams::{Recorded, Recorder};
 pub use world::World;
 

@@ -9,6 +9,8 @@
 //! itself crashed), and the guest gets at the host only through [`State`]'s services.
 
 mod cache;
+#[cfg(test)]
+mod conformance;
 mod limiter;
 mod runtime;
 pub(crate) mod wasi;
@@ -19,7 +21,7 @@ use std::time::Instant;
 
 use vox_contract::{EffectiveLimits, LimitName};
 use wasmtime::component::InstancePre;
-use wasmtime::{Store, Trap, UpdateDeadline};
+use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 
 pub(crate) use runtime::{Runtime, Runtimes};
 
@@ -150,14 +152,7 @@ impl Payload {
             cancelled: None,
             wasi: None,
         };
-        let mut store = Store::new(runtime.engine(), state);
-        store.limiter(|state| &mut state.limiter);
-        store.set_hostcall_fuel(usize::try_from(limits.result).unwrap_or(usize::MAX));
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|mut store| match store.data_mut().may_go_on() {
-            Ok(()) => Ok(UpdateDeadline::Continue(1)),
-            Err(stop) => Err(stop.into()),
-        });
+        let mut store = bounded_store(runtime.engine(), state, limits);
         let limits = *limits;
         let instance = self
             .pre
@@ -175,8 +170,32 @@ impl Payload {
     }
 }
 
-impl State {
+/// What a store holds so that it can be bounded.
+trait Bounded: Send + 'static {
+    /// What counts the store's memory.
+    fn limiter(&mut self) -> &mut Limiter;
     /// Asked at every tick while the guest runs.
+    fn may_go_on(&mut self) -> Result<(), Stop>;
+}
+
+/// A store with everything that bounds what a guest does in it.
+fn bounded_store<T: Bounded>(engine: &Engine, state: T, limits: &EffectiveLimits) -> Store<T> {
+    let mut store = Store::new(engine, state);
+    store.limiter(|state| state.limiter());
+    store.set_hostcall_fuel(usize::try_from(limits.result).unwrap_or(usize::MAX));
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|mut store| match store.data_mut().may_go_on() {
+        Ok(()) => Ok(UpdateDeadline::Continue(1)),
+        Err(stop) => Err(stop.into()),
+    });
+    store
+}
+
+impl Bounded for State {
+    fn limiter(&mut self) -> &mut Limiter {
+        &mut self.limiter
+    }
+
     fn may_go_on(&mut self) -> Result<(), Stop> {
         let services = &self.services;
         let used = services.clock.tick();
