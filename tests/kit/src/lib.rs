@@ -4,6 +4,7 @@
 //! it runs the tests); without it they are built here, once a process and one process at a time,
 //! which costs little when nothing has changed.
 
+mod guest;
 mod native;
 mod scripts;
 mod streams;
@@ -15,6 +16,7 @@ use std::sync::LazyLock;
 
 use vox_build::{BuildOptions, Destination, Toolchain};
 
+pub use guest::Guest;
 pub use native::compile_library;
 pub use scripts::component_scripts;
 pub use streams::{Recorded, Recorder};

@@ -169,6 +169,15 @@ impl World {
         directory
     }
 
+    /// Adds a plugin of this id whose component is `guest`: it serves a service of its own name.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be written.
+    pub fn add_guest(&self, id: &str, guest: &crate::Guest) -> PathBuf {
+        self.add(id, &crate::guest::manifest(id), &[("guest.wasm", &guest.component())])
+    }
+
     /// Writes the project's `Vox.toml`.
     ///
     /// # Panics

@@ -49,6 +49,8 @@ enum Deed {
     Panic { message: String },
     /// Overflows its stack.
     Recurse,
+    /// Starts a thread that calls the host until it is told to end; native code only.
+    Thread,
     /// Answers a large result.
     Large { bytes: usize },
 }
@@ -170,6 +172,10 @@ pub fn run(invocation: &Invocation) -> Result<Outcome> {
             "depth",
             recurse(invocation.attempt.into()).to_string(),
         )],
+        Deed::Thread => {
+            call_from_a_thread();
+            Vec::new()
+        }
         Deed::Large { bytes } => vec![attribute("large", "x".repeat(bytes))],
     };
     Ok(Outcome {
@@ -214,6 +220,31 @@ fn vsa(dimensions: u32) -> Result<Vec<Attribute>> {
         ),
     ])
 }
+
+/// Calls the host from a thread that does not know when its instance ends.
+#[cfg(not(target_family = "wasm"))]
+fn call_from_a_thread() {
+    let Some(handle) = vox_plugin::native::HostHandle::current() else {
+        return;
+    };
+    std::thread::spawn(move || {
+        handle.enter(|| {
+            // What the host answers is of no interest, only that it does.
+            let _ = host::events::emit("thread-begins", "{}");
+            while !host::cancel::should_cancel() {
+                let _ = host::config::get("key");
+                let _ = host::topics::subscribe("thread").map(host::topics::unsubscribe);
+                let _ = host::kv::get("key");
+                let target = Target::Plugin("hello".to_owned());
+                let _ = host::call::invoke(&target, "command.describe", r#"["hello"]"#);
+            }
+            let _ = host::events::emit("thread-ends", "{}");
+        });
+    });
+}
+
+#[cfg(target_family = "wasm")]
+fn call_from_a_thread() {}
 
 /// Works for ever.
 pub fn spin() -> ! {

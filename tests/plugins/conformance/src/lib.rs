@@ -33,6 +33,8 @@ struct Config {
     panic_in_init: bool,
     condition: Option<String>,
     panic_in_restore: bool,
+    /// A function of `lifecycle` other than `init`.
+    panic_in: Option<String>,
     /// What it does as a hook, by hook point.
     hooks: BTreeMap<String, Reaction>,
     /// The hook that it calls where its reaction is `call`.
@@ -96,6 +98,7 @@ impl Lifecycle for Conformance {
     }
 
     fn health(&mut self) -> Condition {
+        self.panic_if_told("health");
         if release() == Release::Unwell {
             return Condition::Failing("this release is never well".to_owned());
         }
@@ -106,6 +109,7 @@ impl Lifecycle for Conformance {
     }
 
     fn snapshot(&mut self) -> Result<Option<SavedState>> {
+        self.panic_if_told("snapshot");
         if release() == Release::SpinsInSnapshot {
             deeds::spin();
         }
@@ -116,6 +120,7 @@ impl Lifecycle for Conformance {
     }
 
     fn restore(&mut self, version: u32, state: &[u8]) -> Result<()> {
+        self.panic_if_told("restore");
         assert!(!self.config.panic_in_restore, "told to panic in restore");
         match release() {
             Release::FailsRestore => {
@@ -134,6 +139,18 @@ impl Lifecycle for Conformance {
                 state.len()
             ))),
         }
+    }
+
+    fn shutdown(&mut self) -> Result<()> {
+        self.panic_if_told("shutdown");
+        Ok(())
+    }
+}
+
+impl Conformance {
+    fn panic_if_told(&self, function: &str) {
+        let told = self.config.panic_in.as_deref() == Some(function);
+        assert!(!told, "told to panic in {function}");
     }
 }
 

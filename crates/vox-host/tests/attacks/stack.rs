@@ -1,0 +1,86 @@
+//! Guests that go deep.
+
+use vox_contract::LimitName;
+use vox_host::InstanceOptions;
+use vox_testkit::{Guest, World};
+
+use super::calls::calls;
+use super::{assert_exceeded, attack, attack_with, invoke, within};
+
+/// Goes so deep, or for ever, with 64 bytes of locals at each level at the least.
+fn goes_down(levels: Option<u32>) -> Guest {
+    let end = levels.map_or("(i32.const 0)".to_owned(), |levels| {
+        format!("(i32.ge_u (local.get $level) (i32.const {levels}))")
+    });
+    Guest::new()
+        .with(&format!(
+            "(func $down (param $level i32) (param $a i64) (result i64) (local $b i64) (local $c i64)
+                (if {end} (then (return (local.get $a))))
+                (local.set $b (i64.mul (local.get $a) (i64.const 3)))
+                (local.set $c (i64.add (local.get $a) (i64.const 7)))
+                (local.set $a (call $down
+                    (i32.add (local.get $level) (i32.const 1)) (i64.add (local.get $b) (i64.const 1))))
+                (i64.add (i64.add (local.get $a) (local.get $b)) (local.get $c)))"
+        ))
+        .does(
+            "invoke",
+            "(drop (call $down (i32.const 0) (i64.const 1))) (i32.const 0)",
+        )
+}
+
+fn stack(size: &str) -> String {
+    format!("[plugin.guest.limits]\nstack = \"{size}\"\ncpu = \"30s\"\n")
+}
+
+#[test]
+fn recursion_without_end_is_stopped_whatever_the_stack_is_set_to() {
+    assert_exceeded(&attack(&goes_down(None)), LimitName::Stack);
+    for size in ["1B", "512KiB", "1MiB", "1GiB", "1000000GiB"] {
+        assert_exceeded(&attack_with(&goes_down(None), &stack(size), ""), LimitName::Stack);
+    }
+}
+
+#[test]
+fn a_stack_that_the_user_raises_is_deeper() {
+    let guest = goes_down(Some(2_500));
+    assert_exceeded(&attack(&guest), LimitName::Stack);
+    attack_with(&guest, &stack("512KiB"), "").unwrap();
+}
+
+#[test]
+fn plugins_that_call_each_other_deep_in_their_stacks_do_not_overflow_the_thread_s() {
+    // Each goes down as far as its stack of 1 MiB lets it, less what the call needs, and calls the
+    // next. All stacks together are four times a thread's.
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let world = World::new();
+    let mut settings = String::new();
+    let mut grants = String::new();
+    for (at, name) in names.iter().enumerate() {
+        let next = names.get(at + 1);
+        let guest = match next {
+            Some(next) => calls(next).with(
+                "(func $down (param $level i32) (param $a i64) (result i64) (local $b i64) (local $c i64)
+                    (if (i32.eqz (local.get $level)) (then (return (i64.extend_i32_u (call $ask)))))
+                    (local.set $b (i64.mul (local.get $a) (i64.const 3)))
+                    (local.set $c (i64.add (local.get $a) (i64.const 7)))
+                    (local.set $a (call $down
+                        (i32.sub (local.get $level) (i32.const 1)) (i64.add (local.get $b) (i64.const 1))))
+                    (global.set $sum (i64.add (local.get $b) (local.get $c)))
+                    (local.get $a))
+                 (global $sum (mut i64) (i64.const 0))",
+            ).does("invoke", "(i32.wrap_i64 (call $down (i32.const 13000) (i64.const 1)))"),
+            None => Guest::new(),
+        };
+        world.add_guest(name, &guest);
+        settings += &format!("[plugin.{name}.limits]\nstack = \"1MiB\"\ncpu = \"10s\"\ncall-depth = 16\n");
+        grants += &format!("[plugin.{name}]\nplugin_call = true\n");
+    }
+    world.settings(&settings);
+    let host = world.host(&grants);
+    within(move || {
+        let mut first = host
+            .instance(&super::id("a"), InstanceOptions::default())
+            .unwrap();
+        assert_eq!(String::from_utf8(invoke(&mut first).unwrap()).unwrap(), "[]");
+    });
+}
