@@ -458,6 +458,15 @@ impl LimitExceeded {
         self.limit
     }
 
+    /// Whether code ran into it, not whoever wanted one more instance or the last of the memory
+    /// that is shared.
+    pub(crate) fn is_of_code(&self) -> bool {
+        !matches!(
+            self.limit,
+            None | Some(LimitName::Instances | LimitName::Dependencies)
+        )
+    }
+
     /// The limit's name.
     pub(crate) fn name(&self) -> &'static str {
         self.name
@@ -509,8 +518,33 @@ fn way_out(state: State, plugin: &PluginId) -> String {
     }
 }
 
-/// An error of the contract in one line.
+/// The longest text of a plugin that stands in a message, in bytes.
+const LONGEST_TEXT: usize = 4096;
+
+/// A plugin's words, fit to be shown: of bounded length, and without characters that do something
+/// to a terminal.
+pub(crate) fn readable(text: &str) -> String {
+    let shown = &text[..text.floor_char_boundary(LONGEST_TEXT)];
+    let mut readable = String::with_capacity(shown.len());
+    for character in shown.chars() {
+        match character {
+            '\n' | '\t' => readable.push(character),
+            _ if character.is_control() => readable.extend(character.escape_default()),
+            _ => readable.push(character),
+        }
+    }
+    if shown.len() < text.len() {
+        readable.push('…');
+    }
+    readable
+}
+
+/// An error of the contract in words that can be shown.
 pub(crate) fn explain(error: &contract::Error) -> String {
+    readable(&plainly(error))
+}
+
+fn plainly(error: &contract::Error) -> String {
     match error {
         contract::Error::Denied(denial) => {
             let scope = if denial.scope.is_empty() {

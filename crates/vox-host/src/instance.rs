@@ -19,8 +19,8 @@ use vox_contract::{Carrier as CarrierKind, PluginId};
 use crate::account::MeterGuard;
 use crate::carriers::{Carrier, Failure};
 use crate::contract::{EXPORTS, lifecycle::Condition};
-use crate::error::CallError;
-use crate::host::{Inner, InstanceOptions};
+use crate::error::{CallError, readable};
+use crate::host::{Inner, InstanceOptions, Origin};
 use crate::json::JsonCallError;
 use crate::services::{Caller, Services};
 use crate::slot::{Look, Release, Slot};
@@ -323,7 +323,13 @@ impl Instance {
         bytes: usize,
         mut call: impl FnMut(&mut Carrier) -> Result<R, Failure>,
     ) -> Result<R, CallError> {
-        let blameless = matches!(failure, Failure::Cancelled);
+        let blameless = match &failure {
+            Failure::Cancelled => true,
+            // It had no more time than whoever called it through another plugin.
+            Failure::TimedOut => self.ends().is_none(),
+            Failure::Exceeded(exceeded) => !exceeded.is_of_code(),
+            _ => false,
+        };
         let error = self.fail(function, failure);
         if self.live.is_some() {
             if self.unsettled {
@@ -394,7 +400,7 @@ impl Instance {
                 CallError::Crashed {
                     plugin,
                     function,
-                    message: panic.unwrap_or(trap),
+                    message: readable(&panic.unwrap_or(trap)),
                 }
             }
         };
@@ -508,7 +514,7 @@ impl Instance {
     fn successor(&mut self, release: &Arc<Release>) -> Result<Self, String> {
         let host = self.seat.host.upgrade().ok_or("the host is closing")?;
         let mut successor = host
-            .start(&self.seat, release, self.services())
+            .start(&self.seat, release, &Origin::beside(self.services()))
             .map_err(|error| error.to_string())?;
         successor.require_health()?;
         self.hand_over(&mut successor)?;
@@ -560,7 +566,12 @@ impl Instance {
         let Some(host) = self.seat.host.upgrade() else {
             return Err(self.not_restarted(function, "the host is closing"));
         };
-        let fresh = host.start(&self.seat, &self.release, None);
+        let origin = Origin {
+            caller: None,
+            from: None,
+            most: self.release.limits.instances,
+        };
+        let fresh = host.start(&self.seat, &self.release, &origin);
         match fresh {
             Ok(fresh) => {
                 self.adopt(fresh);
@@ -596,6 +607,10 @@ impl Drop for Instance {
             let ended = self.lifecycle().and_then(|mut own| own.shutdown());
             if let Err(error) = ended {
                 tracing::warn!(plugin = %self.plugin(), %error, "a plugin did not shut down cleanly");
+            }
+            // A thread that native code has left behind is told to end.
+            if let Some(live) = &self.live {
+                live.services.cancel_token().cancel();
             }
         }
         if self.live.take().is_some() {

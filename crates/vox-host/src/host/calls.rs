@@ -1,19 +1,24 @@
 //! What plugins reach of other plugins.
 
 use std::sync::Arc;
+use std::thread;
 
 use serde_json::Value;
 use vox_contract::PluginId;
 
 use super::{Inner, InstanceOptions, lock};
+use crate::carriers::component;
 use crate::contract::{self, Exceeded, call::Target};
-use crate::error::{CallError, Error, plain};
+use crate::error::{CallError, Error, LimitExceeded, plain};
 use crate::inventory::Installed;
 use crate::json::JsonCallError;
+use crate::slot::Slot;
 use crate::services::{Caller, Services, extension_point};
 
 /// Instances of one plugin that wait for the next `call`.
 const MAX_IDLE: usize = 4;
+/// Stack of a thread that is made for a call: what guests may use, and as much for the host.
+const THREAD_STACK: usize = 2 * component::MOST_STACK as usize;
 
 impl crate::services::Calls for Inner {
     fn locate(
@@ -65,18 +70,50 @@ impl crate::services::Calls for Inner {
     fn invoke(
         &self,
         plugin: &Installed,
-        caller: Caller,
+        mut caller: Caller,
         function: &str,
         arguments: Vec<Value>,
     ) -> Result<Value, contract::Error> {
         let slot = self.slot(plugin);
+        let stack = component::guest_stack(slot.release().limits.stack);
+        if caller.stack.saturating_add(stack) <= component::MOST_STACK {
+            return self.enter(&slot, plugin, caller, function, arguments);
+        }
+        // Guests inside each other share their thread's stack, and each may use all of its own.
+        caller.stack = 0;
+        thread::scope(|scope| {
+            let call = || self.enter(&slot, plugin, caller, function, arguments);
+            let made = thread::Builder::new()
+                .name(format!("vox-call-{}", plugin.id()))
+                .stack_size(THREAD_STACK)
+                .spawn_scoped(scope, call);
+            let thread = made.map_err(|error| {
+                contract::Error::Unavailable(format!("no thread can be made: {error}"))
+            })?;
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+}
+
+impl Inner {
+    /// Enters an instance that is kept for calls, or one that is made for this one.
+    fn enter(
+        &self,
+        slot: &Arc<Slot>,
+        plugin: &Installed,
+        caller: Caller,
+        function: &str,
+        arguments: Vec<Value>,
+    ) -> Result<Value, contract::Error> {
         let idle = lock(&self.idle)
             .get_mut(&plugin.directory)
             .and_then(Vec::pop);
         let mut instance = match idle {
             Some(instance) => instance,
             None => self
-                .instance(&slot, InstanceOptions::default(), &caller)
+                .instance(slot, InstanceOptions::default(), &caller)
                 .map_err(unavailable)?,
         };
         if let Some(services) = instance.services() {
@@ -104,11 +141,7 @@ impl crate::services::Calls for Inner {
 fn unavailable(error: Error) -> contract::Error {
     match error {
         Error::Call(error) => of_call(error),
-        Error::Exceeded { plugin, exceeded } => contract::Error::Exceeded(Exceeded {
-            limit: exceeded.name().to_owned(),
-            value: plain(exceeded.value()),
-            remedy: exceeded.remedy(&plugin),
-        }),
+        Error::Exceeded { plugin, exceeded } => exceeded_by(&plugin, &exceeded),
         error => {
             let hint = error.hint().map(|hint| format!("; {hint}"));
             contract::Error::Unavailable(format!("{error}{}", hint.unwrap_or_default()))
@@ -116,10 +149,22 @@ fn unavailable(error: Error) -> contract::Error {
     }
 }
 
+/// What a caller is told of a limit that the plugin it called ran into.
+fn exceeded_by(plugin: &PluginId, exceeded: &LimitExceeded) -> contract::Error {
+    contract::Error::Exceeded(Exceeded {
+        limit: exceeded.name().to_owned(),
+        value: plain(exceeded.value()),
+        remedy: exceeded.remedy(plugin),
+    })
+}
+
 /// What a caller is told of a call that brought no answer.
 fn of_call(error: CallError) -> contract::Error {
     match error {
         CallError::Refused { error, .. } => error,
+        CallError::Exceeded {
+            plugin, exceeded, ..
+        } => exceeded_by(&plugin, &exceeded),
         CallError::Cancelled { .. } => contract::Error::Cancelled,
         CallError::TimedOut { .. } => contract::Error::TimedOut(error.to_string()),
         CallError::NotServing { .. }

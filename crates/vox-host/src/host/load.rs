@@ -17,7 +17,7 @@ use crate::instance::{Instance, Live, Seat};
 use crate::inventory::Installed;
 use crate::lifecycle::{State, Step};
 use crate::resolution::{self, Selection};
-use crate::services::{Caller, KvStore, Permits, Rate, Services, Subscriptions};
+use crate::services::{Caller, KvStore, Permits, Services, Subscriptions, WaitEnd};
 use crate::signing::{self, Admission, SignedFiles, Time, TrustStore};
 use crate::slot::{Code, Look, Release, Slot};
 use crate::{clock::CallClock, requirements};
@@ -120,22 +120,26 @@ impl Inner {
             carrier,
             options,
         });
-        let started = self.start(&seat, &release, None);
+        let origin = Origin {
+            caller: Some(caller),
+            from: None,
+            most: release.limits.instances,
+        };
+        let started = self.start(&seat, &release, &origin);
         if let Err(error) = &started
-            && is_failure(error)
+            && is_failure(error, caller)
         {
             slot.failed(&error.to_string());
         }
         started.map(Instance::join)
     }
 
-    /// Starts an instance of a release, which no change concerns until it joins. What another
-    /// instance listens to, and on whose behalf it is entered, goes over to it.
+    /// Starts an instance of a release, which no change concerns until it joins.
     pub(crate) fn start(
         &self,
         seat: &Arc<Seat>,
         release: &Arc<Release>,
-        from: Option<&Arc<Services>>,
+        origin: &Origin<'_>,
     ) -> Result<Instance, Error> {
         let Seat { slot, options, .. } = &**seat;
         let id = slot.id();
@@ -143,7 +147,7 @@ impl Inner {
         let limits = release.limits;
         let meter = slot
             .account
-            .open_meter(limits.instances)
+            .open_meter(origin.most)
             .ok_or_else(|| Error::Exceeded {
                 plugin: id.clone(),
                 exceeded: LimitExceeded::new(LimitName::Instances, &limits),
@@ -156,7 +160,7 @@ impl Inner {
         config.extend(options.config.clone());
         let config = Value::Object(config);
         let text = config.to_string();
-        let subscriptions = match from {
+        let subscriptions = match origin.from {
             Some(from) => Arc::clone(&from.subscriptions),
             None => Arc::new(Subscriptions::new(Arc::clone(&self.topics))),
         };
@@ -186,13 +190,18 @@ impl Inner {
             account: Arc::clone(&slot.account),
             meter: meter.share(),
             clock: CallClock::default(),
-            records: Rate::new(limits.log_rate),
-            messages: Rate::new(limits.event_rate),
+            records: Arc::clone(&release.records),
+            messages: Arc::clone(&release.messages),
             panic: Default::default(),
         };
-        if let Some(from) = from {
+        if let Some(caller) = origin.caller {
+            *lock(&services.cancel) = caller.cancel.clone();
+            services.clock.set_deadline(caller.deadline);
+        }
+        if let Some(from) = origin.from {
             *lock(&services.cancel) = from.cancel_token();
             *lock(&services.caller) = lock(&from.caller).clone();
+            services.clock.set_deadline(from.clock.deadline());
         }
         let services = Arc::new(services);
         let carrier = match &code.payload {
@@ -224,6 +233,8 @@ impl Inner {
         let plugin = slot.id().clone();
         match failure {
             Failure::Exceeded(exceeded) => Error::Exceeded { plugin, exceeded },
+            Failure::Cancelled => WaitEnd::Cancelled.into_error(plugin, "lifecycle.init").into(),
+            Failure::TimedOut => WaitEnd::Late.into_error(plugin, "lifecycle.init").into(),
             failure => Error::Instantiate {
                 plugin,
                 detail: failure.to_string(),
@@ -392,16 +403,40 @@ fn check_manifest(plugin: &Installed, signed: Option<&SignedFiles>) -> Result<()
     }
 }
 
-/// Whether a plugin that could not be started is to blame.
-fn is_failure(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Instantiate { .. }
-            | Error::Exceeded { .. }
-            | Error::Call(
-                CallError::Crashed { .. } | CallError::Exceeded { .. } | CallError::TimedOut { .. }
-            )
-    )
+/// Whether a plugin that could not be started is to blame: not when its caller had no time left, or
+/// when there is no room for one instance more.
+fn is_failure(error: &Error, caller: &Caller) -> bool {
+    match error {
+        Error::Instantiate { .. } | Error::Call(CallError::Crashed { .. }) => true,
+        Error::Exceeded { exceeded, .. } | Error::Call(CallError::Exceeded { exceeded, .. }) => {
+            exceeded.is_of_code()
+        }
+        Error::Call(CallError::TimedOut { .. }) => caller.deadline.is_none(),
+        _ => false,
+    }
+}
+
+/// What an instance is started for.
+pub(crate) struct Origin<'a> {
+    /// On whose behalf it begins: it is cancelled with its caller and has no more time.
+    pub(crate) caller: Option<&'a Caller>,
+    /// The instance whose place it takes: what that listens to, and on whose behalf it is entered,
+    /// goes over to it.
+    pub(crate) from: Option<&'a Arc<Services>>,
+    /// How many instances the plugin may have with this one.
+    pub(crate) most: u32,
+}
+
+impl Origin<'_> {
+    /// An instance beside others, for the time of a change: those are not counted against the
+    /// limit, or a plugin that has reached it could never be reloaded.
+    pub(crate) fn beside(from: Option<&Arc<Services>>) -> Origin<'_> {
+        Origin {
+            caller: None,
+            from,
+            most: u32::MAX,
+        }
+    }
 }
 
 impl Payload {

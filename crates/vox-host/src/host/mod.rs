@@ -19,6 +19,7 @@ use vox_contract::{Carrier as CarrierKind, Catalog, Grants, GrantsFile, PluginId
 use vox_crypto::Digest;
 
 pub use control::PluginStatus;
+pub(crate) use load::Origin;
 pub use reload::Reloaded;
 
 use crate::account::MemoryBudget;

@@ -12,7 +12,7 @@ use semver::Version;
 use serde::Serialize;
 use vox_contract::{Bytes, Carrier as CarrierKind, Manifest, PluginId};
 
-use super::{Host, Inner, InstanceOptions, lock};
+use super::{Host, Inner, InstanceOptions, Origin, lock};
 use crate::error::Error;
 use crate::instance::Seat;
 use crate::inventory::{Installed, Inventory};
@@ -176,7 +176,7 @@ impl Inner {
             options: InstanceOptions::default(),
         });
         let mut instance = self
-            .start(&seat, release, None)
+            .start(&seat, release, &Origin::beside(None))
             .map_err(|error| error.to_string())?;
         instance.require_health()
     }

@@ -26,7 +26,7 @@ pub use cancel::CancelToken;
 pub use events::{Emitter, EventSink, IgnoreEvents};
 pub use streams::{BlobSource, Files, NoBlobs, NoPorts, Ports};
 
-pub(crate) use calls::{Caller, Calls, extension_point};
+pub(crate) use calls::{Caller, Calls, WaitEnd, extension_point};
 pub(crate) use kv::KvStore;
 pub(crate) use permits::Permits;
 pub(crate) use rate::{Rate, Turn};
@@ -66,8 +66,10 @@ pub(crate) struct Services {
     pub(crate) account: Arc<Account>,
     pub(crate) meter: Arc<Meter>,
     pub(crate) clock: CallClock,
-    pub(crate) records: Rate,
-    pub(crate) messages: Rate,
+    /// Of all the plugin's instances together.
+    pub(crate) records: Arc<Rate>,
+    /// Of all the plugin's instances together.
+    pub(crate) messages: Arc<Rate>,
     /// The message of a guest's panic, which the trap that follows does not carry. Guards nothing
     /// else; nothing is called while it is held.
     pub(crate) panic: Mutex<Option<String>>,
@@ -227,7 +229,7 @@ const LONGEST_RECORD: usize = 16 * 1024;
 impl log::Log for Services {
     fn write(&self, level: log::Level, message: &str, fields: Vec<Attribute>) {
         if fields.iter().any(|field| field.key == PANIC_FIELD) {
-            *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(message.to_owned());
+            *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(message[..message.floor_char_boundary(LONGEST_RECORD)].to_owned());
             return;
         }
         let plugin = &self.plugin;

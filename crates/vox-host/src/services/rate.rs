@@ -33,7 +33,7 @@ pub(crate) enum Turn {
 impl Rate {
     /// So many a second; the bucket is full.
     pub(crate) fn new(per_second: u32) -> Self {
-        let per_second = f64::from(per_second.max(1));
+        let per_second = f64::from(per_second);
         Self {
             per_second,
             bucket: Mutex::new(Bucket {
@@ -70,6 +70,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn a_rate_of_nothing_lets_nothing_through() {
+        let rate = Rate::new(0);
+        let much_later = Instant::now() + Duration::from_secs(3600);
+        assert_eq!(rate.take_at(much_later), Turn::Refused);
+    }
 
     #[test]
     fn a_second_s_worth_may_come_at_once_and_then_at_the_rate() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vox_contract::Capability;
 
@@ -64,20 +64,26 @@ impl Stream for Services {
     ) -> Result<(), Error> {
         self.authorise(Capability::StreamIo, "")?;
         self.ports
-            .push(port, head, data, timeout_ms.map(milliseconds))
+            .push(port, head, data, self.patience(timeout_ms))
     }
 
     fn pull(&self, port: &str, timeout_ms: Option<u32>) -> Result<Option<Chunk>, Error> {
         self.authorise(Capability::StreamIo, "")?;
-        let chunk = self.ports.pull(port, timeout_ms.map(milliseconds))?;
+        let chunk = self.ports.pull(port, self.patience(timeout_ms))?;
         let bytes = chunk.as_ref().map_or(0, |chunk| chunk.data.len());
         self.meter.count_in(bytes);
         Ok(chunk)
     }
 }
 
-fn milliseconds(count: u32) -> Duration {
-    Duration::from_millis(count.into())
+impl Services {
+    /// How long a stream may have the plugin wait: no longer than its caller waits.
+    fn patience(&self, timeout_ms: Option<u32>) -> Option<Duration> {
+        let asked = timeout_ms.map(|count| Duration::from_millis(count.into()));
+        let deadline = self.clock.deadline();
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        asked.into_iter().chain(left).min()
+    }
 }
 
 /// Large read-only data by id.

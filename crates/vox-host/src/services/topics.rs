@@ -1,10 +1,12 @@
 //! Publish and subscribe between the instances of one host.
 //!
-//! A subscription's queue is bounded by number and by bytes; when a message more comes, the oldest
-//! go. A publisher never waits for a subscriber.
+//! A subscription's queue is bounded by number; all those of one instance together are bounded by
+//! bytes. When a message more comes, the oldest of its subscription go, and where the instance's
+//! other subscriptions hold all the bytes, the message does. A publisher never waits for a
+//! subscriber.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,66 +21,88 @@ use crate::contract::{
 
 /// Messages that wait in one subscription; when one more comes the oldest is dropped.
 pub(crate) const QUEUE: usize = 256;
-/// Bytes that wait in one subscription; the newest message stays however large it is.
+/// Bytes that wait in all subscriptions of one instance; a message for which nothing else waits is
+/// taken however large it is.
 pub(crate) const QUEUE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Longest name of a topic in bytes.
+const MAX_TOPIC: usize = 256;
 
 /// All subscriptions of a host.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
     next: AtomicU64,
     /// Guards the table only; a message is queued after it was released.
-    subscribers: Mutex<HashMap<u64, (String, Arc<Queue>)>>,
+    subscribers: Mutex<HashMap<u64, Arc<Queue>>>,
 }
 
 /// A subscription's messages.
 #[derive(Debug)]
 struct Queue {
+    topic: String,
+    /// Bytes that wait in all subscriptions of the instance.
+    held: Arc<AtomicUsize>,
     /// Guards the messages alone.
-    messages: Mutex<Messages>,
+    waiting: Mutex<VecDeque<Message>>,
     /// Holds a token while messages may be there, so that waiting can be interrupted.
     arrived: (Sender<()>, Receiver<()>),
 }
 
-#[derive(Debug, Default)]
-struct Messages {
-    waiting: VecDeque<Message>,
-    bytes: usize,
-}
-
-impl Default for Queue {
-    fn default() -> Self {
+impl Queue {
+    fn new(topic: &str, held: Arc<AtomicUsize>) -> Self {
         Self {
-            messages: Mutex::default(),
+            topic: topic.to_owned(),
+            held,
+            waiting: Mutex::default(),
             arrived: crossbeam_channel::bounded(1),
         }
     }
-}
 
-impl Queue {
-    fn messages(&self) -> MutexGuard<'_, Messages> {
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Message>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, message: Message) {
-        let mut messages = self.messages();
-        messages.bytes += message.payload.len();
-        messages.waiting.push_back(message);
-        while messages.waiting.len() > QUEUE
-            || messages.bytes > QUEUE_BYTES && messages.waiting.len() > 1
-        {
-            let oldest = messages.waiting.pop_front();
-            messages.bytes -= oldest.map_or(0, |message| message.payload.len());
+    /// Takes a message, unless the instance's other subscriptions hold all that may wait.
+    fn add(&self, message: &Message) -> bool {
+        let mut waiting = self.waiting();
+        if waiting.len() == QUEUE {
+            self.forget(waiting.pop_front());
         }
-        drop(messages);
+        while !self.hold(message.payload.len()) {
+            let oldest = waiting.pop_front();
+            if oldest.is_none() {
+                return false;
+            }
+            self.forget(oldest);
+        }
+        waiting.push_back(message.clone());
+        drop(waiting);
         // A token that is there already does.
         let _ = self.arrived.0.try_send(());
+        true
+    }
+
+    /// Counts bytes that are to wait, where there is room.
+    fn hold(&self, bytes: usize) -> bool {
+        let more = |held: usize| {
+            let wanted = held.saturating_add(bytes);
+            (held == 0 || wanted <= QUEUE_BYTES).then_some(wanted)
+        };
+        self.held
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .is_ok()
+    }
+
+    fn forget(&self, message: Option<Message>) {
+        let bytes = message.map_or(0, |message| message.payload.len());
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     fn pop(&self) -> Option<Message> {
-        let mut messages = self.messages();
-        let message = messages.waiting.pop_front()?;
-        messages.bytes -= message.payload.len();
-        if !messages.waiting.is_empty() {
+        let mut waiting = self.waiting();
+        let message = waiting.pop_front()?;
+        self.held.fetch_sub(message.payload.len(), Ordering::Relaxed);
+        if !waiting.is_empty() {
             let _ = self.arrived.0.try_send(());
         }
         Some(message)
@@ -99,8 +123,14 @@ impl Queue {
     }
 }
 
+impl Drop for Queue {
+    fn drop(&mut self) {
+        while self.pop().is_some() {}
+    }
+}
+
 impl Topics {
-    fn table(&self) -> MutexGuard<'_, HashMap<u64, (String, Arc<Queue>)>> {
+    fn table(&self) -> MutexGuard<'_, HashMap<u64, Arc<Queue>>> {
         self.subscribers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -110,11 +140,11 @@ impl Topics {
         let queues = self
             .table()
             .values()
-            .filter(|(topic, _)| *topic == message.topic)
-            .map(|(_, queue)| Arc::clone(queue))
+            .filter(|queue| queue.topic == message.topic)
+            .map(Arc::clone)
             .collect::<Vec<_>>();
-        queues.iter().for_each(|queue| queue.add(message.clone()));
-        u32::try_from(queues.len()).unwrap_or(u32::MAX)
+        let taken = queues.iter().filter(|queue| queue.add(message)).count();
+        u32::try_from(taken).unwrap_or(u32::MAX)
     }
 }
 
@@ -124,6 +154,8 @@ pub(crate) struct Subscriptions {
     topics: Arc<Topics>,
     /// Guards the list of own ids, so that an instance cannot read another's messages.
     own: Mutex<Vec<u64>>,
+    /// Bytes that wait in all of them.
+    held: Arc<AtomicUsize>,
 }
 
 impl Subscriptions {
@@ -132,6 +164,7 @@ impl Subscriptions {
         Self {
             topics,
             own: Mutex::new(Vec::new()),
+            held: Arc::default(),
         }
     }
 
@@ -146,21 +179,15 @@ impl Subscriptions {
             return None;
         }
         let id = self.topics.next.fetch_add(1, Ordering::Relaxed) + 1;
-        self.topics
-            .table()
-            .insert(id, (topic.to_owned(), Arc::default()));
+        let queue = Queue::new(topic, Arc::clone(&self.held));
+        self.topics.table().insert(id, Arc::new(queue));
         own.push(id);
         Some(id)
     }
 
     fn queue(&self, id: u64) -> Result<Arc<Queue>, Error> {
         let known = self.own().contains(&id);
-        let queue = known.then(|| {
-            self.topics
-                .table()
-                .get(&id)
-                .map(|(_, queue)| Arc::clone(queue))
-        });
+        let queue = known.then(|| self.topics.table().get(&id).map(Arc::clone));
         queue.flatten().ok_or_else(|| unknown(id))
     }
 
@@ -186,6 +213,16 @@ impl Drop for Subscriptions {
     }
 }
 
+fn check_topic(topic: &str) -> Result<(), Error> {
+    if topic.is_empty() || topic.len() > MAX_TOPIC {
+        return Err(Error::Invalid(format!(
+            "a topic has 1 to {MAX_TOPIC} bytes, this one has {}",
+            topic.len()
+        )));
+    }
+    Ok(())
+}
+
 fn unknown(id: u64) -> Error {
     Error::NotFound(format!("this instance has no subscription {id}"))
 }
@@ -193,6 +230,7 @@ fn unknown(id: u64) -> Error {
 impl TopicsInterface for Services {
     fn publish(&self, topic: &str, payload: &[u8]) -> Result<u32, Error> {
         self.authorise(Capability::Topics, topic)?;
+        check_topic(topic)?;
         self.check_message(topic.len() + payload.len())?;
         self.check_message_rate()?;
         let message = Message {
@@ -205,7 +243,7 @@ impl TopicsInterface for Services {
 
     fn subscribe(&self, topic: &str) -> Result<u64, Error> {
         self.authorise(Capability::Topics, topic)?;
-        self.check_message(topic.len())?;
+        check_topic(topic)?;
         let most = self.limits.resources;
         self.subscriptions
             .subscribe(topic, most as usize)
@@ -214,6 +252,8 @@ impl TopicsInterface for Services {
 
     fn receive(&self, subscription: u64, timeout_ms: u32) -> Result<Option<Message>, Error> {
         let queue = self.subscriptions.queue(subscription)?;
+        // It may have been revoked since the subscription began.
+        self.authorise(Capability::Topics, &queue.topic)?;
         let mut timeout = Duration::from_millis(timeout_ms.into());
         if let Some(deadline) = self.clock.deadline() {
             timeout = timeout.min(deadline.saturating_duration_since(Instant::now()));
@@ -291,8 +331,11 @@ mod tests {
                 .publish(&message(&"x".repeat(QUEUE_BYTES / 4)));
         }
         let queue = subscriptions.queue(id).unwrap();
-        assert_eq!(queue.messages().waiting.len(), 4);
-        assert_eq!(queue.messages().bytes, QUEUE_BYTES);
+        assert_eq!(queue.waiting().len(), 4);
+        assert_eq!(queue.held.load(Ordering::Relaxed), QUEUE_BYTES);
+        drop(queue);
+        subscriptions.unsubscribe(id).unwrap();
+        assert_eq!(subscriptions.held.load(Ordering::Relaxed), 0);
     }
 
     #[test]

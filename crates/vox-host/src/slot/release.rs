@@ -10,6 +10,7 @@ use vox_crypto::Digest;
 use crate::carriers::Payload;
 use crate::inventory::Installed;
 use crate::resolution::Selection;
+use crate::services::Rate;
 use crate::signing::Standing;
 
 /// A plugin's manifest with the code that belongs to it.
@@ -18,6 +19,10 @@ pub(crate) struct Release {
     pub(crate) number: u64,
     pub(crate) installed: Arc<Installed>,
     pub(crate) limits: EffectiveLimits,
+    /// Log records of all instances together.
+    pub(crate) records: Arc<Rate>,
+    /// Events and messages of all instances together.
+    pub(crate) messages: Arc<Rate>,
     /// The plugin with all that it depends on; none until it is first needed.
     pub(crate) dependencies: Mutex<Option<Arc<Selection>>>,
     /// Code by carrier, loaded at its first use. Guards the table only.
@@ -41,6 +46,8 @@ impl Release {
             number,
             installed,
             limits,
+            records: Arc::new(Rate::new(limits.log_rate)),
+            messages: Arc::new(Rate::new(limits.event_rate)),
             dependencies: Mutex::default(),
             codes: Mutex::default(),
         }

@@ -198,11 +198,17 @@ fn a_paused_callee_does_not_hold_a_caller_that_is_cancelled_or_waits_no_longer()
 
 #[test]
 fn a_caller_without_patience_does_not_bring_its_callee_into_state_error() {
+    // Ten callers, as each is itself to blame when it takes too long.
     let world = looping("invoke");
-    let host = world.host(GRANTS);
+    let mut grants = String::new();
+    for number in 0..10 {
+        world.add_guest(&format!("caller-{number}"), &calls("callee"));
+        grants += &format!("[plugin.caller-{number}]\nplugin_call = true\n");
+    }
+    let host = world.host(&grants);
     within(move || {
-        for _ in 0..10 {
-            let mut caller = start(&host, "caller").unwrap();
+        for number in 0..10 {
+            let mut caller = start(&host, &format!("caller-{number}")).unwrap();
             caller.set_timeout(Some(Duration::from_millis(20)));
             assert_timed_out(&invoke(&mut caller));
         }

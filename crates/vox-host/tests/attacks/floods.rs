@@ -134,6 +134,7 @@ fn a_flood_of_events_is_bounded_and_refused_without_a_trap() {
     let guest = Guest::new()
         .import("events", "emit", "(param i32 i32 i32 i32 i32)")
         .with(r#"(data (i32.const 1024) "e{}")"#)
+        .realloc("(i32.const 65536)")
         .does("invoke", &format!(
             "(local $refused i32) {}
              (i32.store (i32.const 24) (i32.const 4096)) (i32.store (i32.const 28) (local.get $refused))

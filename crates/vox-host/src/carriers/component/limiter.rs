@@ -16,8 +16,9 @@ use crate::error::LimitExceeded;
 /// Bytes that an element of a table takes in the host.
 const ELEMENT: u64 = size_of::<usize>() as u64;
 /// Core instances, tables and memories that one component may be made of. A component that a
-/// toolchain makes has fewer than ten of each.
-const PARTS: usize = 128;
+/// toolchain makes has fewer than ten of each. What an instance takes besides memories and tables,
+/// such as 16 bytes for each global, is not counted, so their number is kept low.
+const PARTS: usize = 32;
 
 /// Counts a store's memory; what it holds goes back to the budget with it.
 pub(super) struct Limiter {

@@ -23,7 +23,7 @@ use vox_contract::{EffectiveLimits, LimitName};
 use wasmtime::component::InstancePre;
 use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 
-pub(crate) use runtime::{Runtime, Runtimes};
+pub(crate) use runtime::{MOST_STACK, Runtime, Runtimes, guest_stack};
 
 use self::limiter::Limiter;
 use super::Failure;

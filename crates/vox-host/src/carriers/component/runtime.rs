@@ -19,7 +19,12 @@ use crate::error::{Error, LoadError};
 
 /// The most stack that a guest may be given: half of what a thread of Rust has by default, as host
 /// functions run on the same stack.
-const MOST_STACK: u64 = 1 << 20;
+pub(crate) const MOST_STACK: u64 = 1 << 20;
+
+/// The stack that a guest gets whose limit is `stack`.
+pub(crate) fn guest_stack(stack: u64) -> u64 {
+    stack.clamp(1, MOST_STACK).next_power_of_two()
+}
 
 /// Engines by the size of a guest's stack, each made at the first use of a component that wants it.
 pub(crate) struct Runtimes {
@@ -39,7 +44,7 @@ impl Runtimes {
 
     /// The engine whose guests may use `stack` bytes.
     pub(crate) fn with_stack(&self, stack: u64) -> Result<Arc<Runtime>, Error> {
-        let stack = stack.clamp(1, MOST_STACK).next_power_of_two();
+        let stack = guest_stack(stack);
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(runtime) = started.get(&stack) {
             return Ok(Arc::clone(runtime));
