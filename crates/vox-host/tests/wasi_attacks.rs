@@ -3,10 +3,13 @@
 
 mod probe;
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use probe::{Probe, Server, display, error, ok};
 use serde_json::{Value, json};
+use vox_contract::GrantsFile;
+use vox_host::CancelToken;
 
 fn at(dir: &str, path: &str) -> Value {
     json!({"dir": dir, "path": path, "follow": true})
@@ -426,7 +429,8 @@ fn a_host_hidden_behind_a_user_name_is_not_requested() {
     let probe = Probe::new();
     let server = Server::answering("200 OK", "", "secret");
     probe.name("api.example.org", &[&["203.0.114.1"]]);
-    let mut guest = probe.granted("network = [\"api.example.org\"]");
+    // Whichever host a program takes this for, the user may have taken it for the other.
+    let mut guest = probe.granted("network = true");
     let authority = format!("api.example.org@127.0.0.1:{}", server.port());
     let get = json!({"scheme": "http", "authority": authority, "path": "/"});
     assert!(guest.run("get", get)["error"].is_string());
@@ -451,4 +455,36 @@ fn nothing_listens_and_no_datagram_is_sent_whatever_is_granted() {
     }
     let datagram = json!({"address": "127.0.0.1", "port": 9});
     assert_eq!(guest.run("udp", datagram), error("access-denied"));
+}
+
+/// Grants for the plugin, as a host takes them over while it runs.
+fn grants(text: &str) -> GrantsFile {
+    GrantsFile::parse(&format!("[plugin.wasi-probe]\n{text}"), Path::new("grants")).unwrap()
+}
+
+#[test]
+fn what_is_open_is_closed_when_its_grant_is_taken_away() {
+    let probe = Probe::new();
+    probe.file("in/note", "secret").file("out/x", "");
+    let both = "file_read = [\"in\"]\nfile_write = [\"out\"]";
+    let (mut guest, host) = probe.opened(both, CancelToken::new());
+    let note = json!({"dir": "in", "path": "note"});
+    assert_eq!(guest.run("hold", note.clone()), ok(json!("held")));
+    // More grants, and a change of others, close nothing.
+    host.set_grants(grants(&format!("{both}\nkv = true\nclocks = true")));
+    assert_eq!(guest.run("read-held", json!({})), ok(json!("secret")));
+    host.set_grants(grants("file_write = [\"out\"]"));
+    let failure = guest.try_to("read-held", json!({})).unwrap_err();
+    assert!(failure.to_string().contains("crashed"), "{failure}");
+}
+
+#[test]
+fn a_grant_that_is_taken_away_is_gone_at_the_next_call() {
+    let probe = Probe::new();
+    probe.file("in/note", "secret");
+    let (mut guest, host) = probe.opened("file_read = [\"in\"]", CancelToken::new());
+    let note = json!({"dir": "in", "path": "note"});
+    assert_eq!(guest.run("read", note.clone()), ok(json!("secret")));
+    host.set_grants(GrantsFile::default());
+    assert_eq!(guest.run("read", note), error("bad-descriptor"));
 }

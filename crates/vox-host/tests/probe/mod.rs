@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use serde_json::{Value, json};
-use vox_host::{CancelToken, Instance, InstanceOptions, JsonCallError, Resolver};
+use vox_host::{CancelToken, Host, Instance, InstanceOptions, JsonCallError, Resolver};
 use vox_testkit::World;
 
 /// The plugin's project, and its grants.
@@ -79,14 +79,17 @@ impl Probe {
 
     /// As [`Probe::granted`], until it is cancelled.
     pub fn granted_until(&self, grants: &str, cancel: CancelToken) -> Guest {
+        self.opened(grants, cancel).0
+    }
+
+    /// An instance with these grants, and the host that it lives in.
+    pub fn opened(&self, grants: &str, cancel: CancelToken) -> (Guest, Host) {
         let host = self.world.host(&format!("[plugin.wasi-probe]\n{grants}"));
         let mut options = InstanceOptions::default();
         options.resolver = Arc::clone(&self.names) as Arc<dyn Resolver>;
         options.cancel = cancel;
-        Guest(
-            host.instance(&"wasi-probe".parse().unwrap(), options)
-                .unwrap(),
-        )
+        let guest = host.instance(&"wasi-probe".parse().unwrap(), options);
+        (Guest(guest.unwrap()), host)
     }
 }
 

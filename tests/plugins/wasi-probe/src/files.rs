@@ -14,6 +14,12 @@ use crate::Answer;
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Deed {
     Directories,
+    /// Opens a file and keeps it for `read-held`.
+    Hold {
+        dir: String,
+        path: String,
+    },
+    ReadHeld,
     Read {
         dir: String,
         path: String,
@@ -92,12 +98,24 @@ pub enum Deed {
 
 type Outcome<T> = Result<T, ErrorCode>;
 
-pub fn run(deed: Deed) -> Answer {
-    carry_out(deed).map_err(|error| error.name().to_owned())
+pub fn run(deed: Deed, held: &mut Option<Descriptor>) -> Answer {
+    carry_out(deed, held).map_err(|error| error.name().to_owned())
 }
 
-fn carry_out(deed: Deed) -> Outcome<Value> {
+fn carry_out(deed: Deed, held: &mut Option<Descriptor>) -> Outcome<Value> {
     match deed {
+        Deed::Hold { dir, path } => {
+            let none = OpenFlags::empty();
+            let file = directory(&dir)?;
+            let file = file.open_at(PathFlags::empty(), &path, none, DescriptorFlags::READ)?;
+            *held = Some(file);
+            Ok(json!("held"))
+        }
+        Deed::ReadHeld => {
+            let file = held.as_ref().ok_or(ErrorCode::BadDescriptor)?;
+            let (bytes, _) = file.read(1 << 16, 0)?;
+            Ok(json!(String::from_utf8_lossy(&bytes)))
+        }
         Deed::Directories => {
             let names = get_directories().into_iter().map(|(_, name)| name);
             Ok(json!(names.collect::<Vec<_>>()))

@@ -8,6 +8,7 @@ mod rest;
 use serde::Deserialize;
 use serde_json::Value;
 use vox_plugin::{Lifecycle, Result, Service, from_json, plugin};
+use wasip2::filesystem::types::Descriptor;
 
 /// A request.
 #[derive(Deserialize)]
@@ -21,20 +22,22 @@ enum Deed {
 /// What a deed comes to: a value, or the name of an error.
 type Answer = std::result::Result<Value, String>;
 
-/// The plugin: it keeps nothing.
+/// The plugin: it keeps the file that it was told to hold.
 #[plugin(lifecycle, service)]
-struct Probe;
+struct Probe {
+    held: Option<Descriptor>,
+}
 
 impl Lifecycle for Probe {
     fn init(_config: &str) -> Result<Self> {
-        Ok(Self)
+        Ok(Self { held: None })
     }
 }
 
 impl Service for Probe {
     fn invoke(&mut self, _service: &str, request: &[u8]) -> Result<Vec<u8>> {
         let answer = match from_json(&String::from_utf8_lossy(request))? {
-            Deed::Files(deed) => files::run(deed),
+            Deed::Files(deed) => files::run(deed, &mut self.held),
             Deed::Network(deed) => network::run(deed),
             Deed::Rest(deed) => rest::run(deed),
         };

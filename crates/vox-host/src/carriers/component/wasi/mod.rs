@@ -208,3 +208,41 @@ struct HasWasi;
 impl HasData for HasWasi {
     type Data<'a> = &'a mut Wasi;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn only(entries: &[&str]) -> Scope {
+        Scope::Only(entries.iter().map(|entry| (*entry).to_owned()).collect())
+    }
+
+    #[test]
+    fn a_plugin_for_which_nobody_vouches_has_neither_files_nor_network() {
+        let all = Capability::ALL.map(|capability| Grant {
+            capability,
+            scope: Scope::All,
+        });
+        let all = Grants::from_iter(all);
+        let names = |trusted| {
+            let usable = usable(&all, trusted);
+            let names = usable.iter().map(|(capability, _)| capability.name());
+            names.collect::<Vec<_>>()
+        };
+        assert_eq!(names(false), ["clocks", "random"]);
+        assert_eq!(
+            names(true),
+            ["file_read", "file_write", "network", "clocks", "random"]
+        );
+    }
+
+    #[test]
+    fn a_scope_is_still_had_when_all_of_it_is_granted() {
+        let used = only(&["a", "b"]);
+        assert!(still_has(Some(&Scope::All), &used));
+        assert!(still_has(Some(&only(&["c", "b", "a"])), &used));
+        assert!(!still_has(Some(&only(&["a"])), &used));
+        assert!(!still_has(None, &used));
+        assert!(!still_has(Some(&used), &Scope::All));
+    }
+}
