@@ -6,6 +6,7 @@
 
 mod calls;
 mod fixture;
+mod hooks;
 mod measure;
 mod peers;
 mod report;
@@ -42,6 +43,8 @@ const BENCHES: &[Bench] = &[
     ("stage.component.64k", calls::stage_component_64k),
     ("limits.overhead", trust::limits_overhead),
     ("host.denied", trust::host_denied),
+    ("hooks.chain10.component", hooks::component),
+    ("hooks.chain10.native", hooks::native),
     ("instantiate", trust::instantiate),
     ("instances.1000", trust::instances_1000),
     ("reload.under-load", trust::reload_under_load),
