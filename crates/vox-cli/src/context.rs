@@ -1,6 +1,7 @@
 //! What every command starts from: the directories of this process and how to print.
 
 use vox_contract::GrantsFile;
+use vox_host::control::ControlServer;
 use vox_host::directories::Directories;
 use vox_host::{Host, HostOptions};
 
@@ -43,6 +44,16 @@ impl Context {
         options.built_in_verbs = BUILT_IN_VERBS.to_vec();
         options.grants = grants;
         Ok(Host::open(directories, options)?)
+    }
+
+    /// Lets this user's other processes look at the plugins of `host` and steer them, for as long
+    /// as the answer is kept. What the process works on is told in a few words. One that cannot
+    /// listen works all the same.
+    pub(crate) fn listen(&self, host: &Host, command: &str) -> Option<ControlServer> {
+        let listening = host.serve_control(command);
+        listening
+            .inspect_err(|error| tracing::debug!(%error, "this process cannot be watched"))
+            .ok()
     }
 
     /// Reads the catalogue.

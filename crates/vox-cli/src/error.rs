@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use vox_build::BuildError;
 use vox_contract::{ManifestError, Problem};
 use vox_crypto::KeyError;
+use vox_host::control::ControlError;
 use vox_host::directories::DirectoriesError;
 use vox_host::distribution::DistributionError;
 use vox_host::install::InstallError;
@@ -264,6 +265,21 @@ impl From<InstallError> for Failure {
             _ => Exit::Failed,
         };
         Self::new(exit, error.to_string())
+    }
+}
+
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Self {
+        let exit = match error {
+            ControlError::Gone { .. } => Exit::NotFound,
+            ControlError::NotPrivate { .. } | ControlError::OtherUser { .. } => Exit::Refused,
+            _ => Exit::Failed,
+        };
+        let hint = error.hint().map(str::to_owned);
+        Self {
+            hint,
+            ..Self::new(exit, error.to_string())
+        }
     }
 }
 

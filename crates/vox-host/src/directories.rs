@@ -88,6 +88,9 @@ pub struct Directories {
     pub data: PathBuf,
     /// What can be made again: compiled components.
     pub cache: PathBuf,
+    /// Where processes that are at work can be reached: sockets of this user alone, made anew by
+    /// each process ([`crate::control`]).
+    pub runtime: PathBuf,
     /// Where plugins are found, in order of precedence.
     pub roots: Vec<Root>,
     /// The project's directory: the nearest that holds `.vox` or `Vox.toml`.
@@ -105,6 +108,7 @@ impl Directories {
             kind: RootKind::User,
         }];
         Self {
+            runtime: data.join("run"),
             data,
             cache: cache.into(),
             roots,
@@ -187,6 +191,9 @@ impl Directories {
         })?;
 
         let mut directories = Self::new(data, cache);
+        if let Some(runtime) = platform::runtime_directory(variables) {
+            directories.runtime = runtime;
+        }
         let named = variables("VOX_PLUGIN_PATH").unwrap_or_default();
         for entry in std::env::split_paths(&named).filter(|entry| !entry.as_os_str().is_empty()) {
             directories = directories.with_search_path(current.join(entry));

@@ -8,6 +8,7 @@
 //! | [`Instance`] | one live plugin; the clients of its extension points are in [`contract`] |
 //! | [`Ports`], [`BlobSource`], [`EventSink`], [`CancelToken`], [`Resolver`] | what the maker of an instance connects it to |
 //! | [`hooks`] | the hooks of a run: their order, their time, what their failure means |
+//! | [`control`] | looking at the plugins of a process at work, and steering them, from another |
 //! | [`install`], [`distribution`], [`skills`] | plugins on disk |
 //! | [`signing`] | who vouches for a plugin, and how far the user trusts it |
 //!
@@ -30,6 +31,7 @@ mod account;
 mod carriers;
 mod clock;
 pub mod contract;
+pub mod control;
 pub mod directories;
 pub mod distribution;
 mod error;
@@ -54,7 +56,7 @@ mod watch;
 pub use account::Usage;
 pub use carriers::component::wasi::{Resolver, SystemResolver};
 pub use error::{CallError, Error, LimitExceeded, LoadError};
-pub use host::{Host, HostOptions, InstanceOptions, PluginStatus, Reloaded};
+pub use host::{HOST_SAMPLES, Host, HostOptions, InstanceOptions, PluginStatus, Reloaded};
 pub use instance::Instance;
 pub use json::JsonCallError;
 pub use services::{

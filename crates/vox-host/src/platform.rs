@@ -2,7 +2,8 @@
 //!
 //! Owns: where the data, the cache and the running executable are, how a native library's file is
 //! named and where the dynamic linker looks for it, and the few file operations that have no
-//! portable form. Every other module of this crate is free of `cfg(target_os)`.
+//! portable form. Every other module of this crate is free of `cfg(target_os)`; sockets between
+//! processes have a module like this one of their own.
 //!
 //! The environment is read through a function that the caller gives, so that each rule here can be
 //! tested without changing the process.
@@ -59,6 +60,12 @@ pub fn cache_directory(variables: &Variables<'_>) -> Option<PathBuf> {
         ".cache/vox"
     };
     Some(absolute(variables, "HOME")?.join(below_home))
+}
+
+/// Where sockets of a user's processes go: `$XDG_RUNTIME_DIR/vox`. Below the data where the system
+/// says nothing.
+pub fn runtime_directory(variables: &Variables<'_>) -> Option<PathBuf> {
+    Some(absolute(variables, "XDG_RUNTIME_DIR")?.join("vox"))
 }
 
 /// The variables that [`data_directory`] and [`cache_directory`] read, for messages.

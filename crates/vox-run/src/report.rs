@@ -171,12 +171,15 @@ pub struct StreamReport {
     pub broken: Option<String>,
 }
 
-/// What one instance of a plugin measured.
+/// What one instance of a plugin measured; or, in samples whose names begin with `vox_`, what the
+/// host counted of all instances of the plugin since it was opened
+/// ([`PluginStatus::samples`](vox_host::PluginStatus::samples)).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PluginMetrics {
     /// The plugin.
     pub plugin: PluginId,
-    /// The step that it ran, or whose input it served; none for a hook.
+    /// The step that it ran, or whose input it served; none for a hook, and for what the host
+    /// counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
     /// The port of that input; none for the step's own runner and for a hook.

@@ -55,6 +55,7 @@ pub(crate) fn run(context: &Context, words: &[OsString]) -> Result<ExitCode, Fai
     let mut options = InstanceOptions::default();
     options.ports = Arc::clone(&streams) as _;
     options.cancel = cancel;
+    let _listening = context.listen(&host, verb);
     let mut instance = instance(&host, verb, options)?;
     let parser = describe(&mut instance, verb)?;
     if let Err(error) = parse(parser, &arguments) {

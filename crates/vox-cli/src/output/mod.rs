@@ -10,6 +10,7 @@
 
 pub mod excerpt;
 pub mod report;
+pub mod screen;
 pub mod style;
 pub mod table;
 
@@ -17,6 +18,7 @@ use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 
 use serde::Serialize;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::cli::{Color, Format};
 use crate::error::Failure;
@@ -113,8 +115,64 @@ pub fn choose_colors(color: Color) {
     choice.write_global();
 }
 
+/// A number of bytes in a few letters: `512 B`, `1.5 MiB`.
+pub fn bytes(number: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if number < 1024 {
+        return format!("{number} B");
+    }
+    let mut scaled = number as f64 / 1024.0;
+    let mut unit = 0;
+    // What would be rounded to 1024 of one unit is one of the next.
+    while scaled >= 1023.95 && unit + 1 < UNITS.len() {
+        scaled /= 1024.0;
+        unit += 1;
+    }
+    format!("{scaled:.1} {}", UNITS[unit])
+}
+
+/// A text in at most so many columns, with an ellipsis for what there is no room for.
+pub fn shortened(mut text: String, columns: usize) -> String {
+    if text.width() <= columns {
+        return text;
+    }
+    let mut width = 1;
+    let fits = |letter: char| {
+        width += letter.width().unwrap_or(0);
+        width > columns
+    };
+    let end = text.find(fits).unwrap_or(text.len());
+    text.truncate(end);
+    text.push('…');
+    text
+}
+
 /// A number with its noun: `1 plugin`, `2 plugins`.
 pub fn count(number: usize, noun: &str) -> String {
     let ending = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{ending}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_given_in_the_unit_that_fits() {
+        let shown = [0, 1023, 1024, 1_572_864, (1 << 30) - 1, 3 << 40].map(bytes);
+        assert_eq!(
+            shown,
+            ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "1.0 GiB", "3.0 TiB"]
+        );
+    }
+
+    #[test]
+    fn what_is_long_is_cut_to_the_columns_there_are() {
+        let cut = |text: &str, columns| shortened(text.to_owned(), columns);
+        assert_eq!(cut("four", 4), "four");
+        assert_eq!(cut("fives", 4), "fiv…");
+        assert_eq!(cut("日本語", 6), "日本語");
+        assert_eq!(cut("日本語", 5), "日本…");
+        assert_eq!(cut("日本語", 0), "…");
+    }
 }

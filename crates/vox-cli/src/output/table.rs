@@ -55,6 +55,44 @@ impl Table {
         self
     }
 
+    /// Makes the table as narrow as so many columns of letters where it can: gives up columns by
+    /// their titles, in the order of the list, until the rest fits.
+    pub fn fit(&mut self, room: usize, given_up: &[&str]) {
+        for title in given_up {
+            let widths = self.widths();
+            let gaps = 2 * widths.len().saturating_sub(1);
+            if widths.iter().sum::<usize>() + gaps <= room {
+                return;
+            }
+            if let Some(column) = self.head.iter().position(|cell| cell.text == *title) {
+                self.remove(column);
+            }
+        }
+    }
+
+    fn remove(&mut self, column: usize) {
+        self.head.remove(column);
+        for row in &mut self.rows {
+            row.remove(column);
+        }
+        self.to_the_right.retain(|right| *right != column);
+        for right in &mut self.to_the_right {
+            if *right > column {
+                *right -= 1;
+            }
+        }
+    }
+
+    /// The width of each column.
+    fn widths(&self) -> Vec<usize> {
+        let mut widths = vec![0; self.head.len()];
+        let rows = std::iter::once(&self.head).chain(&self.rows);
+        for (index, cell) in rows.flat_map(|row| row.iter().enumerate()) {
+            widths[index] = widths[index].max(cell.text.width());
+        }
+        widths
+    }
+
     /// Adds a row.
     pub fn row<const N: usize>(&mut self, cells: [Cell; N]) {
         self.rows.push(cells.into());
@@ -63,12 +101,8 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows = || std::iter::once(&self.head).chain(&self.rows);
-        let mut widths = vec![0; self.head.len()];
-        for (index, cell) in rows().flat_map(|row| row.iter().enumerate()) {
-            widths[index] = widths[index].max(cell.text.width());
-        }
-        for row in rows() {
+        let widths = self.widths();
+        for row in std::iter::once(&self.head).chain(&self.rows) {
             let mut gap = 0;
             for (index, cell) in row.iter().enumerate() {
                 let room = widths[index] - cell.text.width();
@@ -103,5 +137,20 @@ mod tests {
         table.row(["größe".into(), 1024.into(), "x".into()]);
         let text = anstream::adapter::strip_str(&table.to_string()).to_string();
         assert_eq!(text, "ID      SIZE  NOTE\nredact     7\ngröße   1024  x\n");
+    }
+
+    #[test]
+    fn where_there_is_no_room_the_columns_go_that_matter_least() {
+        let mut table = Table::new(["ID", "NOTE", "SIZE"]).right(2);
+        table.row(["redact".into(), "x".into(), 1024.into()]);
+        table.row(["größe".into(), "".into(), 7.into()]);
+        table.fit(18, &["NOTE", "SIZE"]);
+        let whole = anstream::adapter::strip_str(&table.to_string()).to_string();
+        assert!(whole.starts_with("ID      NOTE  SIZE\n"), "{whole}");
+        table.fit(17, &["NOTE", "SIZE"]);
+        let narrow = anstream::adapter::strip_str(&table.to_string()).to_string();
+        assert_eq!(narrow, "ID      SIZE\nredact  1024\ngröße      7\n");
+        table.fit(1, &["NOTE", "SIZE"]);
+        assert_eq!(table.head.len(), 1);
     }
 }

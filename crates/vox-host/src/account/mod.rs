@@ -17,13 +17,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub(crate) use budget::{MemoryBudget, Share};
 pub(crate) use meter::{Meter, Timing};
 
 /// What a plugin, or all of them together, has cost so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Usage {
     /// Live instances.
@@ -34,10 +34,10 @@ pub struct Usage {
     /// The most that these were at any moment.
     pub memory_peak: u64,
     /// Time inside its code, host functions not counted.
-    #[serde(rename = "guest_seconds", serialize_with = "seconds")]
+    #[serde(rename = "guest_seconds", with = "seconds")]
     pub guest_time: Duration,
     /// Time inside host functions that it called, plugins that it called included.
-    #[serde(rename = "host_seconds", serialize_with = "seconds")]
+    #[serde(rename = "host_seconds", with = "seconds")]
     pub host_time: Duration,
     /// Calls made to it.
     pub calls: u64,
@@ -55,8 +55,19 @@ pub struct Usage {
     pub dropped_records: u64,
 }
 
-fn seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(time.as_secs_f64())
+/// A duration as a number of seconds.
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(time.as_secs_f64())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
 }
 
 impl Usage {

@@ -8,6 +8,7 @@ mod calls;
 mod control;
 mod load;
 mod reload;
+mod samples;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use vox_crypto::Digest;
 pub use control::PluginStatus;
 pub(crate) use load::Origin;
 pub use reload::Reloaded;
+pub use samples::HOST_SAMPLES;
 
 use crate::account::MemoryBudget;
 use crate::carriers::component;

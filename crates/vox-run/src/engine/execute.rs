@@ -115,10 +115,19 @@ impl<'a> Execution<'a> {
         }
     }
 
-    /// Tells the hooks how the run ended.
+    /// Tells the hooks what the plugins have cost and how the run ended.
     pub fn close(&self, detail: Value) {
         let _entered = self.span.enter();
         if let Some(hooks) = self.hooks.get() {
+            for status in self.engine.host.plugins() {
+                let costs = PluginMetrics {
+                    samples: status.samples(),
+                    plugin: status.plugin,
+                    step: None,
+                    port: None,
+                };
+                self.measured(costs, hooks);
+            }
             hooks.tell(&HookPoint::PostPipeline, "", &detail);
             for metrics in hooks.measure() {
                 self.reporter.send(Message::Measured(metrics));

@@ -10,7 +10,7 @@
 //! | `post_step` | the step | `status`, `summary` or `message`, `seconds` | | abort: the step counts as failed |
 //! | `post_chunk` | the reader | `from`, `to`, `modality`, `sequence`, `timestamp` | the chunk | replace the bytes; abort: the stream breaks |
 //! | `on_error` | the step | `message` | | |
-//! | `on_metrics` | the step | `plugin`, `port`, `samples` | | |
+//! | `on_metrics` | the step; none at the end, where what the plugins cost is told | `plugin`, `port`, `samples` | | |
 //! | `post_pipeline` | | `status`, `steps` (key to status) | | |
 //! | `custom:<name>` | the emitter's | `plugin` | the event's JSON | replace the event; abort: it is not emitted |
 //!

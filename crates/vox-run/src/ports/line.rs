@@ -8,7 +8,7 @@ use serde_json::json;
 use tracing::Span;
 use vox_contract::{HookPoint, PluginId};
 use vox_host::contract::{Chunk, ChunkHead, Error, stage};
-use vox_host::{CallError, CancelToken, Host, Instance, InstanceOptions, Ports};
+use vox_host::{CallError, CancelToken, HOST_SAMPLES, Host, Instance, InstanceOptions, Ports};
 
 use super::{ChunkChannel, Interruption, contract_error, deadline};
 use crate::engine::{Answer, Hooks, Reporter};
@@ -195,7 +195,8 @@ impl Line {
     }
 }
 
-/// What a plugin measured, if it measures at all and can still be asked.
+/// What a plugin measured, if it measures at all and can still be asked. Names that begin with
+/// [`HOST_SAMPLES`] are the host's, and no plugin's word for what it costs.
 pub(crate) fn measure(instance: &mut Instance) -> Option<Vec<vox_host::contract::metrics::Sample>> {
     if !instance.is_alive() || !instance.exports("metrics") {
         return None;
@@ -204,6 +205,10 @@ pub(crate) fn measure(instance: &mut Instance) -> Option<Vec<vox_host::contract:
     collected
         .inspect_err(|error| tracing::warn!(plugin = %instance.plugin(), %error, "no measurements"))
         .ok()
+        .map(|mut samples| {
+            samples.retain(|sample| !sample.name.starts_with(HOST_SAMPLES));
+            samples
+        })
 }
 
 /// A stage in its place.

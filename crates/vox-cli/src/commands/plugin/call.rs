@@ -175,6 +175,7 @@ pub(super) fn run(context: &Context, arguments: &CallArgs) -> Result<Exit, Failu
             .collect::<Files>(),
     );
     options.cancel = interrupt::token();
+    let _listening = context.listen(&host, &format!("plugin call {id} {}", arguments.function));
     let mut instance = host.instance(&id, options)?;
     let result = instance.call_json(&arguments.function, arguments.arguments.clone())?;
     // What it says when it is shut down belongs to the answer.

@@ -23,12 +23,15 @@ mod remove;
 mod schema;
 mod search;
 mod sign;
+mod steer;
+mod top;
 mod trust;
 mod verify;
 mod view;
 
 use clap::Subcommand;
 
+use self::steer::Deed;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
@@ -68,6 +71,16 @@ pub enum PluginCommand {
     Verify(verify::VerifyArgs),
     /// List and change whom you trust: keys, and plugins by name
     Trust(trust::TrustArgs),
+    /// Show what the plugins of running processes cost
+    Top(top::TopArgs),
+    /// Hold a plugin's calls back in running processes
+    Pause(steer::SteerArgs),
+    /// Let the calls of a paused plugin go on
+    Resume(steer::SteerArgs),
+    /// Have running processes take a plugin from disk anew
+    Reload(steer::SteerArgs),
+    /// Have running processes let a plugin go once its calls are over
+    Unload(steer::SteerArgs),
     /// Look for plugins in the catalogue, or for installed skills
     Search(search::SearchArgs),
 }
@@ -90,6 +103,11 @@ pub(crate) fn run(context: &Context, command: PluginCommand) -> Result<Exit, Fai
         PluginCommand::Sign(arguments) => sign::run(context, &arguments),
         PluginCommand::Verify(arguments) => verify::run(context, &arguments),
         PluginCommand::Trust(arguments) => trust::run(context, arguments),
+        PluginCommand::Top(arguments) => top::run(context, &arguments),
+        PluginCommand::Pause(arguments) => steer::run(context, &arguments, Deed::Pause),
+        PluginCommand::Resume(arguments) => steer::run(context, &arguments, Deed::Resume),
+        PluginCommand::Reload(arguments) => steer::run(context, &arguments, Deed::Reload),
+        PluginCommand::Unload(arguments) => steer::run(context, &arguments, Deed::Unload),
         PluginCommand::Search(arguments) => search::run(context, &arguments),
     }
 }

@@ -81,6 +81,7 @@ pub(crate) fn run(context: &Context, arguments: &RunArgs) -> Result<Exit, Failur
         .watch(Watched::Grants)
         .inspect_err(|error| tracing::warn!(%error, "grants stay as they are during this run"))
         .ok();
+    let _listening = context.listen(&host, &format!("run {}", pipeline.display()));
     let engine = Engine::prepare(&host, plan)?;
     let mut options = RunOptions::new(directory);
     options.environment = environment::of_steps(&arguments.env)?;

@@ -4,10 +4,13 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use anstyle::Style;
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_width::UnicodeWidthStr as _;
+use vox_host::HOST_SAMPLES;
+use vox_host::contract::metrics::Sample;
 use vox_run::report::{PluginMetrics, StepReport, StreamReport};
 use vox_run::{EventKind, RunEvent, RunOutcome, RunReport, StepOutcome};
 
+use crate::output::shortened;
 use crate::output::style::{BAD, DIM, GOOD, LITERAL, STRONG, WARNING, paint, plain};
 use crate::output::table::{Cell, Table};
 
@@ -131,22 +134,6 @@ const MAX_RESULT: usize = 72;
 /// and programs get all of it (`--format json`, `--events`).
 const MAX_EVENT: usize = 100;
 
-/// A text in at most so many columns, with an ellipsis for what there is no room for.
-fn shortened(mut text: String, columns: usize) -> String {
-    if text.width() <= columns {
-        return text;
-    }
-    let mut width = 1;
-    let fits = |letter: char| {
-        width += letter.width().unwrap_or(0);
-        width > columns
-    };
-    let end = text.find(fits).unwrap_or(text.len());
-    text.truncate(end);
-    text.push('…');
-    text
-}
-
 /// The end of a run: what failed with its last output, the steps, the streams, the measurements.
 pub(super) struct Summary<'a>(pub(super) &'a RunReport);
 
@@ -165,11 +152,8 @@ impl fmt::Display for Summary<'_> {
         if !report.streams.is_empty() {
             write!(f, "\n{}", streams(&report.streams))?;
         }
-        if report
-            .metrics
-            .iter()
-            .any(|metrics| !metrics.samples.is_empty())
-        {
+        let measured = |metrics: &PluginMetrics| metrics.samples.iter().any(is_own);
+        if report.metrics.iter().any(measured) {
             write!(f, "\n{}", measurements(&report.metrics))?;
         }
         writeln!(f)?;
@@ -284,6 +268,12 @@ fn streams(streams: &[StreamReport]) -> Table {
     table
 }
 
+/// Whether a sample is the plugin's own. What the host counts is for programs, and for
+/// `vox plugin top`.
+fn is_own(sample: &Sample) -> bool {
+    !sample.name.starts_with(HOST_SAMPLES)
+}
+
 fn measurements(metrics: &[PluginMetrics]) -> Table {
     let mut table = Table::new(["METRIC", "VALUE", "PLUGIN", "STEP", "WHAT"]).right(1);
     for PluginMetrics {
@@ -293,7 +283,7 @@ fn measurements(metrics: &[PluginMetrics]) -> Table {
         ..
     } in metrics
     {
-        for sample in samples {
+        for sample in samples.iter().filter(|sample| is_own(sample)) {
             let mut name = sample.name.clone();
             for (index, label) in sample.labels.iter().enumerate() {
                 let before = if index == 0 { "{" } else { "," };
@@ -328,16 +318,6 @@ fn seconds(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_long_is_cut_to_the_columns_there_are() {
-        let cut = |text: &str, columns| shortened(text.to_owned(), columns);
-        assert_eq!(cut("four", 4), "four");
-        assert_eq!(cut("fives", 4), "fiv…");
-        assert_eq!(cut("日本語", 6), "日本語");
-        assert_eq!(cut("日本語", 5), "日本…");
-        assert_eq!(cut("日本語", 0), "…");
-    }
 
     #[test]
     fn durations_are_given_in_the_unit_that_fits() {
