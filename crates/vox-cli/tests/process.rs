@@ -21,6 +21,7 @@ fn vox_at(executable: &Path, place: &TempDir) -> Command {
         "VOX_PLUGIN_PATH",
         "VOX_LOG",
         "VOX_SDK",
+        "XDG_RUNTIME_DIR",
         "NO_COLOR",
         "CLICOLOR",
         "CLICOLOR_FORCE",

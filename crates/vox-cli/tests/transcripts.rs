@@ -12,7 +12,7 @@ fn sessions_read_as_they_are_written_down() {
     ] {
         cases.env(name, place);
     }
-    for name in ["VOX_PLUGIN_PATH", "VOX_LOG", "VOX_SDK"] {
+    for name in ["VOX_PLUGIN_PATH", "VOX_LOG", "VOX_SDK", "XDG_RUNTIME_DIR"] {
         cases.env(name, "");
     }
     // What differs between machines.

@@ -81,6 +81,22 @@ fn a_stage_that_measures_is_asked_at_the_end_of_its_stream() {
 }
 
 #[test]
+fn what_every_plugin_cost_is_in_the_report_once() {
+    let (report, _) = run(vec![push("w", json!({}))], |_| ());
+    let mut values = report.metrics.iter().flat_map(|metrics| {
+        let samples = metrics.samples.iter();
+        samples.map(move |sample| (metrics, sample))
+    });
+    let (metrics, calls) = values
+        .find(|(_, sample)| sample.name == "vox_plugin_calls_total")
+        .unwrap();
+    assert_eq!((metrics.plugin.as_str(), &metrics.step), ("conformance", &None));
+    // `init`, its schema, and the run of the step at the least.
+    assert!(calls.value >= 3.0, "{calls:?}");
+    assert!(!values.any(|(_, sample)| sample.name == calls.name));
+}
+
+#[test]
 fn every_reader_of_a_port_gets_its_chunks() {
     let none = json!([]);
     let steps = vec![

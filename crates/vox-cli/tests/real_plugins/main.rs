@@ -6,6 +6,8 @@
 mod commands;
 #[cfg(unix)]
 mod runs;
+#[cfg(unix)]
+mod watch;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -53,7 +53,7 @@ impl Quickstart {
 }
 
 /// The values of a metric.
-fn metric<'a>(report: &'a Value, name: &str) -> Vec<&'a Value> {
+pub(crate) fn metric<'a>(report: &'a Value, name: &str) -> Vec<&'a Value> {
     let of_plugins = report["metrics"].as_array().unwrap().iter();
     let samples = of_plugins.flat_map(|metrics| metrics["samples"].as_array().unwrap());
     samples
@@ -199,7 +199,7 @@ impl Underway {
 }
 
 /// Sends a signal, and answers whether there was a process to send it to.
-fn send(signal: &str, process: &str) -> bool {
+pub(crate) fn send(signal: &str, process: &str) -> bool {
     let mut kill = Command::new("kill");
     kill.args(["-s", signal, "--", process])
         .stderr(Stdio::null())

@@ -31,10 +31,10 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Arguments of `vox plugin top`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "On a terminal the table is refreshed until q or Ctrl-C is pressed. Elsewhere \
-                        there is one look, or with\n--interval one after the other. With --format \
-                        json each look is one object in one line. The rates of\nthe first look are \
-                        means since the process began."
+    after_help = "On a terminal the table is refreshed until q or Ctrl-C is pressed. Elsewhere, and \
+                        with --format json, there is\none look, or with --interval one after the \
+                        other; as JSON each is one object in one line. The rates of\nthe first look \
+                        are means since the process began."
 )]
 pub struct TopArgs {
     /// Time between two looks, such as 500ms or 2s [default: 1s]
@@ -85,7 +85,7 @@ pub(super) fn run(context: &Context, arguments: &TopArgs) -> Result<Exit, Failur
         return Err(nothing_runs());
     }
     let draws = context.output.is_human() && Screen::is_there();
-    let goes_on = (Screen::is_there() || arguments.interval.is_some()) && !arguments.once;
+    let goes_on = (draws || arguments.interval.is_some()) && !arguments.once;
     if !goes_on {
         show(context, &first, arguments.sort)?;
         return Ok(if first.processes.is_empty() {
