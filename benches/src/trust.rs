@@ -260,7 +260,10 @@ impl Histogram {
     }
 
     fn merge(&mut self, other: &[u64]) {
-        self.0.iter_mut().zip(other).for_each(|(own, other)| *own += other);
+        self.0
+            .iter_mut()
+            .zip(other)
+            .for_each(|(own, other)| *own += other);
     }
 
     fn count(&self) -> u64 {

@@ -5,6 +5,9 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use cargo_metadata::{Metadata, MetadataCommand};
@@ -88,6 +91,32 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
         bail!("`{line}` failed ({status})");
     }
     Ok(())
+}
+
+/// As [`run`], but for so long at most: then everything that was started with it is ended, and this
+/// process too, so that what hangs is a failure with a name and not a machine that waits.
+pub fn run_within(limit: Duration, command: &mut Command) -> anyhow::Result<()> {
+    let line = command_line(command);
+    let (over, ends) = mpsc::channel::<()>();
+    thread::spawn(move || {
+        if ends.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let minutes = limit.as_secs() / 60;
+            eprintln!(
+                "error: `{line}` is not over after {minutes} minutes; what it printed last hangs"
+            );
+            end_all();
+        }
+    });
+    let result = run(command);
+    drop(over);
+    result
+}
+
+/// Ends this process and those that it started, which are of its process group.
+fn end_all() -> ! {
+    #[cfg(unix)]
+    let _ = rustix::process::kill_current_process_group(rustix::process::Signal::TERM);
+    std::process::exit(1)
 }
 
 /// Runs a program and answers what it prints.

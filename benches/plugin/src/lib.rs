@@ -1,9 +1,9 @@
 //! A plugin that does next to nothing, so that what is measured is the call.
 
-use vox_plugin::stage::Opening;
-use vox_plugin::storage::Entry;
 use vox_plugin::hook::{Event, Outcome};
 use vox_plugin::lifecycle::SavedState;
+use vox_plugin::stage::Opening;
+use vox_plugin::storage::Entry;
 use vox_plugin::{ChunkHead, Error, Hook, Lifecycle, Result, Stage, Storage, host, plugin};
 
 /// Hands chunks on, and counts bytes.

@@ -524,17 +524,17 @@ const LONGEST_TEXT: usize = 4096;
 /// A plugin's words, fit to be shown: of bounded length, and without characters that do something
 /// to a terminal.
 pub(crate) fn readable(text: &str) -> String {
-    let shown = &text[..text.floor_char_boundary(LONGEST_TEXT)];
-    let mut readable = String::with_capacity(shown.len());
-    for character in shown.chars() {
+    let mut readable = String::new();
+    for character in text.chars() {
+        if readable.len() >= LONGEST_TEXT {
+            readable.push('…');
+            break;
+        }
         match character {
             '\n' | '\t' => readable.push(character),
             _ if character.is_control() => readable.extend(character.escape_default()),
             _ => readable.push(character),
         }
-    }
-    if shown.len() < text.len() {
-        readable.push('…');
     }
     readable
 }

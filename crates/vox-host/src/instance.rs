@@ -396,7 +396,10 @@ impl Instance {
                 exceeded,
             },
             Failure::Crashed(trap) => {
-                let panic = self.live.as_ref().and_then(|live| live.services.take_panic());
+                let panic = self
+                    .live
+                    .as_ref()
+                    .and_then(|live| live.services.take_panic());
                 CallError::Crashed {
                     plugin,
                     function,
@@ -405,11 +408,11 @@ impl Instance {
             }
         };
         self.crashes += 1;
-        if let Some(live) = self.live.take() {
-            if !matches!(error, CallError::Cancelled { .. }) {
-                live.meter.count_trap();
-                tracing::warn!(plugin = %self.plugin(), function, %error, "a plugin crashed");
-            }
+        if let Some(live) = self.live.take()
+            && !matches!(error, CallError::Cancelled { .. })
+        {
+            live.meter.count_trap();
+            tracing::warn!(plugin = %self.plugin(), function, %error, "a plugin crashed");
         }
         error
     }

@@ -128,9 +128,7 @@ pub fn thread_processor_time() -> Duration {
 /// Has the calling thread give way to others, where the system can: for work that nobody waits for.
 pub fn lower_thread_priority() {
     #[cfg(target_os = "linux")]
-    if let Err(error) =
-        rustix::process::setpriority_process(Some(rustix::thread::gettid()), 10)
-    {
+    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 10) {
         tracing::debug!(%error, "the thread keeps its priority");
     }
 }

@@ -73,8 +73,14 @@ fn a_process_says_what_its_plugins_cost() {
     };
     let own = host.status(&id()).unwrap();
     assert_eq!(plugin.usage, own.usage);
-    assert_eq!((plugin.state, plugin.version.clone()), (State::Active, own.version));
-    assert!(plugin.usage.calls >= 2 && plugin.usage.memory > 0, "{plugin:?}");
+    assert_eq!(
+        (plugin.state, plugin.version.clone()),
+        (State::Active, own.version)
+    );
+    assert!(
+        plugin.usage.calls >= 2 && plugin.usage.memory > 0,
+        "{plugin:?}"
+    );
 }
 
 #[test]
@@ -89,7 +95,10 @@ fn a_plugin_that_is_paused_from_outside_is_not_called_until_it_is_resumed() {
     assert_eq!(process.status().unwrap().plugins[0].state, State::Paused);
     assert_eq!(host.status(&id()).unwrap().usage.calls, before);
     let done = process.resume(&id()).unwrap();
-    assert_eq!((done.state, done.outcome), (State::Active, Outcome::Resumed));
+    assert_eq!(
+        (done.state, done.outcome),
+        (State::Active, Outcome::Resumed)
+    );
     caller.join().unwrap();
 }
 
@@ -112,7 +121,10 @@ fn a_plugin_is_reloaded_from_outside_and_one_that_does_not_do_leaves_the_old_one
     assert!(error.to_string().contains("goes on serving"), "{error}");
     assert_eq!(call(&mut instance), "release:second..");
     let reloads = &process.status().unwrap().plugins[0].reloads;
-    let kept: Vec<bool> = reloads.iter().map(|reload| reload.kept_old.is_some()).collect();
+    let kept: Vec<bool> = reloads
+        .iter()
+        .map(|reload| reload.kept_old.is_some())
+        .collect();
     assert_eq!(kept, [false, true]);
 }
 
@@ -121,7 +133,10 @@ fn a_plugin_that_is_unloaded_from_outside_goes_with_its_last_instance() {
     let (world, _host, _server, instance) = at_work();
     let process = only_process(&world);
     let done = process.unload(&id()).unwrap();
-    assert_eq!((done.state, done.outcome), (State::Draining, Outcome::Unloaded));
+    assert_eq!(
+        (done.state, done.outcome),
+        (State::Draining, Outcome::Unloaded)
+    );
     drop(instance);
     assert_eq!(process.status().unwrap().plugins[0].state, State::Unloaded);
 }
@@ -186,7 +201,10 @@ fn the_sockets_of_dead_processes_are_swept_and_those_of_others_stay() {
         .iter()
         .map(Process::pid)
         .collect();
-    assert!(found.contains(&std::process::id()) && !found.contains(&ended.id()), "{found:?}");
+    assert!(
+        found.contains(&std::process::id()) && !found.contains(&ended.id()),
+        "{found:?}"
+    );
     assert!(!dead.exists() && alive.exists() && runtime.join("notes.txt").exists());
 }
 
@@ -209,9 +227,14 @@ fn what_plugins_cost_is_there_as_measurements_too() {
     let usage = host.usage();
     let value = |name: &str| {
         let mut found = samples.iter().filter(|sample| sample.name == name);
-        let sample = found.next().unwrap_or_else(|| panic!("{name}: {samples:?}"));
+        let sample = found
+            .next()
+            .unwrap_or_else(|| panic!("{name}: {samples:?}"));
         assert_eq!(
-            (sample.labels[0].key.as_str(), sample.labels[0].value.as_str()),
+            (
+                sample.labels[0].key.as_str(),
+                sample.labels[0].value.as_str()
+            ),
             ("plugin", "conformance")
         );
         sample.value
@@ -219,6 +242,13 @@ fn what_plugins_cost_is_there_as_measurements_too() {
     assert_eq!(value("vox_plugin_calls_total"), usage.calls as f64);
     assert_eq!(value("vox_plugin_memory_bytes"), usage.memory as f64);
     assert_eq!(value("vox_plugin_instances"), 1.0);
-    assert_eq!(value("vox_plugin_guest_seconds_total"), usage.guest_time.as_secs_f64());
-    assert!(samples.iter().all(|sample| sample.name.starts_with(vox_host::HOST_SAMPLES)));
+    assert_eq!(
+        value("vox_plugin_guest_seconds_total"),
+        usage.guest_time.as_secs_f64()
+    );
+    assert!(
+        samples
+            .iter()
+            .all(|sample| sample.name.starts_with(vox_host::HOST_SAMPLES))
+    );
 }

@@ -165,12 +165,18 @@ fn a_client_that_takes_no_answer_holds_up_nobody() {
     client.0.get_mut().set_nonblocking(true).unwrap();
     let begun = Instant::now();
     while client.0.get_mut().write_all(STATUS.as_bytes()).is_ok() {
-        assert!(begun.elapsed() < PATIENCE, "the requests are taken on and on");
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "the requests are taken on and on"
+        );
     }
     process(&world).status().unwrap();
     let begun = Instant::now();
     drop(server);
-    assert!(begun.elapsed() < PATIENCE, "the process waits for a client at its end");
+    assert!(
+        begun.elapsed() < PATIENCE,
+        "the process waits for a client at its end"
+    );
 }
 
 #[test]
@@ -226,9 +232,15 @@ fn a_directory_that_others_may_enter_is_not_used() {
     for mode in [0o755, 0o770, 0o701] {
         std::fs::set_permissions(runtime, Permissions::from_mode(mode)).unwrap();
         let listened = host.serve_control("a test").map(drop).unwrap_err();
-        assert!(matches!(listened, ControlError::NotPrivate { .. }), "{listened:?}");
+        assert!(
+            matches!(listened, ControlError::NotPrivate { .. }),
+            "{listened:?}"
+        );
         let found = processes(world.directories()).unwrap_err();
-        assert!(matches!(found, ControlError::NotPrivate { .. }), "{found:?}");
+        assert!(
+            matches!(found, ControlError::NotPrivate { .. }),
+            "{found:?}"
+        );
     }
 }
 
@@ -240,8 +252,15 @@ fn a_link_in_the_place_of_the_directory_is_not_followed() {
     std::fs::set_permissions(&elsewhere, Permissions::from_mode(0o700)).unwrap();
     std::fs::create_dir_all(&world.directories().data).unwrap();
     std::os::unix::fs::symlink(&elsewhere, &world.directories().runtime).unwrap();
-    let listened = world.host("").serve_control("a test").map(drop).unwrap_err();
-    assert!(matches!(listened, ControlError::NotPrivate { .. }), "{listened:?}");
+    let listened = world
+        .host("")
+        .serve_control("a test")
+        .map(drop)
+        .unwrap_err();
+    assert!(
+        matches!(listened, ControlError::NotPrivate { .. }),
+        "{listened:?}"
+    );
     assert_eq!(std::fs::read_dir(elsewhere).unwrap().count(), 0);
 }
 

@@ -237,7 +237,10 @@ fn a_guest_that_overflows_its_stack_is_stopped_alone_and_the_limit_is_named() {
     let error = run(&mut instance, json!({"do": "recurse"})).unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, CallError::Exceeded { .. }), "{error:?}");
-    assert!(text.contains("the limit `stack` of 64KiB was reached"), "{text}");
+    assert!(
+        text.contains("the limit `stack` of 64KiB was reached"),
+        "{text}"
+    );
     let mut other = conformance(&host, Carrier::Component, &Recorder::new());
     run(&mut other, json!({"do": "echo"})).unwrap();
 }
@@ -330,7 +333,12 @@ fn compiled_code_is_not_taken_from_where_others_may_write() {
         .next()
         .unwrap()
         .path();
-    let entry = fs::read_dir(&engine).unwrap().flatten().next().unwrap().path();
+    let entry = fs::read_dir(&engine)
+        .unwrap()
+        .flatten()
+        .next()
+        .unwrap()
+        .path();
     // Were this read, the process would run or refuse it; it is neither looked at nor replaced.
     fs::write(&entry, "planted").unwrap();
     fs::set_permissions(&engine, fs::Permissions::from_mode(0o777)).unwrap();

@@ -44,7 +44,9 @@ fn release(instance: &mut Instance) -> String {
         .call_json("service.invoke", vec![json!("release"), json!("")])
         .unwrap();
     let mark = mark.as_str().unwrap();
-    mark.trim_start_matches("release:").trim_matches('.').to_owned()
+    mark.trim_start_matches("release:")
+        .trim_matches('.')
+        .to_owned()
 }
 
 fn process(instance: &mut Instance) {
@@ -114,7 +116,11 @@ fn keeps_the_old_one(carrier: Carrier, word: &str, why: &str, at_reload: bool) {
         replaced(result);
     }
     process(&mut serving);
-    assert_eq!(chunks(&mut serving), 2, "{word}: no call and no state is lost");
+    assert_eq!(
+        chunks(&mut serving),
+        2,
+        "{word}: no call and no state is lost"
+    );
     assert_eq!(release(&mut serving), "good");
     assert_eq!(release(&mut instance(&host, carrier)), "good");
     let status = host.status(&id()).unwrap();
@@ -317,7 +323,10 @@ fn a_plugin_that_crashes_again_and_again_rests_and_ends_in_error_with_the_reason
         }
     };
     assert!(rested);
-    assert!(error.contains("in state `error` (it failed 8 times in a row"), "{error}");
+    assert!(
+        error.contains("in state `error` (it failed 8 times in a row"),
+        "{error}"
+    );
     assert!(error.contains("panics at work"), "{error}");
     assert_eq!(host.status(&id()).unwrap().state, State::Error);
     world.release("good");

@@ -55,7 +55,11 @@ fn a_file_that_is_cut_off_leaves_the_old_version_and_is_taken_once_it_is_whole()
     let file = host.plugin(&id()).unwrap().component.clone().unwrap();
     let whole = fs::read(&file).unwrap();
     fs::write(&file, &whole[..whole.len() / 3]).unwrap();
-    assert!(next(&watch).unwrap_err().contains("is not a valid component"));
+    assert!(
+        next(&watch)
+            .unwrap_err()
+            .contains("is not a valid component")
+    );
     assert_eq!(release(&mut serving), "release:good....");
     fs::write(&file, &whole).unwrap();
     assert_eq!(next(&watch), Ok(Reloaded::Unchanged));
@@ -111,5 +115,8 @@ fn a_grant_that_is_taken_away_on_disk_is_gone_at_the_next_call() {
         Noticed::Grants(Ok(()))
     ));
     let error = keep().unwrap_err().to_string();
-    assert!(error.contains("the capability `kv` is not granted"), "{error}");
+    assert!(
+        error.contains("the capability `kv` is not granted"),
+        "{error}"
+    );
 }

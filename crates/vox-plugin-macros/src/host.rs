@@ -127,7 +127,9 @@ fn export(paths: &Paths<'_>, index: usize, interface: &Interface) -> TokenStream
             };
             let count = match &function.value {
                 Some(ty) if matches!(paths.transport(ty), Transport::Bytes | Transport::Text) => {
-                    quote!(if let Ok(value) = &answer { self.instance.count_out(value.len()); })
+                    quote!(if let Ok(value) = &answer {
+                        self.instance.count_out(value.len());
+                    })
                 }
                 _ => quote!(),
             };

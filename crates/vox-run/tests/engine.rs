@@ -90,7 +90,10 @@ fn what_every_plugin_cost_is_in_the_report_once() {
     let (metrics, calls) = values
         .find(|(_, sample)| sample.name == "vox_plugin_calls_total")
         .unwrap();
-    assert_eq!((metrics.plugin.as_str(), &metrics.step), ("conformance", &None));
+    assert_eq!(
+        (metrics.plugin.as_str(), &metrics.step),
+        ("conformance", &None)
+    );
     // `init`, its schema, and the run of the step at the least.
     assert!(calls.value >= 3.0, "{calls:?}");
     assert!(!values.any(|(_, sample)| sample.name == calls.name));

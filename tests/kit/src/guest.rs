@@ -13,7 +13,11 @@ use wit_parser::{Resolve, WorldId};
 
 /// Every function of a guest: interface, name, parameters.
 const FUNCTIONS: &[(&str, &str, &str)] = &[
-    ("lifecycle", "init", "(param $config i32) (param $length i32)"),
+    (
+        "lifecycle",
+        "init",
+        "(param $config i32) (param $length i32)",
+    ),
     ("lifecycle", "health", ""),
     ("lifecycle", "snapshot", ""),
     (
@@ -27,7 +31,11 @@ const FUNCTIONS: &[(&str, &str, &str)] = &[
         "invoke",
         "(param $service i32) (param $service_length i32) (param $request i32) (param $length i32)",
     ),
-    ("command", "describe", "(param $verb i32) (param $length i32)"),
+    (
+        "command",
+        "describe",
+        "(param $verb i32) (param $length i32)",
+    ),
     (
         "command",
         "run",

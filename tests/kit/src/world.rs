@@ -175,7 +175,11 @@ impl World {
     ///
     /// When it cannot be written.
     pub fn add_guest(&self, id: &str, guest: &crate::Guest) -> PathBuf {
-        self.add(id, &crate::guest::manifest(id), &[("guest.wasm", &guest.component())])
+        self.add(
+            id,
+            &crate::guest::manifest(id),
+            &[("guest.wasm", &guest.component())],
+        )
     }
 
     /// Writes the project's `Vox.toml`.

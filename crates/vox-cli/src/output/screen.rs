@@ -120,7 +120,10 @@ fn read_keys() -> Receiver<u8> {
             }
         }
     };
-    match thread::Builder::new().name("vox-keys".to_owned()).spawn(read) {
+    match thread::Builder::new()
+        .name("vox-keys".to_owned())
+        .spawn(read)
+    {
         Ok(_) => receiver,
         Err(_) => never(),
     }

@@ -132,8 +132,10 @@ fn what_programs_are_told_of_plugins_has_stable_keys() {
             "payloads",
             "root",
             "serves",
+            "standing",
             "trusted_code",
             "versions",
+            "vouched",
             "why",
         ],
     );

@@ -147,7 +147,10 @@ impl Account {
     pub(crate) fn usage(&self) -> Usage {
         let meters = self.meters();
         let mut usage = meters.ended;
-        meters.live.iter().for_each(|meter| meter.add_to(&mut usage));
+        meters
+            .live
+            .iter()
+            .for_each(|meter| meter.add_to(&mut usage));
         usage.instances = meters.live.len() as u64;
         drop(meters);
         usage.memory = self.share.used();

@@ -18,11 +18,11 @@ use std::sync::Arc;
 
 use object::{Architecture, Object};
 use serde::de::DeserializeOwned;
-use vox_contract::{EffectiveLimits, LimitName};
 use vox_abi::call::{self, Malformed};
 use vox_abi::{
     ABI_VERSION, Buffer, ENTRY_SYMBOL, HostVtable, Interface, PluginVtable, Slice, Status,
 };
+use vox_contract::{EffectiveLimits, LimitName};
 
 use super::Failure;
 use crate::contract::{EXPORTS, NATIVE_INTERFACES};
@@ -51,11 +51,9 @@ impl Library {
         // SAFETY: opening runs the library's initialisers. The user trusts native plugins, and
         // the format was checked, so what runs is what the user installed.
         let library = unsafe { libloading::Library::new(AsRef::<OsStr>::as_ref(&copy)) }.map_err(
-            |error| {
-                LoadError::Unloadable {
-                    file: file.to_owned(),
-                    detail: with_source(&error),
-                }
+            |error| LoadError::Unloadable {
+                file: file.to_owned(),
+                detail: with_source(&error),
             },
         )?;
         // Never unloaded; see the module's documentation.

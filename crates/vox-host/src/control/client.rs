@@ -9,7 +9,9 @@ use vox_contract::PluginId;
 use super::error::ControlError;
 use super::lines::{Lines, NoLine, is_time_out, send};
 use super::platform;
-use super::protocol::{Done, MAX_REPLY, PROTOCOL_VERSION, ProcessReport, Reply, Request, Versioned};
+use super::protocol::{
+    Done, MAX_REPLY, PROTOCOL_VERSION, ProcessReport, Reply, Request, Versioned,
+};
 use crate::directories::Directories;
 
 /// How the file of a socket ends.

@@ -77,7 +77,9 @@ pub enum ControlError {
         source: io::Error,
     },
     /// The answer makes no sense.
-    #[error("process {pid} answers what this vox does not understand: {detail}; it may be of another version")]
+    #[error(
+        "process {pid} answers what this vox does not understand: {detail}; it may be of another version"
+    )]
     Malformed {
         /// The process.
         pid: u32,

@@ -45,7 +45,10 @@ impl<'a> Lines<'a> {
         let until = Instant::now() + within;
         let mut searched = 0;
         loop {
-            if let Some(end) = self.pending[searched..].iter().position(|byte| *byte == b'\n') {
+            if let Some(end) = self.pending[searched..]
+                .iter()
+                .position(|byte| *byte == b'\n')
+            {
                 let rest = self.pending.split_off(searched + end + 1);
                 let mut line = std::mem::replace(&mut self.pending, rest);
                 if line.len() > most {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use vox_contract::PluginId;
 
+use super::client;
 use super::error::ControlError;
 use super::lines::{Lines, NoLine, send};
 use super::platform::{self, Listener, Stream, Waker};
@@ -20,7 +21,6 @@ use super::protocol::{
     Done, MAX_REQUEST, Outcome, PROTOCOL_VERSION, PluginReport, ProcessReport, Refusal,
     RefusalKind, Reply, Request, Versioned,
 };
-use super::client;
 use crate::host::Host;
 
 /// Clients that are served at once; one more is told so and hung up on.

@@ -30,8 +30,10 @@ pub(super) struct Watcher {
 }
 
 /// Where an instance stands.
+#[derive(Default)]
 enum Place {
     /// Nobody was asked here yet.
+    #[default]
     Empty,
     Taken(Box<Instance>),
     /// It could not be started, which is not tried again.
@@ -178,12 +180,6 @@ impl Place {
             Ok(instance) => Self::Taken(Box::new(instance)),
             Err(error) => Self::Failed(error.to_string()),
         }
-    }
-}
-
-impl Default for Place {
-    fn default() -> Self {
-        Self::Empty
     }
 }
 

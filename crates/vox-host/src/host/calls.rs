@@ -12,8 +12,8 @@ use crate::contract::{self, Exceeded, call::Target};
 use crate::error::{CallError, Error, LimitExceeded, plain};
 use crate::inventory::Installed;
 use crate::json::JsonCallError;
-use crate::slot::Slot;
 use crate::services::{Caller, Services, extension_point};
+use crate::slot::Slot;
 
 /// Instances of one plugin that wait for the next `call`.
 const MAX_IDLE: usize = 4;

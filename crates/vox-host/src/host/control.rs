@@ -101,7 +101,8 @@ impl Host {
     ///
     /// It is not installed, or not [`State::Active`].
     pub fn pause(&self, plugin: &PluginId) -> Result<(), Error> {
-        self.0.take_step(&*self.0.slot_of(plugin)?, Step::Pause, None)?;
+        self.0
+            .take_step(&*self.0.slot_of(plugin)?, Step::Pause, None)?;
         Ok(())
     }
 
@@ -111,7 +112,8 @@ impl Host {
     ///
     /// It is not installed, or not [`State::Paused`].
     pub fn resume(&self, plugin: &PluginId) -> Result<(), Error> {
-        self.0.take_step(&*self.0.slot_of(plugin)?, Step::Resume, None)?;
+        self.0
+            .take_step(&*self.0.slot_of(plugin)?, Step::Resume, None)?;
         Ok(())
     }
 
@@ -176,7 +178,7 @@ impl Inner {
         let used: Vec<_> = slots
             .iter()
             .flat_map(|slot| slot.release().loaded())
-            .map(|(_, code)| code.digest.clone())
+            .map(|(_, code)| code.digest)
             .collect();
         lock(&self.libraries)
             .iter()

@@ -233,7 +233,9 @@ impl Inner {
         let plugin = slot.id().clone();
         match failure {
             Failure::Exceeded(exceeded) => Error::Exceeded { plugin, exceeded },
-            Failure::Cancelled => WaitEnd::Cancelled.into_error(plugin, "lifecycle.init").into(),
+            Failure::Cancelled => WaitEnd::Cancelled
+                .into_error(plugin, "lifecycle.init")
+                .into(),
             Failure::TimedOut => WaitEnd::Late.into_error(plugin, "lifecycle.init").into(),
             failure => Error::Instantiate {
                 plugin,
@@ -375,7 +377,7 @@ impl Inner {
         check_exports(plugin, file, payload.exported())?;
         let digest = vox_crypto::hash(&bytes);
         if carrier == CarrierKind::Native {
-            lock(&self.libraries).insert(digest.clone(), bytes.len() as u64);
+            lock(&self.libraries).insert(digest, bytes.len() as u64);
         }
         Ok(Code {
             payload,

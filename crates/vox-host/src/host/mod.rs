@@ -36,7 +36,8 @@ use crate::inventory::{Finding, Installed, Inventory};
 use crate::registry::Registry;
 use crate::resolution::{self, Selection};
 use crate::services::{
-    BlobSource, Caller, CancelToken, EventSink, IgnoreEvents, NoBlobs, NoPorts, Permits, Ports, Topics,
+    BlobSource, Caller, CancelToken, EventSink, IgnoreEvents, NoBlobs, NoPorts, Permits, Ports,
+    Topics,
 };
 use crate::signing::TrustStore;
 use crate::slot::Slot;

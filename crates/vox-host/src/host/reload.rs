@@ -54,12 +54,18 @@ impl Host {
         let _turn = lock(&slot.reloading);
         match slot.state().0 {
             State::Unloaded => {
-                let fresh = self.0.fresh(&slot).map_err(|reason| not_reloaded(&slot, reason))?;
+                let fresh = self
+                    .0
+                    .fresh(&slot)
+                    .map_err(|reason| not_reloaded(&slot, reason))?;
                 slot.publish(self.0.release(fresh));
                 Ok(Reloaded::NotLoaded)
             }
             State::Error => {
-                let fresh = self.0.fresh(&slot).map_err(|reason| not_reloaded(&slot, reason))?;
+                let fresh = self
+                    .0
+                    .fresh(&slot)
+                    .map_err(|reason| not_reloaded(&slot, reason))?;
                 let release = self.0.release(fresh);
                 let carriers = slot.release().loaded();
                 slot.publish(release);
@@ -112,9 +118,7 @@ impl Inner {
         let release = Arc::new(self.release(Arc::clone(&fresh)));
         let mut changed = serving.installed.manifest != fresh.manifest;
         for (carrier, old) in serving.loaded() {
-            let code = self
-                .load_beside(slot, &release, carrier)
-                .map_err(refuse)?;
+            let code = self.load_beside(slot, &release, carrier).map_err(refuse)?;
             changed |= code.digest != old.digest;
         }
         if !changed {

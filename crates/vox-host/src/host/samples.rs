@@ -14,9 +14,12 @@ pub const HOST_SAMPLES: &str = "vox_";
 
 /// Every number that is given for a plugin. The names are relied upon and do not change.
 const MEASURES: [(&str, Kind, &str, Measure); 12] = [
-    ("vox_plugin_calls_total", Kind::Counter, "Calls made to the plugin", |usage| {
-        usage.calls as f64
-    }),
+    (
+        "vox_plugin_calls_total",
+        Kind::Counter,
+        "Calls made to the plugin",
+        |usage| usage.calls as f64,
+    ),
     (
         "vox_plugin_errors_total",
         Kind::Counter,
@@ -77,15 +80,21 @@ const MEASURES: [(&str, Kind, &str, Measure); 12] = [
         "The most memory that they held at one moment",
         |usage| usage.memory_peak as f64,
     ),
-    ("vox_plugin_instances", Kind::Gauge, "Live instances of the plugin", |usage| {
-        usage.instances as f64
-    }),
+    (
+        "vox_plugin_instances",
+        Kind::Gauge,
+        "Live instances of the plugin",
+        |usage| usage.instances as f64,
+    ),
 ];
 
 impl Host {
     /// What every plugin has cost in this host, as measurements with the label `plugin`.
     pub fn samples(&self) -> Vec<Sample> {
-        self.plugins().iter().flat_map(PluginStatus::samples).collect()
+        self.plugins()
+            .iter()
+            .flat_map(PluginStatus::samples)
+            .collect()
     }
 }
 

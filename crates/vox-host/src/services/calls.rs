@@ -18,11 +18,11 @@ use serde_json::Value;
 use vox_contract::{Capability, ExtensionPoint, LimitName, PluginId};
 
 use super::{EventSink, Services};
+use crate::carriers::component::guest_stack;
 use crate::contract::{
     EXPORT_LIFECYCLE, EXPORTS, Error,
     call::{Call, Target},
 };
-use crate::carriers::component::guest_stack;
 use crate::error::CallError;
 use crate::inventory::Installed;
 
@@ -115,7 +115,9 @@ impl Services {
         if function.split('.').next() == Some(ExtensionPoint::Hook.name()) {
             caller.hook_depth = self.deeper_hook(caller.hook_depth)?;
         }
-        caller.events.get_or_insert_with(|| Arc::clone(&self.events));
+        caller
+            .events
+            .get_or_insert_with(|| Arc::clone(&self.events));
         caller.stack = caller.stack.saturating_add(guest_stack(self.limits.stack));
         caller.cancel = self.cancel_token();
         caller.deadline = self.clock.deadline();

@@ -25,12 +25,7 @@ pub trait EventSink: Send + Sync {
     /// # Errors
     ///
     /// What the emitter is answered: hooks did not let it pass, or are too deep inside each other.
-    fn fire(
-        &self,
-        emitter: Emitter<'_>,
-        point: &HookPoint,
-        payload: &str,
-    ) -> Result<(), Error> {
+    fn fire(&self, emitter: Emitter<'_>, point: &HookPoint, payload: &str) -> Result<(), Error> {
         self.emit(emitter.plugin(), &point.name(), payload);
         Ok(())
     }

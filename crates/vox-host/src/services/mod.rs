@@ -229,7 +229,8 @@ const LONGEST_RECORD: usize = 16 * 1024;
 impl log::Log for Services {
     fn write(&self, level: log::Level, message: &str, fields: Vec<Attribute>) {
         if fields.iter().any(|field| field.key == PANIC_FIELD) {
-            *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(message[..message.floor_char_boundary(LONGEST_RECORD)].to_owned());
+            *self.panic.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(message[..message.floor_char_boundary(LONGEST_RECORD)].to_owned());
             return;
         }
         let plugin = &self.plugin;

@@ -63,8 +63,7 @@ impl Stream for Services {
         timeout_ms: Option<u32>,
     ) -> Result<(), Error> {
         self.authorise(Capability::StreamIo, "")?;
-        self.ports
-            .push(port, head, data, self.patience(timeout_ms))
+        self.ports.push(port, head, data, self.patience(timeout_ms))
     }
 
     fn pull(&self, port: &str, timeout_ms: Option<u32>) -> Result<Option<Chunk>, Error> {

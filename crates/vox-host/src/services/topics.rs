@@ -101,7 +101,8 @@ impl Queue {
     fn pop(&self) -> Option<Message> {
         let mut waiting = self.waiting();
         let message = waiting.pop_front()?;
-        self.held.fetch_sub(message.payload.len(), Ordering::Relaxed);
+        self.held
+            .fetch_sub(message.payload.len(), Ordering::Relaxed);
         if !waiting.is_empty() {
             let _ = self.arrived.0.try_send(());
         }

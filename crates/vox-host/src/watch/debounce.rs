@@ -101,7 +101,10 @@ mod tests {
         let now = Instant::now();
         let quiet = |load| Debounce::new(load, now).due() - now;
         assert_eq!(quiet(Duration::from_millis(1)), SHORTEST);
-        assert_eq!(quiet(Duration::from_millis(400)), Duration::from_millis(800));
+        assert_eq!(
+            quiet(Duration::from_millis(400)),
+            Duration::from_millis(800)
+        );
         assert_eq!(quiet(Duration::from_secs(60)), LONGEST);
     }
 

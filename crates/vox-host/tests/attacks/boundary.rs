@@ -5,7 +5,9 @@ use vox_host::contract::step::Invocation;
 use vox_host::{CallError, Instance, InstanceOptions};
 use vox_testkit::{Guest, World};
 
-use super::{assert_crashed, assert_exceeded, attack, attack_with, id, invoke, start, within, world};
+use super::{
+    assert_crashed, assert_exceeded, attack, attack_with, id, invoke, start, within, world,
+};
 
 /// Answers `ok` with a list of bytes at this address.
 fn answers(address: u32, length: u32) -> String {
@@ -18,7 +20,9 @@ fn answers(address: u32, length: u32) -> String {
 #[test]
 fn a_result_larger_than_its_cap_ends_the_call_on_both_carriers() {
     let mib = 1 << 20;
-    let guest = Guest::new().memory("32").does("invoke", &answers(0, mib + 1));
+    let guest = Guest::new()
+        .memory("32")
+        .does("invoke", &answers(0, mib + 1));
     let settings = "[plugin.guest.limits]\nresult = \"1MiB\"\n";
     assert_exceeded(&attack_with(&guest, settings, ""), LimitName::Result);
     let guest = Guest::new().memory("32").does("invoke", &answers(0, mib));
@@ -94,8 +98,10 @@ fn a_result_that_lies_outside_of_memory_or_is_none_of_its_type_crashes_its_guest
     assert_crashed(&attack(&nowhere), "out of bounds");
     let crooked = Guest::new().does("invoke", "(i32.const 1)");
     assert_crashed(&attack(&crooked), "aligned");
-    let no_such_case =
-        Guest::new().does("invoke", "(i32.store8 (i32.const 64) (i32.const 7)) (i32.const 64)");
+    let no_such_case = Guest::new().does(
+        "invoke",
+        "(i32.store8 (i32.const 64) (i32.const 7)) (i32.const 64)",
+    );
     assert_crashed(&attack(&no_such_case), "discriminant");
     // `err(failed(…))` with a text that is no UTF-8.
     let no_text = Guest::new()
@@ -146,10 +152,13 @@ fn a_text_for_the_host_that_is_not_there_crashes_its_guest_alone() {
 /// bytes.
 fn logs_fields(count: u32, length: u32) -> Guest {
     let (interface, function, kind) = LOG;
-    Guest::new().memory("64").import(interface, function, kind).does(
-        "invoke",
-        &format!(
-            "(local $field i32)
+    Guest::new()
+        .memory("64")
+        .import(interface, function, kind)
+        .does(
+            "invoke",
+            &format!(
+                "(local $field i32)
              (loop $again
                 (i32.store (i32.add (i32.const 2097160) (i32.mul (local.get $field) (i32.const 16)))
                     (i32.const 4096))
@@ -160,8 +169,8 @@ fn logs_fields(count: u32, length: u32) -> Guest {
              (call $write (i32.const 0) (i32.const 4096) (i32.const 4)
                 (i32.const 2097152) (i32.const {count}))
              (i32.const 0)"
-        ),
-    )
+            ),
+        )
 }
 
 #[test]
@@ -219,8 +228,14 @@ fn a_message_larger_than_its_cap_is_refused_and_harms_nobody() {
     attack_with(&emits((1 << 20) - 1), "", grants).unwrap();
     let refused = attack_with(&emits(1 << 20), "", grants).unwrap_err();
     let text = refused.to_string();
-    assert!(text.contains("the limit `message` of 1048576 was reached"), "{text}");
-    assert!(matches!(refused, CallError::Refused { .. }), "a refusal, no trap");
+    assert!(
+        text.contains("the limit `message` of 1048576 was reached"),
+        "{text}"
+    );
+    assert!(
+        matches!(refused, CallError::Refused { .. }),
+        "a refusal, no trap"
+    );
 }
 
 #[test]
@@ -232,7 +247,8 @@ fn a_guest_that_crashed_in_its_result_serves_again() {
         "(if (i32.eqz (local.get $length)) (then (return (i32.const 1048576)))) (i32.const 0)",
     );
     let world = world(&[("guest", &guest)]);
-    let mut instance = start(&world.host(""), "guest").unwrap();
+    let host = world.host("");
+    let mut instance = start(&host, "guest").unwrap();
     assert_crashed(&invoke(&mut instance), "out of bounds");
     instance.service().unwrap().invoke("work", b"x").unwrap();
 }

@@ -8,7 +8,7 @@ use vox_host::lifecycle::State;
 use vox_host::{CallError, CancelToken, Error, Host, Instance};
 use vox_testkit::{Guest, Recorder, World};
 
-use super::{LOOP, id, invoke, start, within, world};
+use super::{LONG, LOOP, id, invoke, start, within, world};
 
 const GRANTS: &str = "[plugin.caller]\nplugin_call = true\nevents = true\n\
     [plugin.callee]\nplugin_call = true\n[plugin.third]\nplugin_call = true\n";
@@ -23,7 +23,7 @@ pub(super) fn calls(target: &str) -> Guest {
             r#"(data (i32.const 1024) "service.invoke[\"work\",[]]working{{}}")
                (data (i32.const 1280) "{target}")
                (func $ask (result i32)
-                 (call $emit (i32.const 1050) (i32.const 7) (i32.const 1057) (i32.const 2) (i32.const 64))
+                 (call $emit (i32.const 1049) (i32.const 7) (i32.const 1056) (i32.const 2) (i32.const 64))
                  (call $invoke (i32.const 0) (i32.const 1280) (i32.const {length})
                     (i32.const 1024) (i32.const 14) (i32.const 1038) (i32.const 11) (i32.const 64))
                  (i32.const 64))"#
@@ -47,7 +47,10 @@ fn plugins_that_call_each_other_are_refused_where_the_circle_closes() {
         let Refusal::Failed(text) = refusal(invoke(&mut caller)) else {
             panic!("another refusal");
         };
-        assert!(text.contains("in a circle: caller → callee → caller"), "{text}");
+        assert!(
+            text.contains("in a circle: caller → callee → caller"),
+            "{text}"
+        );
         assert!(caller.is_alive());
     });
 }
@@ -118,7 +121,7 @@ fn ends(
     prepare(&host, &mut caller);
     let working = recorder.listen();
     let call = std::thread::spawn(move || within(move || invoke(&mut caller)));
-    assert_eq!(working.recv().unwrap(), "working");
+    assert_eq!(working.recv_timeout(LONG).unwrap(), "working");
     disturb(&cancel);
     (host, call.join().unwrap())
 }
@@ -128,7 +131,11 @@ fn assert_cancelled(ended: &Result<Vec<u8>, CallError>) {
     assert!(
         matches!(
             ended,
-            Err(CallError::Cancelled { .. } | CallError::Refused { error: Refusal::Cancelled, .. })
+            Err(CallError::Cancelled { .. }
+                | CallError::Refused {
+                    error: Refusal::Cancelled,
+                    ..
+                })
         ),
         "{ended:?}"
     );
@@ -139,7 +146,11 @@ fn assert_timed_out(ended: &Result<Vec<u8>, CallError>) {
     assert!(
         matches!(
             ended,
-            Err(CallError::TimedOut { .. } | CallError::Refused { error: Refusal::TimedOut(_), .. })
+            Err(CallError::TimedOut { .. }
+                | CallError::Refused {
+                    error: Refusal::TimedOut(_),
+                    ..
+                })
         ),
         "{ended:?}"
     );
@@ -148,11 +159,7 @@ fn assert_timed_out(ended: &Result<Vec<u8>, CallError>) {
 #[test]
 fn cancelling_a_caller_reaches_its_callee_in_a_call_and_at_its_start() {
     for function in ["invoke", "init"] {
-        let (host, ended) = ends(
-            &looping(function),
-            |_, _| {},
-            CancelToken::cancel,
-        );
+        let (host, ended) = ends(&looping(function), |_, _| {}, CancelToken::cancel);
         assert_cancelled(&ended);
         assert_eq!(host.status(&id("callee")).unwrap().state, State::Active);
     }
@@ -248,8 +255,15 @@ fn a_plugin_with_as_many_instances_as_it_may_have_can_be_reloaded() {
         let mut only = start(&host, "guest").unwrap();
         world.add_guest("guest", &Guest::new().with("(func $changed)"));
         let reloaded = host.reload(&id("guest")).unwrap();
-        assert!(matches!(reloaded, vox_host::Reloaded::Replaced { .. }), "{reloaded:?}");
+        assert!(
+            matches!(reloaded, vox_host::Reloaded::Replaced { .. }),
+            "{reloaded:?}"
+        );
         invoke(&mut only).unwrap();
-        assert!(host.status(&id("guest")).unwrap().reloads[0].kept_old.is_none());
+        assert!(
+            host.status(&id("guest")).unwrap().reloads[0]
+                .kept_old
+                .is_none()
+        );
     });
 }

@@ -61,7 +61,10 @@ fn logs(count: u32, length: u32) -> Guest {
         .memory("32")
         .import("log", "write", "(param i32 i32 i32 i32 i32)")
         .with(r#"(data (i32.const 1024) "something")"#)
-        .does("invoke", &format!("{} (i32.const 0)", repeats(count, &deed)))
+        .does(
+            "invoke",
+            &format!("{} (i32.const 0)", repeats(count, &deed)),
+        )
 }
 
 #[test]
@@ -79,12 +82,24 @@ fn a_flood_of_log_records_is_bounded_counted_and_reported() {
         assert!(dropped >= 4000, "{dropped}");
 
         // The next record that is let through says how many were not.
-        while !records.0.lock().unwrap().iter().any(|text| text.contains("were dropped")) {
+        while !records
+            .0
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|text| text.contains("were dropped"))
+        {
             invoke(&mut instance).unwrap();
         }
         let records = records.0.lock().unwrap();
-        let warning = records.iter().find(|text| text.contains("were dropped")).unwrap();
-        assert!(warning.contains("`limits.log-rate` under `[plugin.guest]`"), "{warning}");
+        let warning = records
+            .iter()
+            .find(|text| text.contains("were dropped"))
+            .unwrap();
+        assert!(
+            warning.contains("`limits.log-rate` under `[plugin.guest]`"),
+            "{warning}"
+        );
     });
 }
 
@@ -129,7 +144,8 @@ fn a_huge_log_record_is_cut_off() {
 #[test]
 fn a_flood_of_events_is_bounded_and_refused_without_a_trap() {
     // Counts refusals, and answers as many bytes.
-    let deed = "(call $emit (i32.const 1024) (i32.const 1) (i32.const 1025) (i32.const 2) (i32.const 64))
+    let deed =
+        "(call $emit (i32.const 1024) (i32.const 1) (i32.const 1025) (i32.const 2) (i32.const 64))
         (local.set $refused (i32.add (local.get $refused) (i32.load8_u (i32.const 64))))";
     let guest = Guest::new()
         .import("events", "emit", "(param i32 i32 i32 i32 i32)")
@@ -160,8 +176,10 @@ fn subscribes(length: u32) -> Guest {
         .import("topics", "subscribe", "(param i32 i32 i32)")
         .import("topics", "publish", "(param i32 i32 i32 i32 i32)")
         .with(r#"(data (i32.const 1024) "topic")"#)
-        .does("invoke", &format!(
-            "(local $had i32)
+        .does(
+            "invoke",
+            &format!(
+                "(local $had i32)
              (loop $again
                 (call $subscribe (i32.const 1024) (i32.const {length}) (i32.const 64))
                 (if (i32.eqz (i32.load8_u (i32.const 64))) (then
@@ -169,7 +187,8 @@ fn subscribes(length: u32) -> Guest {
              (if (i32.ne (i32.load8_u (i32.const 72)) (i32.const 3)) (then (return (i32.const 64))))
              (i32.store (i32.const 24) (i32.const 4096)) (i32.store (i32.const 28) (local.get $had))
              (i32.const 16)"
-        ))
+            ),
+        )
 }
 
 const TOPICS: &str = "[plugin.guest]\ntopics = true\n";
@@ -185,7 +204,10 @@ fn an_instance_holds_no_more_subscriptions_than_its_limit_and_they_end_with_it()
         assert_eq!(invoke(&mut instance).unwrap().len(), 0);
         // Another has its own, and the first one's are gone with it.
         drop(instance);
-        assert_eq!(invoke(&mut start(&host, "guest").unwrap()).unwrap().len(), 10);
+        assert_eq!(
+            invoke(&mut start(&host, "guest").unwrap()).unwrap().len(),
+            10
+        );
     });
 }
 
@@ -262,21 +284,30 @@ fn the_last_words_of_a_guest_are_short_and_hold_no_control_characters() {
     let error = attack_with(&guest, "", "").unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, CallError::Crashed { .. }));
-    assert!(text.contains("boom") && text.len() < 8 * 1024, "{}", text.len());
+    assert!(
+        text.contains("boom") && text.len() < 8 * 1024,
+        "{}",
+        text.len()
+    );
     assert!(!text.chars().any(char::is_control), "{text:.100}");
 }
 
 #[test]
 fn the_words_of_a_refusal_hold_no_control_characters() {
     // `err(failed("\x1b[2Jno"))`.
-    let guest = Guest::new().with(r#"(data (i32.const 1024) "\1b[2Jno")"#).does(
-        "invoke",
-        "(i32.store8 (i32.const 64) (i32.const 1)) (i32.store8 (i32.const 72) (i32.const 7))
+    let guest = Guest::new()
+        .with(r#"(data (i32.const 1024) "\1b[2Jno")"#)
+        .does(
+            "invoke",
+            "(i32.store8 (i32.const 64) (i32.const 1)) (i32.store8 (i32.const 72) (i32.const 7))
          (i32.store (i32.const 80) (i32.const 1024)) (i32.store (i32.const 84) (i32.const 6))
          (i32.const 64)",
-    );
+        );
     let text = attack_with(&guest, "", "").unwrap_err().to_string();
-    assert!(text.ends_with("no") && !text.chars().any(char::is_control), "{text:?}");
+    assert!(
+        text.ends_with("no") && !text.chars().any(char::is_control),
+        "{text:?}"
+    );
 }
 
 #[test]

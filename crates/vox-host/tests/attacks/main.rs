@@ -28,7 +28,7 @@ use vox_testkit::{Guest, World};
 /// A body that never ends.
 const LOOP: &str = "(loop $again (br $again)) (unreachable)";
 /// More than any attack takes that meets its guard.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(30);
 
 fn id(text: &str) -> PluginId {
     text.parse().unwrap()

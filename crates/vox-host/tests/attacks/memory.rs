@@ -5,7 +5,9 @@ use vox_contract::LimitName;
 use vox_host::{CallError, Error, LoadError};
 use vox_testkit::{Guest, World};
 
-use super::{assert_crashed, assert_exceeded, attack, attack_with, id, invoke, start, within, world};
+use super::{
+    assert_crashed, assert_exceeded, attack, attack_with, id, invoke, start, within, world,
+};
 
 /// Grows its memory by so many pages at a time, for ever.
 fn grows(pages: u32) -> Guest {
@@ -64,13 +66,14 @@ fn a_limit_that_the_user_raises_holds_instead() {
 #[test]
 fn tables_count_as_memory() {
     let guest = |kind: &str, step: u32| {
-        Guest::new()
-            .with(&format!("(table $table 1 {kind})"))
-            .does("invoke", &format!(
+        Guest::new().with(&format!("(table $table 1 {kind})")).does(
+            "invoke",
+            &format!(
                 "(loop $again (br_if $again (i32.ne (i32.const -1)
                     (table.grow $table (ref.null func) (i32.const {step})))))
                  (i32.const 0)"
-            ))
+            ),
+        )
     };
     // In one step, and in many: 8 bytes an element.
     assert_exceeded(&attack(&guest("funcref", 4_000_000)), LimitName::Memory);
@@ -199,7 +202,10 @@ fn a_greedy_plugin_leaves_another_what_is_kept_for_it() {
             matches!(&error, CallError::Exceeded { exceeded, .. } if exceeded.limit().is_none()),
             "{error:?}"
         );
-        assert!(error.to_string().contains("`memory` under `[host]`"), "{error}");
+        assert!(
+            error.to_string().contains("`memory` under `[host]`"),
+            "{error}"
+        );
 
         // Many instances of the greedy plugin take all that is to be had.
         let hoard: Vec<_> = std::iter::from_fn(|| start(&host, "greedy").ok()).collect();

@@ -7,11 +7,16 @@ use vox_host::contract::step::Invocation;
 use vox_host::{CallError, Host, Instance};
 use vox_testkit::{Recorder, World};
 
-use super::{assert_crashed, id, within};
+use super::{LONG, assert_crashed, id, within};
 
-const GRANTS: &str = "[plugin.conformance]\nevents = true\nkv = true\ntopics = true\nplugin_call = true\n";
+const GRANTS: &str =
+    "[plugin.conformance]\nevents = true\nkv = true\ntopics = true\nplugin_call = true\n";
 
-fn instance(host: &Host, recorder: &std::sync::Arc<Recorder>, config: serde_json::Value) -> Instance {
+fn instance(
+    host: &Host,
+    recorder: &std::sync::Arc<Recorder>,
+    config: serde_json::Value,
+) -> Instance {
     let mut options = recorder.options();
     options.carrier = Some(Carrier::Native);
     options.config = config.as_object().cloned().unwrap();
@@ -68,9 +73,9 @@ fn a_thread_that_calls_the_host_while_its_instance_is_dropped_finds_the_host_and
         let events = recorder.listen();
         let mut threaded = instance(&host, &recorder, json!({}));
         run(&mut threaded, json!({"do": "thread"})).unwrap();
-        assert_eq!(events.recv().unwrap(), "thread-begins");
+        assert_eq!(events.recv_timeout(LONG).unwrap(), "thread-begins");
         drop(threaded);
-        assert_eq!(events.recv().unwrap(), "thread-ends");
+        assert_eq!(events.recv_timeout(LONG).unwrap(), "thread-ends");
         drop(host);
     });
 }
@@ -84,9 +89,9 @@ fn a_thread_outlives_the_host_that_it_calls() {
         let events = recorder.listen();
         let mut threaded = instance(&host, &recorder, json!({}));
         run(&mut threaded, json!({"do": "thread"})).unwrap();
-        assert_eq!(events.recv().unwrap(), "thread-begins");
+        assert_eq!(events.recv_timeout(LONG).unwrap(), "thread-begins");
         drop(host);
         drop(threaded);
-        assert_eq!(events.recv().unwrap(), "thread-ends");
+        assert_eq!(events.recv_timeout(LONG).unwrap(), "thread-ends");
     });
 }

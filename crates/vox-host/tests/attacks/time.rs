@@ -6,7 +6,7 @@ use vox_contract::LimitName;
 use vox_host::{CallError, Error, InstanceOptions};
 use vox_testkit::{Guest, Recorder, World};
 
-use super::{LOOP, assert_exceeded, attack, attack_with, id, invoke, start, within, world};
+use super::{LONG, LOOP, assert_exceeded, attack, attack_with, id, invoke, start, within, world};
 
 const UNLIMITED: &str = "[plugin.guest.limits]\ncpu = \"unlimited\"\n";
 const SHOULD_CANCEL: (&str, &str, &str) = ("cancel", "should-cancel", "(result i32)");
@@ -14,12 +14,15 @@ const SHOULD_CANCEL: (&str, &str, &str) = ("cancel", "should-cancel", "(result i
 #[test]
 fn an_endless_loop_in_a_call_is_stopped_and_the_next_call_gets_fresh_code() {
     // The first call loops, and what it wrote is gone for the second.
-    let guest = Guest::new().does("invoke", &format!(
-        "(i32.store (i32.const 2048) (i32.add (i32.load (i32.const 2048)) (i32.const 1)))
+    let guest = Guest::new().does(
+        "invoke",
+        &format!(
+            "(i32.store (i32.const 2048) (i32.add (i32.load (i32.const 2048)) (i32.const 1)))
          (if (i32.eqz (local.get $length)) (then {LOOP}))
          (if (i32.ne (i32.load (i32.const 2048)) (i32.const 1)) (then unreachable))
          (i32.const 0)"
-    ));
+        ),
+    );
     let world = world(&[("guest", &guest)]);
     let host = world.host("");
     within(move || {
@@ -171,7 +174,7 @@ fn waiting_for_a_message_for_weeks_ends_when_the_run_is_cancelled_or_the_caller_
         let cancel = options.cancel.clone();
         let mut instance = host.instance(&id("guest"), options).unwrap();
         let call = std::thread::spawn(move || invoke(&mut instance));
-        assert_eq!(working.recv().unwrap(), "working");
+        assert_eq!(working.recv_timeout(LONG).unwrap(), "working");
         cancel.cancel();
         let ended = call.join().unwrap();
         assert!(
@@ -209,10 +212,13 @@ fn a_guest_that_ignores_cancellation_is_cut_off() {
         let cancel = options.cancel.clone();
         let mut instance = host.instance(&id("guest"), options).unwrap();
         let call = std::thread::spawn(move || invoke(&mut instance));
-        assert_eq!(working.recv().unwrap(), "working");
+        assert_eq!(working.recv_timeout(LONG).unwrap(), "working");
         cancel.cancel();
         let ended = call.join().unwrap();
-        assert!(matches!(ended, Err(CallError::Cancelled { .. })), "{ended:?}");
+        assert!(
+            matches!(ended, Err(CallError::Cancelled { .. })),
+            "{ended:?}"
+        );
     });
 }
 
@@ -225,7 +231,10 @@ fn a_guest_without_a_cpu_limit_still_ends_with_its_caller_s_patience() {
         let mut instance = start(&host, "guest").unwrap();
         instance.set_timeout(Some(Duration::from_millis(50)));
         let ended = invoke(&mut instance);
-        assert!(matches!(ended, Err(CallError::TimedOut { .. })), "{ended:?}");
+        assert!(
+            matches!(ended, Err(CallError::TimedOut { .. })),
+            "{ended:?}"
+        );
     });
 }
 
@@ -250,9 +259,8 @@ fn a_sibling_on_the_same_engine_does_not_notice_that_a_plugin_runs_into_its_limi
     let world = World::new();
     world.add_guest("guest", &Guest::new().does("invoke", LOOP));
     world.add_guest("sibling", &adds());
-    world.settings(
-        "[plugin.guest.limits]\ncpu = \"1ms\"\n[plugin.sibling.limits]\ncpu = \"30s\"\n",
-    );
+    world
+        .settings("[plugin.guest.limits]\ncpu = \"1ms\"\n[plugin.sibling.limits]\ncpu = \"30s\"\n");
     let host = world.host("");
     within(move || {
         let mut sibling = start(&host, "sibling").unwrap();

@@ -82,7 +82,9 @@ impl Lifecycle for Conformance {
         }
         assert!(!config.panic_in_init, "told to panic in init");
         match release() {
-            Release::FailsInit => return Err(Error::Failed("this release never starts".to_owned())),
+            Release::FailsInit => {
+                return Err(Error::Failed("this release never starts".to_owned()));
+            }
             Release::SpinsInInit => deeds::spin(),
             _ => {}
         }
@@ -124,7 +126,9 @@ impl Lifecycle for Conformance {
         assert!(!self.config.panic_in_restore, "told to panic in restore");
         match release() {
             Release::FailsRestore => {
-                return Err(Error::Invalid("this release takes no state over".to_owned()));
+                return Err(Error::Invalid(
+                    "this release takes no state over".to_owned(),
+                ));
             }
             Release::PanicsInRestore => panic!("this release panics in restore"),
             _ => {}
@@ -174,7 +178,10 @@ impl Stage for Conformance {
     }
 
     fn process(&mut self, head: ChunkHead, data: &[u8]) -> Result<()> {
-        assert!(release() != Release::PanicsAtWork, "this release panics at work");
+        assert!(
+            release() != Release::PanicsAtWork,
+            "this release panics at work"
+        );
         self.chunks += 1;
         self.bytes += data.len() as u64;
         match self.arguments.as_str() {

@@ -138,7 +138,10 @@ impl Info {
             missing: plugin.missing.clone(),
             carrier,
             trusted_code: plugin.native.is_some(),
-            standing: admission.as_ref().ok().map(|admission| admission.standing.name()),
+            standing: admission
+                .as_ref()
+                .ok()
+                .map(|admission| admission.standing.name()),
             vouched: match &admission {
                 Ok(admission) => admission.standing.to_string(),
                 Err(error) => format!("would not be loaded: {error}"),

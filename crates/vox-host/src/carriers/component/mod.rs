@@ -202,21 +202,18 @@ impl Bounded for State {
         if services.clock.is_late() {
             return Err(Stop::Late);
         }
-        if let Some(allowed) = services.limits.cpu
-            && used > allowed
-        {
-            return Err(Stop::Exceeded);
-        }
+        let used_up = services.limits.cpu.is_some_and(|allowed| used > allowed);
         if !services.is_cancelled() {
             self.cancelled = None;
-            return Ok(());
+            return if used_up { Err(Stop::Exceeded) } else { Ok(()) };
         }
-        // The guest asks `should-cancel` itself; it is cut off only when it does not.
+        // The guest asks `should-cancel` itself; it is cut off only when it does not. It is not to
+        // blame for what it computes until it asks.
         let since = *self.cancelled.get_or_insert_with(Instant::now);
-        if since.elapsed() < CANCEL_GRACE {
-            return Ok(());
+        if used_up || since.elapsed() >= CANCEL_GRACE {
+            return Err(Stop::Cancelled);
         }
-        Err(Stop::Cancelled)
+        Ok(())
     }
 }
 

@@ -22,8 +22,8 @@ use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::interrupt;
-use crate::output::screen::{CTRL_C, Screen};
 use crate::output;
+use crate::output::screen::{CTRL_C, Screen};
 
 /// How often is looked where nobody says.
 const INTERVAL: Duration = Duration::from_secs(1);

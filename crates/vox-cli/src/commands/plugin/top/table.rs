@@ -47,17 +47,17 @@ impl Shown<'_> {
             .collect();
         // What is equal stays in the order of the names.
         rows.sort_by(|(a_process, a), (b_process, b)| {
-            let by_name = || {
-                (&a.report.plugin, a_process.pid).cmp(&(&b.report.plugin, b_process.pid))
-            };
+            let by_name =
+                || (&a.report.plugin, a_process.pid).cmp(&(&b.report.plugin, b_process.pid));
             let by_number = |key: fn(&PluginLook) -> f64| key(b).total_cmp(&key(a));
             let order = match self.sort {
                 Sort::Cpu => by_number(|row| row.rates.cpu_percent).then_with(|| {
                     Reverse(a.report.usage.guest_time).cmp(&Reverse(b.report.usage.guest_time))
                 }),
                 Sort::Memory => by_number(|row| row.report.usage.memory as f64),
-                Sort::Calls => by_number(|row| row.rates.calls_per_second)
-                    .then_with(|| Reverse(a.report.usage.calls).cmp(&Reverse(b.report.usage.calls))),
+                Sort::Calls => by_number(|row| row.rates.calls_per_second).then_with(|| {
+                    Reverse(a.report.usage.calls).cmp(&Reverse(b.report.usage.calls))
+                }),
                 Sort::Name => std::cmp::Ordering::Equal,
             };
             order.then_with(by_name)
@@ -77,7 +77,13 @@ impl Shown<'_> {
         for (process, PluginLook { report, rates }) in &rows[..shown] {
             let name = Cell::styled(LITERAL, &report.plugin);
             let state = Cell::styled(style_of(report.state), report.state);
-            table.row(cells(name, process.pid.into(), state, &report.usage, *rates));
+            table.row(cells(
+                name,
+                process.pid.into(),
+                state,
+                &report.usage,
+                *rates,
+            ));
         }
         let total = &self.look.total;
         let name = Cell::styled(STRONG, "total");
@@ -129,9 +135,9 @@ impl fmt::Display for Shown<'_> {
         let remarks = self.remarks();
         // The processes, two empty lines, the titles, the sum, what does not fit, and the remarks.
         let others = self.look.processes.len() + 5 + remarks.len();
-        let lines = self.room.map_or(usize::MAX, |room| {
-            room.lines.saturating_sub(others).max(1)
-        });
+        let lines = self
+            .room
+            .map_or(usize::MAX, |room| room.lines.saturating_sub(others).max(1));
         let (table, left_out) = self.table(lines);
         write!(f, "\n{table}")?;
         if left_out > 0 {
@@ -141,7 +147,9 @@ impl fmt::Display for Shown<'_> {
         if !remarks.is_empty() {
             writeln!(f)?;
         }
-        remarks.iter().try_for_each(|remark| writeln!(f, "{remark}"))
+        remarks
+            .iter()
+            .try_for_each(|remark| writeln!(f, "{remark}"))
     }
 }
 

@@ -185,7 +185,7 @@ impl HostDescriptor for Wasi {
             } else {
                 // Only a directory is opened for neither, to reach what is below it.
                 open |= OpenFlags::DIRECTORY;
-                flags = flags & !DescriptorFlags::READ;
+                flags &= !DescriptorFlags::READ;
             }
         }
         let result = HostDescriptor::open_at(

@@ -106,8 +106,8 @@ fn add_http(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     use wasmtime_wasi_http::p2::bindings::sync::http::{outgoing_handler, types};
 
     let options = LinkOptions::default();
-    outgoing_handler::add_to_linker::<_, WasiHttp>(linker, |state| http(state))?;
-    types::add_to_linker::<_, WasiHttp>(linker, &(&options).into(), |state| http(state))
+    outgoing_handler::add_to_linker::<_, WasiHttp>(linker, http)?;
+    types::add_to_linker::<_, WasiHttp>(linker, &(&options).into(), http)
 }
 
 fn http(state: &mut State) -> WasiHttpCtxView<'_> {
