@@ -217,7 +217,7 @@ mod tests {
             "[plugin.a.grants]\nfile_read = [\"/a\"]",
             "[plugin.a.grants]\nfile_read = [\"/a\", \"/b\"]",
             "[plugin.a.grants]\nfile_read = [\"/a\\\", \\\"/b\"]",
-            "[plugin.a.grants]\nfile_read = [\"/a\\\"]\\nkv = true\\n#\"]",
+            "[plugin.a.grants]\nfile_read = [\"/a\\\"], kv = true #\"]",
             "[plugin.a.grants]\nagent_spawn = 1",
             "[plugin.a.grants]\nagent_spawn = 2",
             "[plugin.\"a.b\".grants]\nkv = true",
