@@ -203,20 +203,9 @@ impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
         match &error {
             CallError::Refused {
-                plugin,
-                function,
-                error: contract::Error::Denied(denial),
-            } => {
-                let scope = match denial.scope.as_str() {
-                    "" => String::new(),
-                    scope => format!(" for `{scope}`"),
-                };
-                let capability = &denial.capability;
-                let message = format!(
-                    "{plugin}: {function}: the capability `{capability}`{scope} is not granted"
-                );
-                Self::new(Exit::Refused, message).hint(&denial.remedy)
-            }
+                error: contract::Error::Denied(_),
+                ..
+            } => Self::new(Exit::Refused, error.to_string()),
             CallError::Cancelled { .. }
             | CallError::Refused {
                 error: contract::Error::Cancelled,

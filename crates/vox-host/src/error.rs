@@ -546,17 +546,6 @@ pub(crate) fn explain(error: &contract::Error) -> String {
 
 fn plainly(error: &contract::Error) -> String {
     match error {
-        contract::Error::Denied(denial) => {
-            let scope = if denial.scope.is_empty() {
-                String::new()
-            } else {
-                format!(" for `{}`", denial.scope)
-            };
-            format!(
-                "the capability `{}`{scope} is not granted; {}",
-                denial.capability, denial.remedy
-            )
-        }
         contract::Error::Invalid(text) => format!("invalid: {text}"),
         contract::Error::NotFound(text) => format!("not found: {text}"),
         contract::Error::Exceeded(exceeded) => format!(
@@ -566,7 +555,7 @@ fn plainly(error: &contract::Error) -> String {
         contract::Error::TimedOut(text) => format!("timed out: {text}"),
         contract::Error::Cancelled => "cancelled".to_owned(),
         contract::Error::Unavailable(text) => format!("unavailable: {text}"),
-        contract::Error::Failed(text) => text.clone(),
+        contract::Error::Denied(text) | contract::Error::Failed(text) => text.clone(),
     }
 }
 

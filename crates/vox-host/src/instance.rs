@@ -17,7 +17,7 @@ use crossbeam_channel::Receiver;
 use vox_contract::{Carrier as CarrierKind, PluginId};
 
 use crate::account::MeterGuard;
-use crate::carriers::{Carrier, Failure};
+use crate::carriers::{Answer, Carrier, Failure, component, native};
 use crate::contract::{EXPORTS, lifecycle::Condition};
 use crate::error::{CallError, readable};
 use crate::host::{Inner, InstanceOptions, Origin};
@@ -93,20 +93,26 @@ impl fmt::Debug for Instance {
 }
 
 impl Live {
-    #[inline]
+    /// Makes a call by the half that the carrier has of it. They are two so that the native one is
+    /// small enough to become part of its caller: arguments that go through memory in pieces and
+    /// are read back whole cost more than the call.
+    #[inline(always)]
     fn call<R>(
         &mut self,
         bytes: usize,
-        call: &mut impl FnMut(&mut Carrier) -> Result<R, Failure>,
-    ) -> Result<R, Failure> {
+        component: &mut impl FnMut(&mut component::Instance) -> Answer<R>,
+        native: &mut impl FnMut(&mut native::Instance) -> Answer<R>,
+    ) -> Answer<R> {
         let timing = self.meter.count_call(bytes);
         if timing.is_some() {
             self.services.clock.begin();
         }
-        let result = call(&mut self.carrier);
         // Only a component is told of ticks.
-        let ticks = matches!(self.carrier, Carrier::Component(_));
-        if timing.is_some() || ticks && self.services.clock.has_run() {
+        let (result, has_run) = match &mut self.carrier {
+            Carrier::Component(instance) => (component(instance), self.services.clock.has_run()),
+            Carrier::Native(instance) => (native(instance), false),
+        };
+        if timing.is_some() || has_run {
             self.services.clock.end(timing, &self.meter);
         }
         result
@@ -249,14 +255,15 @@ impl Instance {
     }
 
     /// Makes one call, which hands over so many `bytes` of text and data. All calls of all
-    /// extension points come through here. `call` is made a second time when it crashes code that
-    /// is on trial.
+    /// extension points come through here, with what it takes for each carrier. The call is made a
+    /// second time when it crashes code that is on trial.
     #[inline]
     pub(crate) fn enter<R>(
         &mut self,
         function: &'static str,
         bytes: usize,
-        mut call: impl FnMut(&mut Carrier) -> Result<R, Failure>,
+        mut component: impl FnMut(&mut component::Instance) -> Answer<R>,
+        mut native: impl FnMut(&mut native::Instance) -> Answer<R>,
     ) -> Result<R, CallError> {
         // Even a span that nobody wants costs several nanoseconds, which is what a call costs.
         let _span = tracing::level_enabled!(tracing::Level::TRACE).then(|| {
@@ -272,14 +279,14 @@ impl Instance {
         let Some(live) = &mut self.live else {
             return Err(self.not_restarted(function, "it has crashed"));
         };
-        match live.call(bytes, &mut call) {
+        match live.call(bytes, &mut component, &mut native) {
             Ok(value) => {
                 if self.unsettled {
                     self.settle();
                 }
                 Ok(value)
             }
-            Err(failure) => self.recover(function, failure, bytes, call),
+            Err(failure) => self.recover(function, failure, bytes, component, native),
         }
     }
 
@@ -319,18 +326,19 @@ impl Instance {
     fn recover<R>(
         &mut self,
         function: &'static str,
-        failure: Failure,
+        failure: Box<Failure>,
         bytes: usize,
-        mut call: impl FnMut(&mut Carrier) -> Result<R, Failure>,
+        mut component: impl FnMut(&mut component::Instance) -> Answer<R>,
+        mut native: impl FnMut(&mut native::Instance) -> Answer<R>,
     ) -> Result<R, CallError> {
-        let blameless = match &failure {
+        let blameless = match &*failure {
             Failure::Cancelled => true,
             // It had no more time than whoever called it through another plugin.
             Failure::TimedOut => self.ends().is_none(),
             Failure::Exceeded(exceeded) => !exceeded.is_of_code(),
             _ => false,
         };
-        let error = self.fail(function, failure);
+        let error = self.fail(function, *failure);
         if self.live.is_some() {
             if self.unsettled {
                 self.settle();
@@ -354,10 +362,10 @@ impl Instance {
         let Some(live) = &mut self.live else {
             return Err(error);
         };
-        match live.call(bytes, &mut call) {
+        match live.call(bytes, &mut component, &mut native) {
             Ok(value) => Ok(value),
             Err(failure) => {
-                let error = self.fail(function, failure);
+                let error = self.fail(function, *failure);
                 if self.live.is_none() {
                     self.slot.failed(&error.to_string());
                 }

@@ -123,7 +123,9 @@ fn export(paths: &Paths<'_>, index: usize, interface: &Interface) -> TokenStream
             let flatten = if function.fallible {
                 quote!(crate::carriers::component::flatten(result, limits))
             } else {
-                quote!(result.map_err(|error| crate::carriers::component::failure(error, limits)))
+                quote!(result.map_err(|error| {
+                    Box::new(crate::carriers::component::failure(error, limits))
+                }))
             };
             let count = match &function.value {
                 Some(ty) if matches!(paths.transport(ty), Transport::Bytes | Transport::Text) => {
@@ -139,20 +141,22 @@ fn export(paths: &Paths<'_>, index: usize, interface: &Interface) -> TokenStream
                 #[allow(clippy::let_and_return)]
                 pub fn #name(&mut self, #(#names: #types),*) -> Result<#value, crate::CallError> {
                     let bytes = #weight;
-                    let answer = self.instance.enter(#label, bytes, |carrier| match carrier {
-                        crate::carriers::Carrier::Component(component) => {
+                    let answer = self.instance.enter(
+                        #label,
+                        bytes,
+                        |component| {
                             let (store, exports, limits) = component.parts();
                             let Some(guest) = &exports.#module else {
-                                return Err(crate::carriers::Failure::NotExported);
+                                return Err(Box::new(crate::carriers::Failure::NotExported));
                             };
                             let result = guest.#call(store, #(#names),*);
                             #flatten
-                        }
-                        crate::carriers::Carrier::Native(native) => {
+                        },
+                        |native| {
                             #encode
                             native.call(#index, #position, &slices)
-                        }
-                    });
+                        },
+                    );
                     #count
                     answer
                 }

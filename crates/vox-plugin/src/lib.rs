@@ -63,9 +63,7 @@ pub use vox_plugin_macros::plugin;
 
 vox_plugin_macros::sdk!("../../wit");
 
-pub use bindings::host_side::vox::plugin::types::{
-    Attribute, Chunk, ChunkHead, Denial, Error, Exceeded,
-};
+pub use bindings::host_side::vox::plugin::types::{Attribute, Chunk, ChunkHead, Error, Exceeded};
 
 pub use agent::Agent;
 pub use command::Command;

@@ -53,6 +53,17 @@ pub(crate) struct Timing {
     pub(crate) weight: u32,
 }
 
+impl Timing {
+    /// Of the call with this number.
+    #[cold]
+    fn begin(number: u64) -> Self {
+        Self {
+            since: Instant::now(),
+            weight: if number < TIMED { 1 } else { STRIDE as u32 },
+        }
+    }
+}
+
 impl Meter {
     /// Counts a call with `bytes` of arguments; answers how it is timed, if it is.
     #[inline]
@@ -62,10 +73,7 @@ impl Meter {
         if number >= TIMED && !number.is_multiple_of(STRIDE) {
             return None;
         }
-        Some(Timing {
-            since: Instant::now(),
-            weight: if number < TIMED { 1 } else { STRIDE as u32 },
-        })
+        Some(Timing::begin(number))
     }
 
     /// Counts an answer that is an error.

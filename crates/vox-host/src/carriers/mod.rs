@@ -23,6 +23,10 @@ pub(crate) enum Carrier {
     Native(native::Instance),
 }
 
+/// What a carrier brings back. Boxed because an answer is copied on its way to the caller, and a
+/// failure in its place would make each copy several times as long.
+pub(crate) type Answer<T> = Result<T, Box<Failure>>;
+
 /// Why a carrier could not bring an answer back.
 #[derive(Debug)]
 pub(crate) enum Failure {

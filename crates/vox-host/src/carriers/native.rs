@@ -24,7 +24,7 @@ use vox_abi::{
 };
 use vox_contract::{EffectiveLimits, LimitName};
 
-use super::Failure;
+use super::{Answer, Failure};
 use crate::contract::{EXPORTS, NATIVE_INTERFACES};
 use crate::error::{LimitExceeded, LoadError};
 use crate::services::Services;
@@ -122,12 +122,12 @@ impl Instance {
         interface: usize,
         function: usize,
         arguments: &[Slice],
-    ) -> Result<T, Failure> {
+    ) -> Answer<T> {
         let function = self.tables[interface]
             .as_ref()
             // SAFETY: the table is a static of a library that is never unloaded.
             .and_then(|table| unsafe { table.function(function) })
-            .ok_or(Failure::NotExported)?;
+            .ok_or_else(|| Box::new(Failure::NotExported))?;
         let mut reply = Buffer::EMPTY;
         // SAFETY: `this` is a live instance of the library that `function` belongs to, and
         // `&mut self` makes this the only caller inside; the arguments outlive the call.
@@ -140,8 +140,14 @@ impl Instance {
             )
         };
         if status == Status::OK {
-            return call::decode(&[]).map_err(protocol);
+            return call::decode(&[]).map_err(|error| Box::new(protocol(error)));
         }
+        self.take(status, reply)
+    }
+
+    /// Reads a reply that carries something, and gives it back to the library.
+    #[inline(never)]
+    fn take<T: DeserializeOwned>(&self, status: Status, reply: Buffer) -> Answer<T> {
         let result = if reply.bytes().len() as u64 > self.limits.result {
             Err(Failure::Exceeded(LimitExceeded::new(
                 LimitName::Result,
@@ -152,7 +158,7 @@ impl Instance {
         };
         // SAFETY: the reply goes back to the library that made it.
         unsafe { (self.vtable.release)(reply) };
-        result
+        result.map_err(Box::new)
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) use topics::{Subscriptions, Topics};
 use crate::account::{Account, Meter};
 use crate::carriers::component::wasi::Surroundings;
 use crate::clock::{CallClock, HostStay};
-use crate::contract::{self, Attribute, Denial, Exceeded, config::Config, log};
+use crate::contract::{self, Attribute, Exceeded, config::Config, log};
 use crate::error::plain;
 use crate::resolution::Selection;
 
@@ -150,16 +150,12 @@ impl Services {
         if self.trusted || capability.is_low_risk() {
             return Ok(());
         }
-        Err(contract::Error::Denied(Denial {
-            capability: capability.name().to_owned(),
-            scope: scope.to_owned(),
-            remedy: format!(
-                "it is granted, but not to a plugin that no key you trust has signed: trust its \
-                 signer with `vox plugin trust add`, or the plugin with \
-                 `vox plugin trust allow {}`",
-                self.plugin
-            ),
-        }))
+        Err(contract::Error::Denied(format!(
+            "`{}` is granted, but not to a plugin that no key you trust has signed: trust its \
+             signer with `vox plugin trust add`, or the plugin with `vox plugin trust allow {}`",
+            asked(capability, scope).concat(),
+            self.plugin
+        )))
     }
 
     /// Answers `exceeded`, with the place where the limit can be raised.
@@ -189,23 +185,30 @@ impl Services {
 
     #[cold]
     fn denied(&self, capability: Capability, scope: &str) -> contract::Error {
-        let equals = if scope.is_empty() { "" } else { "=" };
-        // A guest may ask often, so this is put together in one piece.
-        let remedy = [
-            "grant it with `vox plugin grant ",
+        let [capability, equals, scope] = asked(capability, scope);
+        // A guest may ask often, and each text is an allocation in its memory: so there is one, put
+        // together in one piece.
+        let text = [
+            "`",
+            capability,
+            equals,
+            scope,
+            "` is not granted; grant it with `vox plugin grant ",
             self.plugin.as_str(),
             " ",
-            capability.name(),
+            capability,
             equals,
             scope,
             "`",
         ];
-        contract::Error::Denied(Denial {
-            capability: capability.name().to_owned(),
-            scope: scope.to_owned(),
-            remedy: remedy.concat(),
-        })
+        contract::Error::Denied(text.concat())
     }
+}
+
+/// What is asked for, in the parts of the word with which `vox plugin grant` grants it.
+fn asked(capability: Capability, scope: &str) -> [&str; 3] {
+    let equals = if scope.is_empty() { "" } else { "=" };
+    [capability.name(), equals, scope]
 }
 
 /// Whether a grant covers what is asked for: all of it, an entry itself, one that ends in `*`, or a

@@ -17,8 +17,8 @@ fn grants(text: &str) -> GrantsFile {
 #[track_caller]
 fn assert_denied<T: std::fmt::Debug>(result: &Result<T, CallError>, capability: &str) {
     assert!(
-        matches!(result, Err(CallError::Refused { error: Refusal::Denied(denial), .. })
-            if denial.capability == capability && denial.remedy.starts_with("grant it with")),
+        matches!(result, Err(CallError::Refused { error: Refusal::Denied(text), .. })
+            if text.starts_with(&format!("`{capability}")) && text.contains("; grant it with `vox plugin grant ")),
         "{result:?}"
     );
 }

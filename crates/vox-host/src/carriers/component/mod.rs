@@ -26,7 +26,7 @@ use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 pub(crate) use runtime::{MOST_STACK, Runtime, Runtimes, guest_stack};
 
 use self::limiter::Limiter;
-use super::Failure;
+use super::{Answer, Failure};
 use crate::account::Account;
 use crate::clock::CANCEL_GRACE;
 use crate::contract::{self, ComponentExports, ComponentIndices, EXPORTS, IMPORTS};
@@ -283,10 +283,10 @@ const OUT_OF_HOSTCALL_FUEL: &str = "fuel allocated for hostcalls has been exhaus
 pub(crate) fn flatten<T>(
     result: wasmtime::Result<Result<T, contract::Error>>,
     limits: &EffectiveLimits,
-) -> Result<T, Failure> {
+) -> Answer<T> {
     match result {
-        Ok(answer) => answer.map_err(Failure::Refused),
-        Err(error) => Err(failure(error, limits)),
+        Ok(answer) => answer.map_err(|error| Box::new(Failure::Refused(error))),
+        Err(error) => Err(Box::new(failure(error, limits))),
     }
 }
 
