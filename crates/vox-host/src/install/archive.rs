@@ -16,6 +16,7 @@ use flate2::read::GzDecoder;
 use tar::{Archive, EntryType};
 
 use super::{InstallError, Progress, Watch, files};
+use crate::error::readable;
 
 /// The most bytes that a plugin may have, its files taken together: 1 GiB.
 pub const MAX_BYTES: u64 = 1 << 30;
@@ -81,7 +82,9 @@ fn unpack_within(
         path: archive.to_path_buf(),
         fault,
     };
-    let unreadable = |error: io::Error| refuse(ArchiveFault::Unreadable(error.to_string()));
+    // The message of a bad header has what stands in it.
+    let unreadable =
+        |error: io::Error| refuse(ArchiveFault::Unreadable(readable(&error.to_string())));
 
     let file = File::open(archive).map_err(InstallError::io("open", archive))?;
     let mut tar = Archive::new(GzDecoder::new(BufReader::new(file)));
@@ -273,5 +276,23 @@ mod tests {
         unpack(1200, "whole").unwrap();
         let error = unpack(1199, "part").unwrap_err();
         assert!(error.to_string().contains("larger than"), "{error}");
+    }
+
+    #[test]
+    fn what_stands_in_a_bad_header_is_shown_without_control_characters() {
+        let place = tempfile::tempdir().unwrap();
+        let archive = place.path().join("plugin.vox");
+        let mut header = tar::Header::new_gnu();
+        header.set_path("a").unwrap();
+        header.as_mut_bytes()[124..136].copy_from_slice(b"\x1b[2J0000000\0");
+        header.set_cksum();
+        let file = File::create(&archive).unwrap();
+        let mut gzip = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+        gzip.write_all(header.as_bytes()).unwrap();
+        gzip.finish().unwrap();
+        let error = unpack(&archive, &place.path().join("out"), &mut Watch::silent()).unwrap_err();
+        let error = error.to_string();
+        assert!(!error.contains('\u{1b}'), "{error:?}");
+        assert!(error.contains("\\u{1b}[2J"), "{error:?}");
     }
 }
