@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `quickstart` | from a fresh checkout to a finished first pipeline |
 //! | `test` | every test |
+//! | `fuzz` | the fuzzers, for longer than the tests run them |
 //! | `ci` | every check, then every test |
 //! | `arch-check` | compares the crates' dependencies with ARCHITECTURE.md |
 //! | `catalog` | compares catalog.toml, manifests, skills and the contract with each other |
@@ -22,6 +23,7 @@ mod catalog;
 mod ci;
 mod dist;
 mod docs;
+mod fuzz;
 mod guest;
 mod links;
 mod plugins;
@@ -53,6 +55,17 @@ enum Command {
         /// What `cargo test` takes besides, such as a part of a test's name
         #[arg(last = true)]
         arguments: Vec<String>,
+    },
+    /// Feed what Vox reads from strangers inputs that nobody wrote; the tests do so for a moment
+    Fuzz {
+        /// archive, calls, files or payload; without it, all of them
+        target: Option<String>,
+        /// For how many seconds each fuzzer runs
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// The number that the inputs come from, 1 where none is given
+        #[arg(long)]
+        seed: Option<u64>,
     },
     /// Run every check that a change must pass, then every test
     Ci,
@@ -108,6 +121,11 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Quickstart => quickstart::run(&workspace),
         Command::Test { arguments } => tests::run(&workspace, &arguments),
+        Command::Fuzz {
+            target,
+            seconds,
+            seed,
+        } => fuzz::run(&workspace, target.as_deref(), seconds, seed),
         Command::Ci => ci::run(&workspace),
         Command::ArchCheck => arch::run(&workspace),
         Command::Catalog { write: true } => catalog::write(&workspace),

@@ -168,7 +168,9 @@ impl GrantsFile {
             for (id, value) in root.members("plugin") {
                 let id = root.parse::<PluginId>(id);
                 let grants = grants(root, value);
-                if let Some(id) = id {
+                if let Some(id) = id
+                    && !grants.is_empty()
+                {
                     plugins.insert(id, grants);
                 }
             }
@@ -216,7 +218,8 @@ impl GrantsFile {
         }
     }
 
-    /// Every plugin with a table of its own, in the order of the ids.
+    /// Every plugin that is granted something, in the order of the ids; also one that was emptied by
+    /// [`of_mut`](Self::of_mut).
     pub fn iter(&self) -> impl Iterator<Item = (&PluginId, &Grants)> {
         self.plugins.iter()
     }
@@ -372,6 +375,13 @@ mod tests {
     fn grants_are_written_as_they_are_read() {
         let grants = parse(TEXT).unwrap();
         assert_eq!(grants.to_toml(), TEXT);
+    }
+
+    #[test]
+    fn a_table_that_grants_nothing_is_as_good_as_none() {
+        let grants = parse("[plugin.redact]\n").unwrap();
+        assert_eq!(grants, GrantsFile::default());
+        assert_eq!(parse(&grants.to_toml()).unwrap(), grants);
     }
 
     #[test]

@@ -190,4 +190,13 @@ mod tests {
         let upper = format!("blake3:{}", "AF".repeat(32));
         assert!(refusal(&upper).contains("lower-case"));
     }
+
+    #[test]
+    fn a_refusal_shows_control_characters_and_does_not_print_them() {
+        for text in ["\u{1b}[2J", "\u{1b}:0", "blake3:\u{1b}"] {
+            let refusal = text.parse::<Digest>().unwrap_err().to_string();
+            assert!(!refusal.contains('\u{1b}'), "{refusal:?}");
+            assert!(refusal.contains("\\u{1b}"), "{refusal:?}");
+        }
+    }
 }

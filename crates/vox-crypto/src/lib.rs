@@ -39,14 +39,21 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum Error {
     /// The text has no colon, so that it does not say which algorithm made it.
-    #[error("`{text}` is not a digest: write the algorithm before the hash, as in `blake3:<hex>`")]
+    #[error(
+        "`{}` is not a digest: write the algorithm before the hash, as in `blake3:<hex>`",
+        text.escape_debug()
+    )]
     NoAlgorithm {
         /// The text that was to be read.
         text: String,
     },
 
     /// The algorithm before the colon is not one of [`Algorithm::ALL`].
-    #[error("`{text}` is not a digest: algorithm `{name}` is unknown, known is `blake3`")]
+    #[error(
+        "`{}` is not a digest: algorithm `{}` is unknown, known is `blake3`",
+        text.escape_debug(),
+        name.escape_debug()
+    )]
     UnknownAlgorithm {
         /// The text that was to be read.
         text: String,
@@ -56,7 +63,8 @@ pub enum Error {
 
     /// The part after the colon is too short or too long.
     #[error(
-        "`{text}` is not a digest: {algorithm} needs {expected} hexadecimal digits, found {found}"
+        "`{}` is not a digest: {algorithm} needs {expected} hexadecimal digits, found {found}",
+        text.escape_debug()
     )]
     Length {
         /// The text that was to be read.
@@ -70,7 +78,10 @@ pub enum Error {
     },
 
     /// The part after the colon holds something else than `0` to `9` and `a` to `f`.
-    #[error("`{text}` is not a digest: only 0-9 and lower-case a-f may follow the colon")]
+    #[error(
+        "`{}` is not a digest: only 0-9 and lower-case a-f may follow the colon",
+        text.escape_debug()
+    )]
     Digit {
         /// The text that was to be read.
         text: String,

@@ -624,8 +624,9 @@ impl Drop for Instance {
                 live.services.cancel_token().cancel();
             }
         }
-        if self.live.take().is_some() {
-            self.slot.let_go();
-        }
+        self.live = None;
+        // Also when it had crashed, in `shutdown` at the latest: it may be the last that is waited
+        // for.
+        self.slot.let_go();
     }
 }

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 pub enum KeyError {
     /// The text is no public key.
     #[error(
-        "`{text}` is not a public key: {why}; it is written `ed25519:` and 64 digits of 0-9a-f"
+        "`{}` is not a public key: {why}; it is written `ed25519:` and 64 digits of 0-9a-f",
+        text.escape_debug()
     )]
     PublicKey {
         /// The text that was to be read.
@@ -24,7 +25,7 @@ pub enum KeyError {
         why: &'static str,
     },
     /// The text is no short form of a key.
-    #[error("`{text}` is not the id of a key: that is 16 digits of 0-9a-f")]
+    #[error("`{}` is not the id of a key: that is 16 digits of 0-9a-f", text.escape_debug())]
     KeyId {
         /// The text that was to be read.
         text: String,

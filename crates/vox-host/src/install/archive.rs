@@ -26,6 +26,9 @@ pub const MAX_ENTRIES: usize = 10_000;
 /// The longest path inside a plugin, in bytes.
 pub const MAX_PATH_BYTES: usize = 1024;
 
+/// The longest name of a file or directory, in bytes: what common file systems take.
+const MAX_COMPONENT_BYTES: usize = 255;
+
 /// The most bytes that may follow the last entry; tar pads to records of 10 KiB.
 const MAX_PADDING: u64 = 1 << 20;
 
@@ -53,6 +56,9 @@ pub enum ArchiveFault {
     /// Two entries have one path.
     #[error("its entry `{0}` comes twice")]
     Twice(String),
+    /// An entry has a directory where another entry is a file.
+    #[error("its entry `{0}` needs a directory where another entry is a file")]
+    BelowFile(String),
     /// There are more entries than [`MAX_ENTRIES`].
     #[error("it has more than {MAX_ENTRIES} entries")]
     TooManyEntries,
@@ -81,7 +87,20 @@ fn unpack_within(
         path: archive.to_path_buf(),
         fault,
     };
-    let unreadable = |error: io::Error| refuse(ArchiveFault::Unreadable(error.to_string()));
+    // The message of a bad header has what stands in it.
+    let unreadable = |error: io::Error| {
+        let shown = error.to_string().escape_debug().to_string();
+        refuse(ArchiveFault::Unreadable(shown))
+    };
+
+    let create_directory = |place: &Path, shown: &str| {
+        std::fs::create_dir_all(place).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+                refuse(ArchiveFault::BelowFile(shown.to_owned()))
+            }
+            _ => InstallError::io("create", place)(error),
+        })
+    };
 
     let file = File::open(archive).map_err(InstallError::io("open", archive))?;
     let mut tar = Archive::new(GzDecoder::new(BufReader::new(file)));
@@ -128,11 +147,11 @@ fn unpack_within(
         };
         let place = target.join(&path);
         if kind == EntryType::Directory {
-            std::fs::create_dir_all(&place).map_err(InstallError::io("create", &place))?;
+            create_directory(&place, &shown)?;
             continue;
         }
         if let Some(parent) = place.parent() {
-            std::fs::create_dir_all(parent).map_err(InstallError::io("create", parent))?;
+            create_directory(parent, &shown)?;
         }
         let mut output = match File::create_new(&place) {
             Ok(output) => output,
@@ -193,7 +212,8 @@ fn plain_path(bytes: &[u8]) -> Option<PathBuf> {
     let mut path = PathBuf::new();
     for component in Path::new(text).components() {
         match component {
-            Component::Normal(name) => path.push(name),
+            Component::Normal(name) if name.len() <= MAX_COMPONENT_BYTES => path.push(name),
+            Component::Normal(_) => return None,
             Component::CurDir => {}
             Component::ParentDir | Component::RootDir | Component::Prefix(_) => return None,
         }
@@ -250,6 +270,8 @@ mod tests {
             assert!(plain_path(path.as_bytes()).is_none(), "{path:?}");
         }
         assert!(plain_path(b"\xff").is_none());
+        assert!(plain_path(&[b'a'; MAX_COMPONENT_BYTES]).is_some());
+        assert!(plain_path(&[b'a'; MAX_COMPONENT_BYTES + 1]).is_none());
     }
 
     #[test]
@@ -273,5 +295,48 @@ mod tests {
         unpack(1200, "whole").unwrap();
         let error = unpack(1199, "part").unwrap_err();
         assert!(error.to_string().contains("larger than"), "{error}");
+    }
+
+    #[test]
+    fn what_stands_in_a_bad_header_is_shown_without_control_characters() {
+        let place = tempfile::tempdir().unwrap();
+        let archive = place.path().join("plugin.vox");
+        let mut header = tar::Header::new_gnu();
+        header.set_path("a").unwrap();
+        header.as_mut_bytes()[124..136].copy_from_slice(b"\x1b[2J\t000000\0");
+        header.set_cksum();
+        let file = File::create(&archive).unwrap();
+        let mut gzip = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+        gzip.write_all(header.as_bytes()).unwrap();
+        gzip.finish().unwrap();
+        let error = unpack(&archive, &place.path().join("out"), &mut Watch::silent()).unwrap_err();
+        let error = error.to_string();
+        assert!(!error.contains(char::is_control), "{error:?}");
+        assert!(error.contains("\\u{1b}[2J"), "{error:?}");
+    }
+
+    #[test]
+    fn an_entry_below_a_file_is_refused_as_a_fault_of_the_archive() {
+        for second in ["a/b", "a/b/c"] {
+            let place = tempfile::tempdir().unwrap();
+            let archive = place.path().join("plugin.vox");
+            let file = File::create(&archive).unwrap();
+            let gzip = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+            let mut tar = tar::Builder::new(gzip);
+            for name in ["a", second] {
+                let mut header = tar::Header::new_gnu();
+                header.set_size(1);
+                tar.append_data(&mut header, name, &b"x"[..]).unwrap();
+            }
+            tar.into_inner().unwrap().finish().unwrap();
+            let target = place.path().join("out");
+            std::fs::create_dir(&target).unwrap();
+            let error = unpack(&archive, &target, &mut Watch::silent()).unwrap_err();
+            let fault = ArchiveFault::BelowFile(second.to_owned());
+            assert!(
+                matches!(&error, InstallError::Archive { fault: found, .. } if *found == fault),
+                "{error}"
+            );
+        }
     }
 }
