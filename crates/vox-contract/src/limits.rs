@@ -170,10 +170,8 @@ limits! {
         "events and messages a second";
     Message message "message": Bytes, Bytes(MIB) => Bytes(64 * MIB), some,
         "bytes of one event, one topic message or one set of call arguments";
-    Transfer transfer "transfer": Bytes, Bytes(16 * MIB) => Bytes(GIB), some,
-        "bytes that a component hands over in one host call";
     Result result "result": Bytes, Bytes(16 * MIB) => Bytes(GIB), some,
-        "bytes of what one call answers";
+        "bytes of what one call answers, and of what a component hands over in one host call";
     Resources resources "resources": u32, 1_024 => 65_536, zero,
         "host objects that one instance holds, such as subscriptions, files and sockets";
 }

@@ -66,7 +66,7 @@ fn an_unknown_key() {
         "p/Plugin.toml:6:12: unknown key `memmory` in `limits`\n  hint: did you mean `memory`?\n\
          p/Plugin.toml:6:30: unknown key `colour` in `limits`\n  \
          hint: use one of `memory`, `cpu`, `stack`, `kv`, `instances`, `call-depth`, \
-         `hook-depth`, `dependencies`, `log-rate`, `event-rate`, `message`, `transfer`, `result`, \
+         `hook-depth`, `dependencies`, `log-rate`, `event-rate`, `message`, `result`, \
          `resources`"
     );
 }

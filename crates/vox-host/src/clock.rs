@@ -69,11 +69,13 @@ impl CallClock {
     pub(crate) fn end(&self, timing: Option<Timing>, meter: &Meter) {
         let mode = self.mode.load(Ordering::Relaxed);
         let host = Duration::from_nanos(self.host.load(Ordering::Relaxed));
-        let ticked = mode & TICKED != 0;
         match timing {
             Some(timing) => {
-                let weight = if ticked { 1 } else { timing.weight };
-                meter.count_time(timing.since.elapsed(), host, weight);
+                let whole = timing.since.elapsed();
+                // A component's long calls are all charged, and a native plugin's are too few for
+                // one to stand for others.
+                let is_long = mode & TICKED != 0 || whole >= TICK;
+                meter.count_time(whole, host, if is_long { 1 } else { timing.weight });
             }
             None => {
                 let since = *self.ticked.lock().unwrap_or_else(PoisonError::into_inner);

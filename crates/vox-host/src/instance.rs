@@ -20,7 +20,7 @@ use crate::account::MeterGuard;
 use crate::carriers::{Answer, Carrier, Failure, component, native};
 use crate::contract::{EXPORTS, lifecycle::Condition};
 use crate::error::{CallError, readable};
-use crate::host::{Inner, InstanceOptions, Origin};
+use crate::host::{Inner, InstanceOptions, Origin, is_failure};
 use crate::json::JsonCallError;
 use crate::services::{Caller, Services};
 use crate::slot::{Look, Release, Slot};
@@ -50,7 +50,9 @@ pub struct Instance {
     frozen: bool,
     /// What is there has to prove itself: it was started after a failure, or is on trial.
     unsettled: bool,
-    former: Option<Former>,
+    trial: Option<Trial>,
+    /// On whose behalf it is entered, where it is kept for calls of other plugins.
+    caller: Option<Caller>,
     /// A release that did not do for this instance.
     declined: Option<u64>,
     timeout: Option<Duration>,
@@ -75,10 +77,20 @@ pub(crate) struct Live {
     pub(crate) meter: MeterGuard,
 }
 
-/// The code before the present one, while that is on trial.
-struct Former {
-    instance: Box<Instance>,
+/// The first calls of a new release in an instance.
+struct Trial {
+    /// The code before the present one; an instance that was started afresh has none.
+    former: Option<Box<Instance>>,
     calls_left: u32,
+}
+
+impl Trial {
+    fn new(former: Option<Instance>) -> Self {
+        Self {
+            former: former.map(Box::new),
+            calls_left: TRIAL_CALLS,
+        }
+    }
 }
 
 impl fmt::Debug for Instance {
@@ -109,7 +121,10 @@ impl Live {
         }
         // Only a component is told of ticks.
         let (result, has_run) = match &mut self.carrier {
-            Carrier::Component(instance) => (component(instance), self.services.clock.has_run()),
+            Carrier::Component(instance) => {
+                let result = instance.with_stack(component);
+                (result, self.services.clock.has_run())
+            }
             Carrier::Native(instance) => (native(instance), false),
         };
         if timing.is_some() || has_run {
@@ -137,7 +152,8 @@ impl Instance {
             seen: NOTHING_SEEN,
             frozen: true,
             unsettled: true,
-            former: None,
+            trial: None,
+            caller: None,
             declined: None,
             timeout: None,
             deadline: None,
@@ -154,6 +170,9 @@ impl Instance {
     /// From now on changes concern it.
     pub(crate) fn join(mut self) -> Self {
         self.frozen = false;
+        if self.slot.is_on_probation(&self.release) {
+            self.trial = Some(Trial::new(None));
+        }
         self
     }
 
@@ -229,6 +248,34 @@ impl Instance {
         crate::contract::call_json(self, interface, function, arguments)
     }
 
+    /// Says on whose behalf it is entered from now on.
+    pub(crate) fn set_caller(&mut self, caller: Caller) {
+        let former = self.trial.as_ref().and_then(|trial| trial.former.as_ref());
+        let former = former.and_then(|former| former.services());
+        for services in self.services().into_iter().chain(former) {
+            services.set_caller(caller.clone());
+        }
+        self.caller = Some(caller);
+    }
+
+    /// How long whoever calls waits for it.
+    fn patience(&self) -> Caller {
+        let services = self.services();
+        let caller = self.caller.as_ref();
+        let cancel = match services {
+            Some(services) => services.cancel_token(),
+            None => caller
+                .map_or(&self.seat.options.cancel, |caller| &caller.cancel)
+                .clone(),
+        };
+        let given = || caller.and_then(|caller| caller.deadline);
+        Caller {
+            cancel,
+            deadline: self.ends().or_else(given),
+            ..Caller::default()
+        }
+    }
+
     /// What the code in it may use of the world; none after a crash.
     pub(crate) fn services(&self) -> Option<&Arc<Services>> {
         self.live.as_ref().map(|live| &live.services)
@@ -270,8 +317,9 @@ impl Instance {
             tracing::trace_span!("vox.plugin.call", plugin = %self.plugin(), function).entered()
         });
         if self.seen != self.slot.changes() || self.live.is_none() {
+            // What moves over or is started takes the time of this call along.
+            self.start_time();
             self.attend(function)?;
-            // What is there may be new, and know of no deadline.
             self.start_time();
         } else if self.timeout.is_some() {
             self.start_time();
@@ -309,12 +357,12 @@ impl Instance {
         if self.frozen {
             return;
         }
-        if let Some(former) = &mut self.former {
-            former.calls_left = former.calls_left.saturating_sub(1);
-            if former.calls_left > 0 {
+        if let Some(trial) = &mut self.trial {
+            trial.calls_left = trial.calls_left.saturating_sub(1);
+            if trial.calls_left > 0 {
                 return;
             }
-            self.former = None;
+            self.trial = None;
         }
         self.slot.succeeded();
         self.unsettled = false;
@@ -348,17 +396,26 @@ impl Instance {
         if self.frozen {
             return Err(error);
         }
-        let former = self.former.take().filter(|_| !blameless);
-        let Some(former) = former else {
-            if !blameless {
+        let trial = self.trial.take();
+        if blameless {
+            return Err(error);
+        }
+        let Some(trial) = trial else {
+            self.slot.failed(&error.to_string());
+            return Err(error);
+        };
+        let taken_back = self.slot.take_back(&self.release, &error.to_string());
+        let Some(former) = trial.former else {
+            // Nothing of the old code is here to go on with; the next call starts it.
+            if !taken_back {
                 self.slot.failed(&error.to_string());
             }
             return Err(error);
         };
-        self.slot.take_back(&self.release, &error.to_string());
         self.declined = Some(self.release.number);
-        self.adopt(*former.instance);
+        self.adopt(*former);
         self.unsettled = false;
+        self.start_time();
         let Some(live) = &mut self.live else {
             return Err(error);
         };
@@ -462,17 +519,7 @@ impl Instance {
         gate: &Receiver<std::convert::Infallible>,
         function: &'static str,
     ) -> Result<(), CallError> {
-        let services = self.live.as_ref().map(|live| &live.services);
-        let caller = Caller {
-            cancel: match services {
-                Some(services) => services.cancel_token(),
-                None => self.seat.options.cancel.clone(),
-            },
-            deadline: self
-                .ends()
-                .or_else(|| services.and_then(|services| services.clock.deadline())),
-            ..Caller::default()
-        };
+        let caller = self.patience();
         caller
             .wait_for(gate)
             .map_err(|end| end.into_error(self.plugin().clone(), function))
@@ -486,15 +533,15 @@ impl Instance {
         )
         .entered();
         if self.live.is_none() {
-            self.former = None;
+            self.trial = None;
             self.release = release;
             return;
         }
-        if let Some(former) = self.former.take()
-            && former.instance.release.number == release.number
+        if let Some(former) = self.trial.take().and_then(|trial| trial.former)
+            && former.release.number == release.number
         {
             // The release was taken back. What it learnt is worth having, but no condition.
-            let mut former = *former.instance;
+            let mut former = *former;
             if let Err(reason) = self.hand_over(&mut former) {
                 tracing::warn!(plugin = %self.plugin(), reason, "the state of a version that was taken back is lost");
             }
@@ -507,10 +554,7 @@ impl Instance {
                 std::mem::swap(&mut self.live, &mut successor.live);
                 std::mem::swap(&mut self.release, &mut successor.release);
                 std::mem::swap(&mut self.exported, &mut successor.exported);
-                self.former = Some(Former {
-                    instance: Box::new(successor),
-                    calls_left: TRIAL_CALLS,
-                });
+                self.trial = Some(Trial::new(Some(successor)));
                 self.unsettled = true;
             }
             Err(reason) => {
@@ -577,8 +621,9 @@ impl Instance {
         let Some(host) = self.seat.host.upgrade() else {
             return Err(self.not_restarted(function, "the host is closing"));
         };
+        let patience = self.patience();
         let origin = Origin {
-            caller: None,
+            caller: Some(&patience),
             from: None,
             most: self.release.limits.instances,
         };
@@ -586,12 +631,21 @@ impl Instance {
         match fresh {
             Ok(fresh) => {
                 self.adopt(fresh);
+                if let Some(caller) = self.caller.clone() {
+                    self.set_caller(caller);
+                }
                 self.unsettled = true;
+                if self.slot.is_on_probation(&self.release) {
+                    self.trial = Some(Trial::new(None));
+                }
                 Ok(())
             }
             Err(error) => {
                 let reason = error.to_string();
-                self.slot.failed(&reason);
+                let is_failure = is_failure(&error, &patience);
+                if is_failure && !self.slot.take_back(&self.release, &reason) {
+                    self.slot.failed(&reason);
+                }
                 Err(self.not_restarted(function, &reason))
             }
         }
@@ -608,7 +662,7 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        self.former = None;
+        self.trial = None;
         if let Some(live) = &self.live {
             // The last words of an instance whose run was cancelled are heard all the same.
             live.services.set_caller(Default::default());

@@ -150,9 +150,11 @@ fn nothing_is_granted_by_default_and_a_refusal_says_how_to_grant() {
         let mut instance = conformance(&host, carrier, &recorder);
         for (deed, capability) in &deeds {
             let error = run(&mut instance, deed.clone()).unwrap_err().to_string();
-            let wanted = format!("the capability `{capability}`");
+            let wanted = format!("`{capability}");
             assert!(
-                error.contains(&wanted) && error.contains("vox plugin grant conformance"),
+                error.contains(&wanted)
+                    && error.contains("` is not granted; grant it with")
+                    && error.contains("vox plugin grant conformance"),
                 "{error}"
             );
         }

@@ -9,7 +9,7 @@ use serde_json::json;
 use vox_contract::{Carrier, PluginId};
 use vox_host::contract::{Chunk, ChunkHead, Error as Refusal};
 use vox_host::lifecycle::State;
-use vox_host::{Error, Host, Instance, InstanceOptions, Ports, Reloaded};
+use vox_host::{CallError, Error, Host, Instance, InstanceOptions, Ports, Reloaded};
 use vox_testkit::World;
 
 const GRANTS: &str = "[plugin.conformance]\nstream_io = true\n";
@@ -171,6 +171,37 @@ fn a_release_that_panics_in_restore_gives_way() {
 fn a_release_that_crashes_in_its_first_calls_gives_way_and_the_call_is_made_again() {
     for carrier in Carrier::ALL {
         keeps_the_old_one(carrier, "panicwrk", "panics at work", false);
+    }
+}
+
+#[test]
+fn a_release_that_crashes_in_the_first_calls_of_a_fresh_instance_gives_way() {
+    for carrier in Carrier::ALL {
+        let world = World::with(&["conformance"]);
+        let host = world.host(GRANTS);
+        let mut serving = instance(&host, carrier);
+        process(&mut serving);
+        world.release("panicwrk");
+        replaced(host.reload(&id()));
+        // As the next step of a run gets one; there is no old code in it to go on with.
+        let mut fresh = instance(&host, carrier);
+        let head = ChunkHead {
+            modality: "text".into(),
+            sequence: 0,
+            timestamp: 0,
+            attributes: vec![],
+        };
+        let crashed = fresh.stage().unwrap().process(&head, b"chunk");
+        assert!(
+            matches!(crashed, Err(CallError::Crashed { .. })),
+            "{crashed:?}"
+        );
+        assert_eq!(release(&mut fresh), "good");
+        assert_eq!(release(&mut serving), "good");
+        let status = host.status(&id()).unwrap();
+        let reason = status.reloads[0].kept_old.as_deref().unwrap();
+        assert!(reason.contains("panics at work"), "{reason}");
+        assert_eq!(status.state, State::Active);
     }
 }
 

@@ -9,8 +9,8 @@ use vox_abi::call::{Answer, Encoded, Malformed, Scalar, decode, serve};
 use vox_abi::{Buffer, Slice, Status};
 use vox_fuzz::{bound, ensure, fuzz, peak_of};
 use vox_host::contract::{
-    Attribute, Chunk, ChunkHead, Denial, Error, Exceeded, agent, command, hook, lifecycle, metrics,
-    stage, step, storage,
+    Attribute, Chunk, ChunkHead, Error, Exceeded, agent, command, hook, lifecycle, metrics, stage,
+    step, storage,
 };
 
 /// Decodes `bytes` as a `T`; what comes out is encoded, and decodes to the same again.
@@ -58,7 +58,6 @@ fn scalar<T: Scalar>(bytes: &[u8]) -> Result<(), String> {
 /// Every type that crosses.
 const READERS: &[fn(&[u8]) -> Result<(), String>] = &[
     value::<Error>,
-    value::<Denial>,
     value::<Exceeded>,
     value::<Vec<Attribute>>,
     value::<ChunkHead>,

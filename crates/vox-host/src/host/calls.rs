@@ -1,24 +1,19 @@
 //! What plugins reach of other plugins.
 
 use std::sync::Arc;
-use std::thread;
 
 use serde_json::Value;
 use vox_contract::PluginId;
 
 use super::{Inner, InstanceOptions, lock};
-use crate::carriers::component;
 use crate::contract::{self, Exceeded, call::Target};
 use crate::error::{CallError, Error, LimitExceeded, plain};
 use crate::inventory::Installed;
 use crate::json::JsonCallError;
 use crate::services::{Caller, Services, extension_point};
-use crate::slot::Slot;
 
 /// Instances of one plugin that wait for the next `call`.
 const MAX_IDLE: usize = 4;
-/// Stack of a thread that is made for a call: what guests may use, and as much for the host.
-const THREAD_STACK: usize = 2 * component::MOST_STACK as usize;
 
 impl crate::services::Calls for Inner {
     fn locate(
@@ -70,39 +65,6 @@ impl crate::services::Calls for Inner {
     fn invoke(
         &self,
         plugin: &Installed,
-        mut caller: Caller,
-        function: &str,
-        arguments: Vec<Value>,
-    ) -> Result<Value, contract::Error> {
-        let slot = self.slot(plugin);
-        let stack = component::guest_stack(slot.release().limits.stack);
-        if caller.stack.saturating_add(stack) <= component::MOST_STACK {
-            return self.enter(&slot, plugin, caller, function, arguments);
-        }
-        // Guests inside each other share their thread's stack, and each may use all of its own.
-        caller.stack = 0;
-        thread::scope(|scope| {
-            let call = || self.enter(&slot, plugin, caller, function, arguments);
-            let made = thread::Builder::new()
-                .name(format!("vox-call-{}", plugin.id()))
-                .stack_size(THREAD_STACK)
-                .spawn_scoped(scope, call);
-            let thread = made.map_err(|error| {
-                contract::Error::Unavailable(format!("no thread can be made: {error}"))
-            })?;
-            thread
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-    }
-}
-
-impl Inner {
-    /// Enters an instance that is kept for calls, or one that is made for this one.
-    fn enter(
-        &self,
-        slot: &Arc<Slot>,
-        plugin: &Installed,
         caller: Caller,
         function: &str,
         arguments: Vec<Value>,
@@ -113,20 +75,18 @@ impl Inner {
         let mut instance = match idle {
             Some(instance) => instance,
             None => self
-                .instance(slot, InstanceOptions::default(), &caller)
+                .instance(&self.slot(plugin), InstanceOptions::default(), &caller)
                 .map_err(unavailable)?,
         };
-        if let Some(services) = instance.services() {
-            services.set_caller(caller);
-        }
+        instance.set_caller(caller);
         let result = instance
             .call_json(function, arguments)
             .map_err(|error| match error {
                 JsonCallError::Call(error) => of_call(error),
                 error => contract::Error::Invalid(error.to_string()),
             });
-        if let Some(services) = instance.services() {
-            services.set_caller(Caller::default());
+        if instance.is_alive() {
+            instance.set_caller(Caller::default());
             let mut table = lock(&self.idle);
             let idle = table.entry(plugin.directory.clone()).or_default();
             if idle.len() < MAX_IDLE {

@@ -120,22 +120,45 @@ impl Inner {
             carrier,
             options,
         });
-        let origin = Origin {
-            caller: Some(caller),
-            from: None,
-            most: release.limits.instances,
+        let start = |release: &Arc<Release>| {
+            let origin = Origin {
+                caller: Some(caller),
+                from: None,
+                most: release.limits.instances,
+            };
+            let started = self.start(&seat, release, &origin);
+            let failed = match &started {
+                Err(error) if is_failure(error, caller) => Some(error.to_string()),
+                _ => None,
+            };
+            (started, failed)
         };
-        let started = self.start(&seat, &release, &origin);
-        if let Err(error) = &started
-            && is_failure(error, caller)
+        let (mut started, mut failed) = start(&release);
+        if let Some(reason) = &failed
+            && slot.take_back(&release, reason)
         {
-            slot.failed(&error.to_string());
+            (started, failed) = start(&slot.release());
+        }
+        if let Some(reason) = &failed {
+            slot.failed(reason);
         }
         started.map(Instance::join)
     }
 
     /// Starts an instance of a release, which no change concerns until it joins.
     pub(crate) fn start(
+        &self,
+        seat: &Arc<Seat>,
+        release: &Arc<Release>,
+        origin: &Origin<'_>,
+    ) -> Result<Instance, Error> {
+        self.try_start(seat, release, origin).inspect_err(|_| {
+            // It counted as one for a while, and the plugin may have been unloaded meanwhile.
+            seat.slot.let_go();
+        })
+    }
+
+    fn try_start(
         &self,
         seat: &Arc<Seat>,
         release: &Arc<Release>,
@@ -407,7 +430,7 @@ fn check_manifest(plugin: &Installed, signed: Option<&SignedFiles>) -> Result<()
 
 /// Whether a plugin that could not be started is to blame: not when its caller had no time left, or
 /// when there is no room for one instance more.
-fn is_failure(error: &Error, caller: &Caller) -> bool {
+pub(crate) fn is_failure(error: &Error, caller: &Caller) -> bool {
     match error {
         Error::Instantiate { .. } | Error::Call(CallError::Crashed { .. }) => true,
         Error::Exceeded { exceeded, .. } | Error::Call(CallError::Exceeded { exceeded, .. }) => {

@@ -20,7 +20,7 @@ use vox_contract::{Carrier as CarrierKind, Catalog, Grants, GrantsFile, PluginId
 use vox_crypto::Digest;
 
 pub use control::PluginStatus;
-pub(crate) use load::Origin;
+pub(crate) use load::{Origin, is_failure};
 pub use reload::Reloaded;
 pub use samples::HOST_SAMPLES;
 

@@ -82,7 +82,11 @@ impl Host {
                 let result = self.0.replace(&slot);
                 match result {
                     Ok(Reloaded::Replaced { from, to }) => {
-                        self.0.take_step(&slot, Step::Reloaded, None)?;
+                        if slot.step_because(Step::Reloaded, None).is_err() {
+                            // The old code failed for good meanwhile; the new one is there.
+                            self.0.take_step(&slot, Step::Load, None)?;
+                            self.0.take_step(&slot, Step::Loaded, None)?;
+                        }
                         tracing::info!(%from, %to, "reloaded");
                         Ok(Reloaded::Replaced { from, to })
                     }
@@ -91,7 +95,8 @@ impl Host {
                         Ok(unchanged)
                     }
                     Err((to, reason)) => {
-                        self.0.take_step(&slot, Step::KeptOld, None)?;
+                        // In no other state than `error`, if the old code failed for good too.
+                        let _ = slot.step_because(Step::KeptOld, None);
                         let to = to.unwrap_or_else(|| slot.release().installed.version().clone());
                         slot.kept_old(to, reason.clone());
                         tracing::warn!(reason, "the old version goes on serving");

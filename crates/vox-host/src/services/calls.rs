@@ -18,7 +18,6 @@ use serde_json::Value;
 use vox_contract::{Capability, ExtensionPoint, LimitName, PluginId};
 
 use super::{EventSink, Services};
-use crate::carriers::component::guest_stack;
 use crate::contract::{
     EXPORT_LIFECYCLE, EXPORTS, Error,
     call::{Call, Target},
@@ -50,8 +49,6 @@ pub(crate) struct Caller {
     pub(crate) cancel: super::CancelToken,
     /// When it has to be over.
     pub(crate) deadline: Option<std::time::Instant>,
-    /// Bytes of stack that guests on this thread may have in use where the call is made.
-    pub(crate) stack: u64,
     /// Hooks that are inside each other where the call is made.
     pub(crate) hook_depth: u32,
     /// Who hears the events of whoever is called; none for those of the instance itself.
@@ -118,7 +115,6 @@ impl Services {
         caller
             .events
             .get_or_insert_with(|| Arc::clone(&self.events));
-        caller.stack = caller.stack.saturating_add(guest_stack(self.limits.stack));
         caller.cancel = self.cancel_token();
         caller.deadline = self.clock.deadline();
         Ok(caller)

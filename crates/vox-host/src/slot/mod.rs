@@ -85,6 +85,12 @@ struct Trial {
     until: Instant,
 }
 
+impl Trial {
+    fn lasts(&self) -> bool {
+        Instant::now() < self.until
+    }
+}
+
 /// What an instance finds when it looks.
 pub(crate) enum Look {
     /// The release that serves.
@@ -227,8 +233,7 @@ impl Slot {
         {
             record.kept_old.get_or_insert_with(|| reason.to_owned());
         }
-        let on_probation = |trial: &mut Trial| Instant::now() < trial.until;
-        let Some(trial) = table.trial.take_if(on_probation) else {
+        let Some(trial) = table.trial.take_if(|trial| trial.lasts()) else {
             return false;
         };
         tracing::warn!(
@@ -255,9 +260,16 @@ impl Slot {
         }
     }
 
+    /// Whether a release serves and still has to prove itself.
+    pub(crate) fn is_on_probation(&self, release: &Release) -> bool {
+        let table = self.table();
+        table.release.number == release.number && table.trial.as_ref().is_some_and(Trial::lasts)
+    }
+
     /// Remembers that a fresh instance answered.
     pub(crate) fn succeeded(&self) {
         let mut table = self.table();
+        table.trial.take_if(|trial| !trial.lasts());
         if table.failures.count() > 0 {
             table.failures = Failures::default();
         }

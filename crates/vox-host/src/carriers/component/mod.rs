@@ -23,7 +23,8 @@ use vox_contract::{EffectiveLimits, LimitName};
 use wasmtime::component::InstancePre;
 use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 
-pub(crate) use runtime::{MOST_STACK, Runtime, Runtimes, guest_stack};
+use runtime::guest_stack;
+pub(crate) use runtime::{Runtime, Runtimes};
 
 use self::limiter::Limiter;
 use super::{Answer, Failure};
@@ -154,9 +155,9 @@ impl Payload {
         };
         let mut store = bounded_store(runtime.engine(), state, limits);
         let limits = *limits;
-        let instance = self
-            .pre
-            .instantiate(&mut store)
+        let stack = guest_stack(limits.stack);
+        // Start functions run.
+        let instance = with_stack(stack, || self.pre.instantiate(&mut store))
             .map_err(|error| failure(error, &limits))?;
         let exports = self
             .indices
@@ -166,6 +167,7 @@ impl Payload {
             store,
             exports,
             limits,
+            stack,
         })
     }
 }
@@ -233,6 +235,20 @@ pub(crate) struct Instance {
     store: Store<State>,
     exports: ComponentExports,
     limits: EffectiveLimits,
+    /// Bytes of stack that the guest may use.
+    stack: u64,
+}
+
+/// Stack for host functions that a guest calls; the start of another plugin is among them.
+const HOST_STACK: usize = 512 << 10;
+
+/// Runs what enters a guest where the guest may use all of its stack. Guests that are inside each
+/// other share a thread, and what is left of its stack may be too little: then they go on with
+/// another.
+#[inline]
+fn with_stack<R>(guest: u64, enter: impl FnOnce() -> R) -> R {
+    let needed = guest as usize + HOST_STACK;
+    stacker::maybe_grow(needed, needed + HOST_STACK, enter)
 }
 
 impl std::fmt::Debug for Instance {
@@ -242,6 +258,12 @@ impl std::fmt::Debug for Instance {
 }
 
 impl Instance {
+    /// Runs what enters the guest, with as much stack as it may use.
+    #[inline]
+    pub(crate) fn with_stack<R>(&mut self, enter: impl FnOnce(&mut Self) -> R) -> R {
+        with_stack(self.stack, || enter(self))
+    }
+
     /// What a call needs.
     #[inline]
     pub(crate) fn parts(&mut self) -> (&mut Store<State>, &ComponentExports, &EffectiveLimits) {
