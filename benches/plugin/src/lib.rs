@@ -86,9 +86,9 @@ impl Storage for Bench {
         Ok(())
     }
 
-    /// Whether the host refuses a value; of no key, without asking.
+    /// Whether the host refuses a value; of the key `-`, without asking.
     fn remove(&mut self, key: &str) -> Result<bool> {
-        Ok(!key.is_empty() && host::kv::get(key).is_err())
+        Ok(key != "-" && host::kv::get(key).is_err())
     }
 
     fn enumerate(&mut self, _prefix: &str, _after: &str, _limit: u32) -> Result<Vec<Entry>> {
