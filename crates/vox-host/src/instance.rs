@@ -334,7 +334,7 @@ impl Instance {
                 }
                 Ok(value)
             }
-            Err(failure) => self.recover(function, failure, bytes, component, native),
+            Err(failure) => self.recover(function, *failure, bytes, component, native),
         }
     }
 
@@ -374,19 +374,19 @@ impl Instance {
     fn recover<R>(
         &mut self,
         function: &'static str,
-        failure: Box<Failure>,
+        failure: Failure,
         bytes: usize,
         mut component: impl FnMut(&mut component::Instance) -> Answer<R>,
         mut native: impl FnMut(&mut native::Instance) -> Answer<R>,
     ) -> Result<R, CallError> {
-        let blameless = match &*failure {
+        let blameless = match &failure {
             Failure::Cancelled => true,
             // It had no more time than whoever called it through another plugin.
             Failure::TimedOut => self.ends().is_none(),
             Failure::Exceeded(exceeded) => !exceeded.is_of_code(),
             _ => false,
         };
-        let error = self.fail(function, *failure);
+        let error = self.fail(function, failure);
         if self.live.is_some() {
             if self.unsettled {
                 self.settle();

@@ -344,9 +344,9 @@ fn a_plugin_that_crashes_again_and_again_rests_and_ends_in_error_with_the_reason
         };
         let error = broken.stage().unwrap().process(&head, b"").unwrap_err();
         match error {
-            vox_host::CallError::Crashed { .. } => {}
+            CallError::Crashed { .. } => {}
             // What is waited for is the time that the plugin was told to rest.
-            vox_host::CallError::BackingOff { wait, .. } => {
+            CallError::BackingOff { wait, .. } => {
                 rested = true;
                 thread::sleep(wait);
             }

@@ -55,8 +55,11 @@ fn scalar<T: Scalar>(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
+/// Reads a value of one type from hostile bytes; an error says what is wrong with the reading.
+type Reader = fn(&[u8]) -> Result<(), String>;
+
 /// Every type that crosses.
-const READERS: &[fn(&[u8]) -> Result<(), String>] = &[
+const READERS: &[Reader] = &[
     value::<Error>,
     value::<Exceeded>,
     value::<Vec<Attribute>>,
