@@ -221,7 +221,7 @@ pub(crate) unsafe fn services<'a>(context: *mut c_void) -> &'a Services {
 }
 
 /// A copy of a library, named by its content so that the same code is opened once however often it
-/// is loaded.
+/// is loaded. One that is there already is taken only when nobody else can change it while it runs.
 fn copy(bytes: &[u8], directory: &Path) -> io::Result<PathBuf> {
     let place = directory.join(format!(
         "{}{}",
@@ -238,7 +238,9 @@ fn copy(bytes: &[u8], directory: &Path) -> io::Result<PathBuf> {
             ),
         ));
     }
-    if std::fs::read(&place).is_ok_and(|there| there == bytes) {
+    let taken =
+        crate::platform::is_own(&place) && std::fs::read(&place).is_ok_and(|there| there == bytes);
+    if taken {
         return Ok(place);
     }
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
