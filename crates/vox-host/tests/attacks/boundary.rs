@@ -1,8 +1,11 @@
 //! What guests hand over: too much, what is not there, and what is not what it says.
 
+use std::sync::{Arc, Mutex};
+
 use vox_contract::{Carrier, LimitName};
 use vox_host::contract::step::Invocation;
-use vox_host::{CallError, Instance, InstanceOptions};
+use vox_host::contract::{Error as Refusal, Exceeded};
+use vox_host::{BlobSource, CallError, Instance, InstanceOptions};
 use vox_testkit::{Guest, World};
 
 use super::{
@@ -251,4 +254,71 @@ fn a_guest_that_crashed_in_its_result_serves_again() {
     let mut instance = start(&host, "guest").unwrap();
     assert_crashed(&invoke(&mut instance), "out of bounds");
     instance.service().unwrap().invoke("work", b"x").unwrap();
+}
+
+/// Notes how much it is asked for, and gives little.
+#[derive(Debug, Default)]
+struct Meagre(Mutex<Vec<u32>>);
+
+impl BlobSource for Meagre {
+    fn size(&self, _: &str) -> Result<u64, Refusal> {
+        Ok(u64::MAX)
+    }
+
+    fn read(&self, _: &str, _: u64, length: u32) -> Result<Vec<u8>, Refusal> {
+        self.0.lock().unwrap().push(length);
+        Ok(vec![7; 4])
+    }
+}
+
+#[test]
+fn no_more_of_a_blob_is_read_at_once_than_a_plugin_has_memory() {
+    let guest = Guest::new()
+        .import("blob", "read", "(param i32 i32 i64 i32 i32)")
+        .does(
+            "invoke",
+            "(call $read (i32.const 1024) (i32.const 0) (i64.const 0) (i32.const -1) (i32.const 64))
+             (i32.const 64)",
+        );
+    let world = world(&[("guest", &guest)]);
+    world.settings("[plugin.guest.limits]\nmemory = \"1MiB\"\n");
+    let host = world.host("[plugin.guest]\nblob = true\n");
+    let blobs = Arc::new(Meagre::default());
+    let mut options = InstanceOptions::default();
+    options.blobs = Arc::clone(&blobs) as Arc<dyn BlobSource>;
+    let mut instance = host.instance(&id("guest"), options).unwrap();
+    assert_eq!(invoke(&mut instance).unwrap(), [7; 4]);
+    assert_eq!(*blobs.0.lock().unwrap(), [1 << 20]);
+}
+
+#[test]
+fn a_vector_of_more_dimensions_than_allowed_is_not_made() {
+    const MOST: u32 = 8 << 20;
+    let symbol = |dimensions: u32| {
+        let guest = Guest::new()
+            .memory("32")
+            .import("vsa", "symbol", "(param i32 i32 i32 i32)")
+            .with(r#"(data (i32.const 1024) "red")"#)
+            .does(
+                "invoke",
+                &format!(
+                    "(call $symbol (i32.const 1024) (i32.const 3) (i32.const {dimensions}) (i32.const 64))
+                     (i32.const 64)"
+                ),
+            );
+        let vector = attack_with(&guest, "", "[plugin.guest]\nvsa_ops = true\n");
+        vector.map(|bytes| bytes.len())
+    };
+    for dimensions in [MOST + 8, u32::MAX - 7] {
+        let result = symbol(dimensions);
+        assert!(
+            matches!(
+                &result,
+                Err(CallError::Refused { error: Refusal::Exceeded(Exceeded { limit, value, .. }), .. })
+                    if limit == "vsa-dimensions" && *value == u64::from(MOST)
+            ),
+            "{dimensions}: {result:?}"
+        );
+    }
+    assert!(symbol(MOST).unwrap() >= MOST as usize / 8);
 }

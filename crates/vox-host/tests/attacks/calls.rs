@@ -1,5 +1,6 @@
 //! Plugins that call each other: in circles, too deep, for too long, and too many at once.
 
+use std::fs;
 use std::time::Duration;
 
 use vox_contract::LimitName;
@@ -266,4 +267,57 @@ fn a_plugin_with_as_many_instances_as_it_may_have_can_be_reloaded() {
                 .is_none()
         );
     });
+}
+
+/// Makes the plugin `guest` depend on so many others, which are there.
+fn depend(world: &World, count: usize) {
+    let dependencies: Vec<_> = (0..count)
+        .map(|number| {
+            let id = format!("other-{number}");
+            world.add_guest(&id, &Guest::new());
+            format!("{id} = \"*\"")
+        })
+        .collect();
+    let file = world
+        .directories()
+        .installed()
+        .join("guest/0.1.0/Plugin.toml");
+    let manifest = fs::read_to_string(&file).unwrap();
+    let dependencies = format!(
+        "dependencies = {{ {} }}\n[payload]",
+        dependencies.join(", ")
+    );
+    fs::write(&file, manifest.replacen("[payload]", &dependencies, 1)).unwrap();
+}
+
+#[test]
+fn a_plugin_that_depends_on_more_than_its_limit_does_not_start() {
+    for (settings, most) in [
+        ("", 8),
+        ("[plugin.guest.limits]\ndependencies = 1\n", 1),
+        ("[plugin.guest.limits]\ndependencies = 0\n", 0),
+    ] {
+        for count in [most, most + 1] {
+            let world = world(&[("guest", &Guest::new())]);
+            depend(&world, count);
+            world.settings(settings);
+            let started = start(&world.host(""), "guest");
+            if count == most {
+                started.unwrap();
+                continue;
+            }
+            let error = started.unwrap_err();
+            assert!(
+                matches!(&error, Error::Exceeded { exceeded, .. }
+                    if exceeded.limit() == Some(LimitName::Dependencies)),
+                "{error}"
+            );
+            assert!(
+                error
+                    .to_string()
+                    .contains(&format!("the limit `dependencies` of {most} ")),
+                "{error}"
+            );
+        }
+    }
 }
