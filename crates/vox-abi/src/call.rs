@@ -202,6 +202,8 @@ pub enum Answer {
     Unit,
     /// Success with an encoded value.
     Value(Vec<u8>),
+    /// Success with a value whose encoding is one byte.
+    Byte(u8),
     /// The contract's `error`, encoded.
     Error(Vec<u8>),
     /// `lifecycle.init` was not called, or failed.
@@ -212,7 +214,10 @@ impl Answer {
     /// Answers a value.
     #[inline]
     pub fn value<T: Serialize>(value: &T) -> Self {
-        Self::Value(encode(value))
+        match postcard::to_slice(value, &mut [0]) {
+            Ok([byte]) => Self::Byte(*byte),
+            _ => Self::Value(encode(value)),
+        }
     }
 
     /// Answers the contract's `error`.
@@ -241,20 +246,21 @@ pub unsafe fn serve(
         // SAFETY: the caller vouches for `count` slices.
         unsafe { std::slice::from_raw_parts(arguments, count) }
     };
-    let (status, bytes) = match catch_unwind(AssertUnwindSafe(|| body(Arguments(slices)))) {
+    let (status, filled) = match catch_unwind(AssertUnwindSafe(|| body(Arguments(slices)))) {
         Ok(Ok(Answer::Unit)) => return Status::OK,
-        Ok(Ok(Answer::Value(bytes))) => (Status::VALUE, bytes),
-        Ok(Ok(Answer::Error(bytes))) => (Status::ERROR, bytes),
+        Ok(Ok(Answer::Byte(byte))) => (Status::VALUE, Buffer::of_byte(byte)),
+        Ok(Ok(Answer::Value(bytes))) => (Status::VALUE, Buffer::new(bytes)),
+        Ok(Ok(Answer::Error(bytes))) => (Status::ERROR, Buffer::new(bytes)),
         Ok(Ok(Answer::Uninitialised)) => return Status::UNINITIALISED,
-        Ok(Err(Malformed(text))) => (Status::MALFORMED, text.into_bytes()),
+        Ok(Err(Malformed(text))) => (Status::MALFORMED, Buffer::new(text.into_bytes())),
         Err(panic) => {
             let text = panic_text(&*panic);
             forget_panic(panic);
-            (Status::PANICKED, text.into_bytes())
+            (Status::PANICKED, Buffer::new(text.into_bytes()))
         }
     };
     // SAFETY: the caller vouches for `reply`.
-    unsafe { reply.write(Buffer::new(bytes)) };
+    unsafe { reply.write(filled) };
     status
 }
 

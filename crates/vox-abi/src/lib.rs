@@ -87,14 +87,33 @@ impl Buffer {
         }
     }
 
+    /// A reply of one byte, which takes no allocation: most answers are one of a few cases.
+    #[inline]
+    pub fn of_byte(byte: u8) -> Self {
+        static BYTES: [u8; 256] = {
+            let mut bytes = [0; 256];
+            let mut byte = 0;
+            while byte < bytes.len() {
+                bytes[byte] = byte as u8;
+                byte += 1;
+            }
+            bytes
+        };
+        Self {
+            data: BYTES[usize::from(byte)..].as_ptr().cast_mut(),
+            length: 1,
+            capacity: 0,
+        }
+    }
+
     /// The bytes.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         if self.data.is_null() {
             return &[];
         }
-        // SAFETY: a buffer that is not null was made by `new` from a vector of this length, on
-        // this side or on the other, and lives until it is released.
+        // SAFETY: a buffer that is not null was made from a vector of this length or from a static,
+        // on this side or on the other, and lives until it is released.
         unsafe { std::slice::from_raw_parts(self.data, self.length) }
     }
 
@@ -102,11 +121,12 @@ impl Buffer {
     ///
     /// # Safety
     ///
-    /// The buffer must have been made by [`Buffer::new`] in this same library, so that its
-    /// allocator is the one that frees it.
+    /// The buffer must have been made in this same library, so that its allocator is the one that
+    /// frees it.
     #[inline]
     pub unsafe fn free(self) {
-        if !self.data.is_null() {
+        // What has no capacity was not allocated.
+        if self.capacity != 0 {
             // SAFETY: made from a vector with these parts by this library's `new`.
             drop(unsafe { Vec::from_raw_parts(self.data, self.length, self.capacity) });
         }
@@ -265,6 +285,12 @@ mod tests {
 
     #[test]
     fn a_buffer_gives_back_what_was_put_in() {
+        for byte in [0, 1, 255] {
+            let buffer = Buffer::of_byte(byte);
+            assert_eq!(buffer.bytes(), [byte]);
+            // SAFETY: made here.
+            unsafe { buffer.free() };
+        }
         let buffer = Buffer::new(vec![1, 2, 3]);
         assert_eq!(buffer.bytes(), [1, 2, 3]);
         // SAFETY: made by `new` just above.

@@ -108,6 +108,27 @@ pub fn is_own(path: &Path) -> bool {
     }
 }
 
+/// The time to within a few milliseconds, where the system tells that for less than the exact time.
+#[inline]
+pub fn recent() -> std::time::Instant {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use std::sync::LazyLock;
+        use std::time::Instant;
+        fn coarse() -> Duration {
+            let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+            Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
+        }
+        static START: LazyLock<(Instant, Duration)> = LazyLock::new(|| (Instant::now(), coarse()));
+        let (start, at) = *START;
+        start + coarse().saturating_sub(at)
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        std::time::Instant::now()
+    }
+}
+
 /// Processor time that the calling thread has used.
 ///
 /// Where the system has no such clock this is wall time, from an arbitrary moment.

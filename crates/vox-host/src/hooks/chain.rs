@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use vox_contract::{HookFailure, HookPoint, PluginId};
 
@@ -15,6 +15,7 @@ use super::{
 use crate::contract::hook::{Event, Outcome};
 use crate::host::Host;
 use crate::instance::Instance;
+use crate::platform::recent;
 
 /// The hooks of a run. Asked from any thread; a hook is inside one answer at a time.
 pub struct HookChain {
@@ -160,7 +161,7 @@ impl HookChain {
             detail: occasion.detail.to_owned(),
         };
         let mut replacement: Option<Vec<u8>> = None;
-        let mut now = Instant::now();
+        let mut now = recent();
         for entry in entries.iter().filter(|entry| entry.is_on()) {
             let watcher = &self.watchers[entry.watcher];
             let (answer, answered) = watcher.ask(&Question {

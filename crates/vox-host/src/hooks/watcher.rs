@@ -16,6 +16,7 @@ use crate::contract::hook::{Event, Outcome};
 use crate::error::CallError;
 use crate::host::{Host, InstanceOptions};
 use crate::instance::Instance;
+use crate::platform::recent;
 
 /// A hook with its instances.
 pub(super) struct Watcher {
@@ -97,17 +98,17 @@ impl Watcher {
             Err(TryLockError::Poisoned(place)) => place.into_inner(),
             Err(TryLockError::WouldBlock) => {
                 let place = lock(place);
-                now = Instant::now();
+                now = recent();
                 place
             }
         };
         let fresh = matches!(*place, Place::Empty);
         let instance = match place.instance(self, question.depth) {
             Ok(instance) => instance,
-            Err(error) => return (Err(error), Instant::now()),
+            Err(error) => return (Err(error), recent()),
         };
         if fresh {
-            now = Instant::now();
+            now = recent();
         }
         let own = now + question.limit;
         let deadline = question.deadline.map_or(own, |outer| outer.min(own));
@@ -115,7 +116,7 @@ impl Watcher {
         let answer = instance
             .hook()
             .and_then(|mut hook| hook.handle(question.event, question.payload));
-        let now = Instant::now();
+        let now = recent();
         instance.set_deadline(None);
         let late = |stopped| HookError::TimedOut {
             plugin: self.plugin().clone(),

@@ -72,18 +72,7 @@ impl Inner {
         let _span =
             tracing::info_span!("vox.plugin.start", plugin = %id, version = %plugin.version())
                 .entered();
-        let allowed = release.limits.dependencies;
-        if plugin.manifest.dependencies.len() > allowed as usize {
-            return Err(Error::Exceeded {
-                plugin: id.clone(),
-                exceeded: LimitExceeded::new(LimitName::Dependencies, &release.limits),
-            });
-        }
-        self.dependencies(&release)?;
-        requirements::check_libraries(&plugin.manifest).map_err(|missing| Error::Library {
-            plugin: id.clone(),
-            missing,
-        })?;
+        self.check_needs(&release)?;
         let carrier = self.carrier(&plugin, options.carrier)?;
         self.code(slot, &release, carrier)?;
         loop {
@@ -143,6 +132,23 @@ impl Inner {
             slot.failed(reason);
         }
         started.map(Instance::join)
+    }
+
+    /// Refuses a release that needs more than it may, or what is not there.
+    pub(super) fn check_needs(&self, release: &Release) -> Result<(), Error> {
+        let plugin = &release.installed;
+        let allowed = release.limits.dependencies;
+        if plugin.manifest.dependencies.len() > allowed as usize {
+            return Err(Error::Exceeded {
+                plugin: plugin.id().clone(),
+                exceeded: LimitExceeded::new(LimitName::Dependencies, &release.limits),
+            });
+        }
+        self.dependencies(release)?;
+        requirements::check_libraries(&plugin.manifest).map_err(|missing| Error::Library {
+            plugin: plugin.id().clone(),
+            missing,
+        })
     }
 
     /// Starts an instance of a release, which no change concerns until it joins.

@@ -121,6 +121,8 @@ impl Inner {
         check_provides(&serving.installed.manifest, &fresh.manifest).map_err(refuse)?;
 
         let release = Arc::new(self.release(Arc::clone(&fresh)));
+        self.check_needs(&release)
+            .map_err(|error| refuse(error.to_string()))?;
         let mut changed = serving.installed.manifest != fresh.manifest;
         for (carrier, old) in serving.loaded() {
             let code = self.load_beside(slot, &release, carrier).map_err(refuse)?;

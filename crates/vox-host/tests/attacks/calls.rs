@@ -321,3 +321,31 @@ fn a_plugin_that_depends_on_more_than_its_limit_does_not_start() {
         }
     }
 }
+
+#[test]
+fn a_release_that_depends_on_more_than_the_limit_is_not_reloaded() {
+    let world = world(&[("guest", &Guest::new())]);
+    let host = world.host("");
+    let mut serving = start(&host, "guest").unwrap();
+    depend(&world, 9);
+    let error = host.reload(&id("guest")).unwrap_err().to_string();
+    assert!(error.contains("the limit `dependencies` of 8 "), "{error}");
+    invoke(&mut serving).unwrap();
+}
+
+#[test]
+fn a_release_that_needs_a_library_that_is_not_installed_is_not_reloaded() {
+    let world = world(&[("guest", &Guest::new())]);
+    let host = world.host("");
+    let mut serving = start(&host, "guest").unwrap();
+    let file = world
+        .directories()
+        .installed()
+        .join("guest/0.1.0/Plugin.toml");
+    let manifest = fs::read_to_string(&file).unwrap();
+    let more = "[requires]\nlibraries = [{ name = \"no-such-library\" }]\n[payload]";
+    fs::write(&file, manifest.replacen("[payload]", more, 1)).unwrap();
+    let error = host.reload(&id("guest")).unwrap_err().to_string();
+    assert!(error.contains("no-such-library"), "{error}");
+    invoke(&mut serving).unwrap();
+}
