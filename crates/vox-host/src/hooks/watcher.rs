@@ -117,7 +117,6 @@ impl Watcher {
             .hook()
             .and_then(|mut hook| hook.handle(question.event, question.payload));
         let now = recent();
-        instance.set_deadline(None);
         let late = |stopped| HookError::TimedOut {
             plugin: self.plugin().clone(),
             limit: WallTime(question.limit),
@@ -137,6 +136,8 @@ impl Watcher {
         let inner: Vec<_> = lock(&self.inner).values().map(Arc::clone).collect();
         for place in std::iter::once(&self.outer).chain(inner.iter().map(|place| &**place)) {
             if let Place::Taken(instance) = &mut *lock(place) {
+                // That of the last question is over.
+                instance.set_deadline(None);
                 visitor(instance);
             }
         }
