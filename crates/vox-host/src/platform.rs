@@ -108,7 +108,10 @@ pub fn is_own(path: &Path) -> bool {
     }
 }
 
-/// The time to within a few milliseconds, where the system tells that for less than the exact time.
+/// How far [`recent`] may be off, before or behind.
+pub const RECENT: Duration = Duration::from_millis(10);
+
+/// The time to within [`RECENT`], where the system tells that for less than the exact time.
 #[inline]
 pub fn recent() -> std::time::Instant {
     #[cfg(any(target_os = "linux", target_os = "android"))]
