@@ -126,7 +126,7 @@ impl Buffer {
     #[inline]
     pub unsafe fn free(self) {
         // What has no capacity was not allocated.
-        if self.capacity != 0 {
+        if !self.data.is_null() && self.capacity != 0 {
             // SAFETY: made from a vector with these parts by this library's `new`.
             drop(unsafe { Vec::from_raw_parts(self.data, self.length, self.capacity) });
         }

@@ -2,7 +2,8 @@
 //! would pass. `service.invoke` is how it is told; every other function answers that it was
 //! cancelled, or the first of the values that it has.
 //!
-//! It is compiled without dependencies and says the ABI once more in its own words.
+//! It is compiled without dependencies and says the ABI once more in its own words. What is unsafe
+//! here rests on one thing: the host keeps the ABI, whatever this plugin makes of it.
 
 use std::ffi::c_void;
 
