@@ -1,0 +1,5 @@
+//! Model bundles, checkpoints, and what they are made from.
+
+pub mod tensor;
+
+pub use tensor::{Dtype, TensorInfo, TensorSource, UnknownDtype};

@@ -1,0 +1,1 @@
+//! The op-log: signed, hash-chained, durable records.
