@@ -14,25 +14,35 @@ use crate::{Error, hex};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Algorithm {
-    /// BLAKE3 with its default output of 256 bits.
+    /// BLAKE3 with its default output of 256 bits: what the store names its blobs by.
     Blake3,
+    /// SHA-256 (FIPS 180-4): what registries and hubs publish for their files.
+    Sha256,
+    /// SHA3-256 (FIPS 202): what chains the op-log.
+    Sha3_256,
+    /// SHA3-512 (FIPS 202): what names the weights of a model.
+    Sha3_512,
 }
 
 impl Algorithm {
     /// Every algorithm that a digest may name.
-    pub const ALL: &'static [Self] = &[Self::Blake3];
+    pub const ALL: &'static [Self] = &[Self::Blake3, Self::Sha256, Self::Sha3_256, Self::Sha3_512];
 
     /// The name that stands before the colon of a written digest.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Blake3 => "blake3",
+            Self::Sha256 => "sha256",
+            Self::Sha3_256 => "sha3-256",
+            Self::Sha3_512 => "sha3-512",
         }
     }
 
     /// Length of a digest in bytes.
     pub const fn digest_len(self) -> usize {
         match self {
-            Self::Blake3 => 32,
+            Self::Blake3 | Self::Sha256 | Self::Sha3_256 => 32,
+            Self::Sha3_512 => 64,
         }
     }
 }
@@ -53,6 +63,9 @@ pub struct Digest(Bytes);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Bytes {
     Blake3([u8; 32]),
+    Sha256([u8; 32]),
+    Sha3_256([u8; 32]),
+    Sha3_512([u8; 64]),
 }
 
 impl Digest {
@@ -61,17 +74,36 @@ impl Digest {
         Self(Bytes::Blake3(bytes))
     }
 
+    /// A SHA-256 digest of these bytes.
+    pub const fn sha256(bytes: [u8; 32]) -> Self {
+        Self(Bytes::Sha256(bytes))
+    }
+
+    /// A SHA3-256 digest of these bytes.
+    pub const fn sha3_256(bytes: [u8; 32]) -> Self {
+        Self(Bytes::Sha3_256(bytes))
+    }
+
+    /// A SHA3-512 digest of these bytes.
+    pub const fn sha3_512(bytes: [u8; 64]) -> Self {
+        Self(Bytes::Sha3_512(bytes))
+    }
+
     /// The algorithm that made it.
     pub const fn algorithm(&self) -> Algorithm {
         match self.0 {
             Bytes::Blake3(_) => Algorithm::Blake3,
+            Bytes::Sha256(_) => Algorithm::Sha256,
+            Bytes::Sha3_256(_) => Algorithm::Sha3_256,
+            Bytes::Sha3_512(_) => Algorithm::Sha3_512,
         }
     }
 
     /// The hash itself, [`Algorithm::digest_len`] bytes.
     pub const fn as_bytes(&self) -> &[u8] {
         match &self.0 {
-            Bytes::Blake3(bytes) => bytes,
+            Bytes::Blake3(bytes) | Bytes::Sha256(bytes) | Bytes::Sha3_256(bytes) => bytes,
+            Bytes::Sha3_512(bytes) => bytes,
         }
     }
 
@@ -106,7 +138,10 @@ impl FromStr for Digest {
             .copied()
             .find(|algorithm| algorithm.name() == name);
         match algorithm {
-            Some(Algorithm::Blake3) => decode(text, Algorithm::Blake3, hex).map(Self::blake3),
+            Some(known @ Algorithm::Blake3) => decode(text, known, hex).map(Self::blake3),
+            Some(known @ Algorithm::Sha256) => decode(text, known, hex).map(Self::sha256),
+            Some(known @ Algorithm::Sha3_256) => decode(text, known, hex).map(Self::sha3_256),
+            Some(known @ Algorithm::Sha3_512) => decode(text, known, hex).map(Self::sha3_512),
             None => Err(Error::UnknownAlgorithm {
                 text: text.into(),
                 name: name.into(),
@@ -159,10 +194,25 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn digests() -> impl Strategy<Value = Digest> {
+        let long = (any::<[u8; 32]>(), any::<[u8; 32]>());
+        prop_oneof![
+            any::<[u8; 32]>().prop_map(Digest::blake3),
+            any::<[u8; 32]>().prop_map(Digest::sha256),
+            any::<[u8; 32]>().prop_map(Digest::sha3_256),
+            long.prop_map(
+                |(a, b)| Digest::sha3_512(std::array::from_fn(|at| if at < 32 {
+                    a[at]
+                } else {
+                    b[at - 32]
+                }))
+            ),
+        ]
+    }
+
     proptest! {
         #[test]
-        fn a_written_digest_reads_back_as_itself(bytes: [u8; 32]) {
-            let digest = Digest::blake3(bytes);
+        fn a_written_digest_reads_back_as_itself(digest in digests()) {
             prop_assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
             let json = serde_json::to_string(&digest).unwrap();
             prop_assert_eq!(serde_json::from_str::<Digest>(&json).unwrap(), digest);
@@ -171,12 +221,13 @@ mod tests {
         #[test]
         fn no_text_makes_the_parser_panic(text: String) {
             let _ = text.parse::<Digest>();
-            let _ = format!("blake3:{text}").parse::<Digest>();
+            for algorithm in Algorithm::ALL {
+                let _ = format!("{algorithm}:{text}").parse::<Digest>();
+            }
         }
 
         #[test]
-        fn digests_sort_as_they_are_written(a: [u8; 32], b: [u8; 32]) {
-            let (a, b) = (Digest::blake3(a), Digest::blake3(b));
+        fn digests_sort_as_they_are_written(a in digests(), b in digests()) {
             prop_assert_eq!(a.cmp(&b), a.to_string().cmp(&b.to_string()));
         }
     }

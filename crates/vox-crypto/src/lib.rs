@@ -2,10 +2,16 @@
 //! vouches for one.
 //!
 //! This crate is the only one that depends on crates for hashes and signatures, so that a look at
-//! it tells which algorithms Vox relies on. It owns the [`Digest`] type and its written form,
-//! `<algorithm>:<lower-case hex>`, as in
-//! `blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262`, and the keys that
-//! sign and verify ([`SigningKey`], [`PublicKey`]) with their files.
+//! it tells which algorithms Vox relies on.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `digest` | [`Digest`] and its written form, `<algorithm>:<lower-case hex>` |
+//! | `hasher` | from bytes, readers and files to digests |
+//! | `sign` | the keys that sign and verify, their files, and the kinds of things that are signed |
+//! | [`canonical`] | the one encoding of values that are hashed or signed |
+//! | [`tree`] | BLAKE3's tree of a large blob, by which a part of it is verified alone |
+//! | [`merkle`] | one hash over the hashes of several files |
 //!
 //! What must stay true: a digest carries its algorithm wherever it goes, two digests of different
 //! algorithms are never equal, and every digest, key and signature has exactly one written form, so
@@ -20,19 +26,32 @@
 //! # Ok::<(), vox_crypto::Error>(())
 //! ```
 
+pub mod canonical;
 mod digest;
 mod hasher;
 mod hex;
+pub mod merkle;
 mod sign;
+pub mod tree;
 
 pub use digest::{Algorithm, Digest};
-pub use hasher::{Hasher, hash, hash_file, hash_reader};
+pub use hasher::{Hasher, hash, hash_file, hash_reader, hash_with, sha3_256};
 pub use sign::{
     Domain, KeyError, KeyFile, KeyFileFault, KeyId, MAX_KEY_NAME_BYTES, PublicKey, PublicKeyFile,
-    Signature, SigningKey,
+    Signature, Signed, SigningKey, verify_all,
 };
 
 use std::path::PathBuf;
+
+/// Whether two secrets are the same, in a time that does not tell where they differ. Their lengths
+/// are no secret.
+///
+/// Digests, public keys and signatures are known to everybody and are compared with `==`; this is
+/// for what a stranger must not guess piece by piece, such as a token that opens a server.
+pub fn equal_secrets(a: &[u8], b: &[u8]) -> bool {
+    use subtle::ConstantTimeEq as _;
+    a.ct_eq(b).into()
+}
 
 /// Why a digest could not be read or made.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +69,8 @@ pub enum Error {
 
     /// The algorithm before the colon is not one of [`Algorithm::ALL`].
     #[error(
-        "`{}` is not a digest: algorithm `{}` is unknown, known is `blake3`",
+        "`{}` is not a digest: algorithm `{}` is unknown; known are blake3, sha256, sha3-256 and \
+         sha3-512",
         text.escape_debug(),
         name.escape_debug()
     )]

@@ -1,7 +1,8 @@
 //! Keys and signatures: what they promise, and what those get who try to bend them.
 
 use vox_crypto::{
-    Domain, KeyError, KeyFile, KeyId, PublicKey, PublicKeyFile, Signature, SigningKey,
+    Domain, KeyError, KeyFile, KeyId, PublicKey, PublicKeyFile, Signature, Signed, SigningKey,
+    verify_all,
 };
 
 const DOMAIN: Domain = Domain::PluginFiles;
@@ -198,4 +199,47 @@ fn a_key_file_that_is_not_exactly_one_is_refused() {
         refused,
         KeyError::File { .. } | KeyError::Io { .. }
     ));
+}
+
+#[test]
+fn signatures_that_are_verified_together_fail_when_one_of_them_is_wrong() {
+    let keys = [
+        SigningKey::generate().unwrap(),
+        SigningKey::generate().unwrap(),
+    ];
+    let publics = keys.each_ref().map(SigningKey::public);
+    let messages: Vec<[u8; 4]> = (0..40_u32).map(u32::to_le_bytes).collect();
+    let mut signatures: Vec<_> = (0..40)
+        .map(|at| keys[at % 2].sign(Domain::Op, &messages[at]))
+        .collect();
+    let verified = |domain, signatures: &[Signature]| {
+        let batch: Vec<_> = (0..40)
+            .map(|at| Signed {
+                message: &messages[at],
+                key: &publics[at % 2],
+                signature: &signatures[at],
+            })
+            .collect();
+        verify_all(domain, &batch)
+    };
+    verified(Domain::Op, &signatures).unwrap();
+    verify_all(Domain::Op, &[]).unwrap();
+    assert!(verified(Domain::Bundle, &signatures).is_err());
+    for at in [0, 17, 39] {
+        let right = signatures[at];
+        let mut bytes = *right.as_bytes();
+        bytes[40] ^= 1;
+        signatures[at] = Signature::from_bytes(bytes);
+        assert!(verified(Domain::Op, &signatures).is_err());
+        signatures[at] = keys[(at + 1) % 2].sign(Domain::Op, &messages[at]);
+        assert!(verified(Domain::Op, &signatures).is_err());
+        signatures[at] = right;
+    }
+}
+
+#[test]
+fn secrets_are_equal_when_all_their_bytes_are() {
+    assert!(vox_crypto::equal_secrets(b"token", b"token"));
+    assert!(!vox_crypto::equal_secrets(b"token", b"tokem"));
+    assert!(!vox_crypto::equal_secrets(b"token", b"toke"));
 }

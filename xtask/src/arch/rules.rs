@@ -40,6 +40,7 @@ const FRAMEWORKS: &[&str] = &[
 const CRYPTOGRAPHY: &[&str] = &[
     "aws-lc-*",
     "blake2*",
+    "bao*",
     "blake3",
     "curve25519*",
     "ecdsa",
@@ -55,6 +56,7 @@ const CRYPTOGRAPHY: &[&str] = &[
     "sha1*",
     "sha2",
     "sha3",
+    "subtle",
     "signature",
     "x25519*",
     "xxhash*",

@@ -224,6 +224,46 @@ impl FromStr for Signature {
     }
 }
 
+/// One of several signed messages that are verified together.
+#[derive(Debug, Clone, Copy)]
+pub struct Signed<'a> {
+    /// What was signed.
+    pub message: &'a [u8],
+    /// By whom.
+    pub key: &'a PublicKey,
+    /// The signature.
+    pub signature: &'a Signature,
+}
+
+/// Verifies that each of these was signed as a thing of the kind `domain`, about twice as fast as one
+/// by one.
+///
+/// It answers for all of them at once: where it fails, [`PublicKey::verify`] finds out which. The two
+/// agree on every signature that [`SigningKey::sign`] makes and on everything that somebody without
+/// the key can make. Whoever has the key can make signatures, with points of small order mixed in,
+/// that pass the one and not the other; they vouch for no message that the key's owner did not sign.
+///
+/// # Errors
+/// [`KeyError::Mismatch`] with the first key when one of them is wrong.
+pub fn verify_all(domain: Domain, batch: &[Signed<'_>]) -> Result<(), KeyError> {
+    let Some(first) = batch.first() else {
+        return Ok(());
+    };
+    let messages: Vec<_> = batch
+        .iter()
+        .map(|one| domain.separate(one.message))
+        .collect();
+    let messages: Vec<_> = messages.iter().map(Vec::as_slice).collect();
+    let signatures: Vec<_> = batch
+        .iter()
+        .map(|one| ed25519_dalek::Signature::from_bytes(&one.signature.0))
+        .collect();
+    let keys: Vec<_> = batch.iter().map(|one| one.key.0).collect();
+    ed25519_dalek::verify_batch(&messages, &signatures, &keys).map_err(|_| KeyError::Mismatch {
+        key: first.key.id(),
+    })
+}
+
 /// The bytes of a written key or signature, or what is wrong with it.
 fn written<const N: usize>(text: &str) -> Result<[u8; N], &'static str> {
     let digits = text

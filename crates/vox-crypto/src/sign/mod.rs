@@ -28,7 +28,7 @@ mod key;
 
 pub use error::{KeyError, KeyFileFault};
 pub use file::{KeyFile, MAX_KEY_NAME_BYTES, PublicKeyFile};
-pub use key::{KeyId, PublicKey, Signature, SigningKey};
+pub use key::{KeyId, PublicKey, Signature, Signed, SigningKey, verify_all};
 
 /// What kind of thing is signed.
 ///
@@ -39,6 +39,12 @@ pub use key::{KeyId, PublicKey, Signature, SigningKey};
 pub enum Domain {
     /// The list of a plugin's files, `Plugin.sig`.
     PluginFiles,
+    /// The hash of one op of an op-log.
+    Op,
+    /// Where an op-log ends.
+    LogHead,
+    /// The manifest of a model bundle.
+    Bundle,
 }
 
 impl Domain {
@@ -47,6 +53,9 @@ impl Domain {
     pub const fn name(self) -> &'static str {
         match self {
             Self::PluginFiles => "plugin-files",
+            Self::Op => "op",
+            Self::LogHead => "log-head",
+            Self::Bundle => "bundle",
         }
     }
 
@@ -87,6 +96,9 @@ mod tests {
         };
         refused(key.sign_as("operation", b"m"));
         refused(key.sign_as("", b"m"));
+        for other in [Domain::Op, Domain::LogHead, Domain::Bundle] {
+            refused(key.sign(other, b"m"));
+        }
         let same = key.sign_as("plugin-files", b"m");
         key.public()
             .verify(Domain::PluginFiles, b"m", &same)
