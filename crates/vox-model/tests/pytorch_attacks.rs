@@ -512,6 +512,41 @@ fn a_few_bytes_do_not_unpack_to_very_many() {
 }
 
 #[test]
+fn storages_that_lie_on_top_of_each_other_are_refused() {
+    const LEN: u32 = 100_000;
+    let count = i64::from(LEN / 4);
+    let pickle = Pickle::new().raw(b"}");
+    let pickle = pickle
+        .text("a")
+        .tensor("0", count, 0, &[count], &[1])
+        .raw(b"s");
+    let pickle = pickle
+        .text("b")
+        .tensor("1", count, 0, &[count], &[1])
+        .raw(b"s");
+    let data = vec![1; LEN as usize];
+    let mut bytes = stored(
+        &pickle.end(),
+        &[("archive/data/0", &data), ("archive/data/1", &[0; 4])],
+    );
+    // The second entry of the directory is made to speak of the first one's data.
+    let name = b"archive/data/";
+    let mut at: Vec<usize> = (0..bytes.len() - name.len())
+        .filter(|&at| bytes[at..].starts_with(name))
+        .collect();
+    let second = at.pop().unwrap() - 46;
+    let first = at.pop().unwrap() - 46;
+    assert!(bytes[second..].starts_with(b"PK\x01\x02"));
+    for field in [20, 24] {
+        bytes[second + field..second + field + 4].copy_from_slice(&LEN.to_le_bytes());
+    }
+    bytes.copy_within(first + 42..first + 46, second + 42);
+    let fault = refusal(bytes);
+    assert!(matches!(fault, Fault::Archive { .. }), "{fault}");
+    assert!(fault.to_string().contains("overlap"), "{fault}");
+}
+
+#[test]
 fn compressed_storages_are_read_and_a_flipped_bit_in_any_storage_is_found() {
     let data: Vec<u8> = (0..64).collect();
     let pickle = one_tensor("0", 16, 0, &[16], &[1]);

@@ -211,3 +211,22 @@ impl Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_and_a_missing_permission_have_errors_of_their_own() {
+        let error = |kind: io::ErrorKind| Error::io("write", Path::new("m.gguf"), kind.into());
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            assert!(matches!(error(kind), Error::DiskFull { .. }));
+        }
+        let refused = error(io::ErrorKind::PermissionDenied);
+        assert_eq!(refused.to_string(), "no permission to write m.gguf");
+        assert!(matches!(
+            error(io::ErrorKind::IsADirectory),
+            Error::Io { .. }
+        ));
+    }
+}
