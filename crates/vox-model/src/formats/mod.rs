@@ -1,0 +1,3 @@
+//! The file formats that tensors come in, each a [`TensorSource`](crate::TensorSource).
+
+pub mod pytorch;
