@@ -119,19 +119,20 @@ impl Store {
         options: &mut ImportOptions<'_>,
     ) -> Result<Blob, Error> {
         let mut writer = BlobWriter::new(self.clone(), options.also)?;
-        let mut reader = &source.file;
-        loop {
-            let got = writer.take_from(&mut reader, source.path)?;
-            if got == 0 {
-                break;
+        let mut copy = || {
+            let mut reader = &source.file;
+            // Of a file that grows no more is read than shows that it does.
+            while writer.len() <= source.len {
+                if writer.take_from(&mut reader, source.path)? == 0 {
+                    break;
+                }
+                tell(&mut options.watch, writer.len(), source.len)?;
             }
-            if writer.len() > source.len {
-                break;
-            }
-            tell(&mut options.watch, writer.len(), source.len)?;
-        }
-        source.check_unchanged(writer.len())?;
-        writer.commit().map_err(|error| needing(error, source.len))
+            source.check_unchanged(writer.len())
+        };
+        copy()
+            .and_then(|()| writer.commit())
+            .map_err(|error| needing(error, source.len))
     }
 
     /// The outer error is one of the import, the inner says that the file system cannot clone.

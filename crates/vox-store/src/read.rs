@@ -16,6 +16,9 @@ use crate::store::{Store, Unfinished};
 
 const GROUP: u64 = GROUP_BYTES as u64;
 
+/// Bytes of one group's value in a written tree.
+const VALUE_BYTES: u64 = 32;
+
 /// Reads a blob, verified group by group. It goes on reading what it opened, whatever is removed or
 /// replaced meanwhile.
 ///
@@ -44,6 +47,10 @@ impl BlobReader {
             position: 0,
             group: None,
         };
+        // Of an empty file no group will be read.
+        if len == 0 && digest != vox_crypto::hash(b"") {
+            return Err(reader.corrupt(Fault::Whole));
+        }
         if len > GROUP {
             let stored = reader.stored_tree()?;
             reader.tree = Some(match stored {
@@ -168,16 +175,23 @@ impl BlobReader {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed("open", &path)(error)),
         };
-        // A length that is not the tree's is not worth the memory.
-        if len / 32 != Tree::groups_of(self.len) {
+        // A tree with more groups than the blob has bytes for is not worth the memory.
+        let groups = len / VALUE_BYTES;
+        if len % VALUE_BYTES != 0 || groups > Tree::groups_of(self.len) {
             return Ok(None);
         }
         let mut bytes = Vec::new();
         file.take(len)
             .read_to_end(&mut bytes)
             .map_err(failed("read", &path))?;
-        let tree = Tree::from_bytes(self.len, &bytes);
-        Ok(tree.filter(|tree| tree.digest() == Some(self.digest)))
+        // Its shape, and so its digest, depends on the number of its groups alone.
+        let own = Tree::from_bytes(groups.saturating_mul(GROUP), &bytes)
+            .is_some_and(|tree| tree.digest() == Some(self.digest));
+        match Tree::from_bytes(self.len, &bytes) {
+            tree @ Some(_) if own => Ok(tree),
+            None if own => Err(self.corrupt(Fault::Whole)),
+            _ => Ok(None),
+        }
     }
 
     /// The tree of the blob, made from the blob, which is sound then.
