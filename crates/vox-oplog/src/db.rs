@@ -58,6 +58,10 @@ const SCHEMA: &str = "
 pub(crate) const COLUMNS: &str =
     "seq, time, class, author, prev, payload_hash, signature, kind, run, step, payload";
 
+/// The same without the payload, which is the last.
+pub(crate) const HEADER_COLUMNS: &str =
+    "seq, time, class, author, prev, payload_hash, signature, kind, run, step";
+
 /// What a log directory is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {

@@ -14,6 +14,8 @@
 //! | `log` | [`OpLog`]: opening, repairing, appending |
 //! | `reader`, `query`, `subscribe`, `signal` | [`Reader`]: ops that are there and ops that come |
 //! | `chain`, `verify` | whether a log is sound, and the first thing that is not |
+//! | `compact` | removing what need not be kept, with a signed record of it |
+//! | `transfer` | [`Replica`]: logs as files, and copies of other machines' logs |
 //!
 //! What must stay true: an acknowledged op is durable and whole; readers never block a writer; writers
 //! of several processes interleave and the chain holds; neither opening nor reading needs memory or time
@@ -38,6 +40,7 @@
 //! ```
 
 mod chain;
+mod compact;
 mod control;
 mod db;
 mod error;
@@ -50,9 +53,11 @@ mod reader;
 mod seal;
 mod signal;
 mod subscribe;
+mod transfer;
 mod verify;
 mod writer;
 
+pub use compact::{Compacted, Policy};
 pub use control::{Compaction, Gap};
 pub use db::Durability;
 pub use error::{Error, Fault};
@@ -65,4 +70,5 @@ pub use query::{KindFilter, Ops, Query};
 pub use queue::{Pending, Receipt};
 pub use reader::{KindStats, Reader, Stats};
 pub use subscribe::{Canceller, Subscription};
+pub use transfer::{Exported, Imported, Replica};
 pub use verify::{Progress, Summary, VerifyOptions};

@@ -28,7 +28,7 @@ const LOCK: &str = "lock";
 /// How a log is opened.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The largest payload that is taken, in bytes: 16 MiB.
+    /// The largest payload that is taken, in bytes: 16 MiB, which is also the most.
     pub max_payload: usize,
     /// Ops that one transaction takes at most: 4096.
     pub batch_ops: usize,
@@ -301,7 +301,7 @@ impl Drop for OpLog {
 }
 
 /// The log's lock, and whether it is held alone. It is held alone when the log has to be made.
-fn lock(dir: &Path, database: &Path) -> Result<(File, bool), Error> {
+pub(crate) fn lock(dir: &Path, database: &Path) -> Result<(File, bool), Error> {
     let path = dir.join(LOCK);
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);

@@ -20,6 +20,7 @@ const OPS_PER_THREAD: usize = 32;
 pub(crate) fn prepare(new: NewOp, author: PublicKey, limit: usize) -> Result<Op, Error> {
     op::check_id("run", new.run.as_deref())?;
     op::check_id("step", new.step.as_deref())?;
+    let limit = limit.min(op::MAX_PAYLOAD_BYTES);
     if new.payload.len() > limit {
         return Err(Error::TooLarge {
             len: new.payload.len(),
