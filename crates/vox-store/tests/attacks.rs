@@ -310,3 +310,22 @@ fn an_object_under_a_wrong_name_and_files_without_a_place_are_found() {
     assert!(store.root().join("blobs/notes").exists());
     assert!(store.contains(&digest));
 }
+
+#[test]
+fn a_node_that_the_log_names_and_scrub_set_aside_stops_garbage_collection() {
+    let (_dir, store) = store();
+    let root = store.root().to_owned();
+    let blob = store.put_bytes(b"weights").unwrap();
+    let node = store.put_node(&[blob]).unwrap();
+    flip(&path_of(&store, "nodes", &node), 3);
+    assert_eq!(store.scrub(None).unwrap().broken.len(), 1);
+    drop(store);
+    let (store, _) = Store::open(root, Options::default()).unwrap();
+    let mut roots = |need: &mut dyn FnMut(_)| {
+        need(node);
+        Ok(())
+    };
+    let error = store.gc(&mut roots, GcOptions::default()).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    assert!(store.contains(&blob));
+}
