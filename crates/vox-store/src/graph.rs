@@ -7,7 +7,7 @@
 //! damaged, missing where a reference was set to it, or set aside by scrub is an error and never taken
 //! for one without links.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::time::{Duration, SystemTime};
 
@@ -121,16 +121,13 @@ pub(crate) struct Collected {
     /// What running processes claim.
     pub(crate) claims: Vec<(Reason, Digest)>,
     /// What the caller named and is here.
-    pub(crate) given: Vec<Digest>,
+    pub(crate) given: BTreeSet<Digest>,
     pub(crate) refs: Vec<Ref>,
 }
 
 impl Store {
     /// The links of a node that is needed, `None` when there is no node of this name.
-    fn links_of_needed(
-        &self,
-        digest: &Digest,
-    ) -> Result<Option<std::collections::BTreeSet<Digest>>, Error> {
+    fn links_of_needed(&self, digest: &Digest) -> Result<Option<BTreeSet<Digest>>, Error> {
         let links = self.peek_links(digest)?;
         let aside = self.set_aside(Kind::Node, digest);
         if links.is_none() && layout::is_present(&aside) {
@@ -157,10 +154,12 @@ impl Store {
             let claimed = claim.digests.into_iter();
             claims.extend(claimed.map(|digest| (Reason::Process { id }, digest)));
         }
-        let mut given = Vec::new();
+        // A log may name millions of objects: the files are asked once, and not for each of them.
+        let known = self.known()?;
+        let mut given = BTreeSet::new();
         roots(&mut |digest| {
-            if self.contains(&digest) || layout::is_present(&self.set_aside(Kind::Node, &digest)) {
-                given.push(digest);
+            if known.contains(&digest) {
+                given.insert(digest);
             }
         })
         .map_err(Error::Roots)?;
@@ -178,6 +177,22 @@ impl Store {
             given,
             refs,
         })
+    }
+
+    /// The names of all objects that are here, and of nodes that scrub has set aside.
+    fn known(&self) -> Result<HashSet<Digest>, Error> {
+        let mut known = HashSet::new();
+        self.each_object(&mut |_, digest, _| {
+            known.insert(digest);
+            Ok(())
+        })?;
+        let quarantine = self.inner.layout.directory("quarantine");
+        for name in layout::names_in(&quarantine.join(Kind::Node.directory()))? {
+            if let Some((shard, file)) = name.split_at_checked(2) {
+                known.extend(layout::name_of(shard, file));
+            }
+        }
+        Ok(known)
     }
 
     /// Everything that is needed, except what only references that may go need.
@@ -305,9 +320,9 @@ impl Store {
         &self,
         roots: impl Iterator<Item = Digest>,
         digest: &Digest,
-    ) -> Result<std::collections::BTreeSet<Digest>, Error> {
+    ) -> Result<BTreeSet<Digest>, Error> {
         let mut parents: BTreeMap<Digest, Vec<Digest>> = BTreeMap::new();
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         let mut waiting: Vec<_> = roots.collect();
         while let Some(at) = waiting.pop() {
             if at.algorithm() != Algorithm::Blake3 || !seen.insert(at) {
@@ -319,7 +334,7 @@ impl Store {
                 waiting.push(link);
             }
         }
-        let mut found = std::collections::BTreeSet::new();
+        let mut found = BTreeSet::new();
         let mut waiting = vec![*digest];
         while let Some(at) = waiting.pop() {
             if found.insert(at) {

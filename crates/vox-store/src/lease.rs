@@ -214,11 +214,7 @@ fn clear_unfinished(directory: &Path, repairs: &mut Vec<Repair>) -> Result<(), E
         return Ok(());
     }
     for name in layout::names_in(directory)? {
-        let path = directory.join(name);
-        let bytes = fs::symlink_metadata(&path).map_or(0, |metadata| metadata.len());
-        if layout::remove_file(&path)? {
-            repairs.push(Repair::Unfinished { path, bytes });
-        }
+        clear_file(&directory.join(name), repairs)?;
     }
     match fs::remove_dir(directory) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -226,6 +222,16 @@ fn clear_unfinished(directory: &Path, repairs: &mut Vec<Repair>) -> Result<(), E
         }
         _ => Ok(()),
     }
+}
+
+/// Removes a file that a dead process had not finished.
+pub(crate) fn clear_file(path: &Path, repairs: &mut Vec<Repair>) -> Result<(), Error> {
+    let bytes = fs::symlink_metadata(path).map_or(0, |metadata| metadata.len());
+    if layout::remove_file(path)? {
+        let path = path.into();
+        repairs.push(Repair::Unfinished { path, bytes });
+    }
+    Ok(())
 }
 
 fn first_line(file: &File) -> Option<u32> {

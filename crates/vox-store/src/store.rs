@@ -20,6 +20,9 @@ use crate::write::{Blob, BlobWriter};
 /// How often the time of an object's last use is written at most.
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
 
+/// What the names of files begin with that are to become `format`.
+const FORMAT_TEMPORARY: &str = "format.";
+
 /// How a store is opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -78,11 +81,9 @@ impl Store {
     /// [`Error::NotAStore`], [`Error::Format`], [`Error::Permission`], [`Error::ReadOnly`] and other
     /// failures of the file system.
     pub fn open(root: impl AsRef<Path>, options: Options) -> Result<(Self, Opened), Error> {
-        let layout = Layout {
-            root: root.as_ref().into(),
-        };
-        create(&layout)?;
-        let repairs = lease::clear_dead(&layout)?;
+        let layout = layout_of(root.as_ref())?;
+        let mut repairs = create(&layout)?;
+        repairs.extend(lease::clear_dead(&layout)?);
         let store = Self::new(layout, options.budget, true)?;
         Ok((store, Opened { repairs }))
     }
@@ -94,9 +95,7 @@ impl Store {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_read(root: impl AsRef<Path>) -> Result<Self, Error> {
-        let layout = Layout {
-            root: root.as_ref().into(),
-        };
+        let layout = layout_of(root.as_ref())?;
         check_format(&layout)?;
         Self::new(layout, None, false)
     }
@@ -330,6 +329,12 @@ impl Store {
     }
 }
 
+/// The paths of a store, which stay the same when the process goes to another directory.
+fn layout_of(root: &Path) -> Result<Layout, Error> {
+    let root = std::path::absolute(root).map_err(failed("find", root))?;
+    Ok(Layout { root })
+}
+
 fn locked<T>(cell: &Mutex<T>) -> MutexGuard<'_, T> {
     cell.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -415,25 +420,24 @@ pub(crate) fn touch(path: &Path) {
     let _ = touch();
 }
 
-fn create(layout: &Layout) -> Result<(), Error> {
+/// Makes a store unless it is one; says what was left by who was killed while making it.
+fn create(layout: &Layout) -> Result<Vec<Repair>, Error> {
     let root = &layout.root;
-    fs::create_dir_all(root).map_err(failed("create", root))?;
-    if !layout::is_file(&root.join("format")) {
-        // A process that was killed before it could say the format may have left a part of it.
-        let names = layout::names_in(root)?;
-        let foreign = |name: &String| name != "format" && !name.starts_with("format.");
-        if names.iter().any(foreign) {
-            return Err(Error::NotAStore { root: root.clone() });
-        }
-        let name = format!("format.{}", layout::random_name()?);
-        let unfinished = Unfinished::of(root.join(name));
-        let path = &unfinished.path;
-        fs::write(path, FORMAT)
-            .and_then(|()| fs::File::open(path)?.sync_all())
-            .and_then(|()| fs::rename(path, root.join("format")))
-            .map_err(failed("write", path))?;
+    if !layout::is_present(root) {
+        fs::create_dir_all(root).map_err(failed("create", root))?;
+        root.parent().map_or(Ok(()), layout::sync_directory)?;
+    }
+    let format = root.join("format");
+    if !layout::is_file(&format) {
+        write_format(root, &format)?;
     }
     check_format(layout)?;
+    let mut repairs = Vec::new();
+    for name in layout::names_in(root)? {
+        if name.starts_with(FORMAT_TEMPORARY) {
+            lease::clear_file(&root.join(name), &mut repairs)?;
+        }
+    }
     let mut new = false;
     for name in layout::DIRECTORIES {
         new |= layout::make_directory(&layout.directory(name))?;
@@ -441,7 +445,29 @@ fn create(layout: &Layout) -> Result<(), Error> {
     if new {
         layout::sync_directory(root)?;
     }
-    Ok(())
+    Ok(repairs)
+}
+
+/// Says of an empty directory that it is a store. It is the first file of a store, so that a directory
+/// with others and without it is none.
+fn write_format(root: &Path, format: &Path) -> Result<(), Error> {
+    let foreign = |name: &String| name != "format" && !name.starts_with(FORMAT_TEMPORARY);
+    let names = layout::names_in(root)?;
+    // Another process may have made the store since it was looked for.
+    if names.iter().any(foreign) && !layout::is_file(format) {
+        return Err(Error::NotAStore { root: root.into() });
+    }
+    let name = format!("{FORMAT_TEMPORARY}{}", layout::random_name()?);
+    let unfinished = Unfinished::of(root.join(name));
+    let path = &unfinished.path;
+    let written = fs::write(path, FORMAT)
+        .and_then(|()| fs::File::open(path)?.sync_all())
+        .and_then(|()| fs::rename(path, format));
+    match written {
+        // Who came first may have taken it for a dead process's.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && layout::is_file(format) => Ok(()),
+        written => written.map_err(failed("write", path)),
+    }
 }
 
 fn check_format(layout: &Layout) -> Result<(), Error> {

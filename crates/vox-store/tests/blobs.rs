@@ -1,36 +1,15 @@
 //! Blobs and nodes: what was stored comes back, verified, whole and in parts.
 
+mod fixture;
+
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use fixture::{blob, files_in, store};
 use vox_crypto::{Algorithm, Digest, hash, hash_with, tree::GROUP_BYTES};
 use vox_store::{Error, ImportOptions, Link, Options, Store};
-
-fn store() -> (tempfile::TempDir, Store) {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, opened) = Store::open(dir.path().join("store"), Options::default()).unwrap();
-    assert!(opened.repairs.is_empty());
-    (dir, store)
-}
-
-fn blob(len: usize) -> Vec<u8> {
-    (0..len).map(|at| (at * 31 + at / 251 + 7) as u8).collect()
-}
-
-fn files_in(directory: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(files_in(&path));
-        } else {
-            files.push(path);
-        }
-    }
-    files
-}
 
 fn read(store: &Store, digest: &Digest) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -331,4 +310,24 @@ fn the_size_is_counted_and_what_is_over_the_budget_told() {
     store.put_bytes(&[2; 900]).unwrap();
     assert_eq!(store.size().unwrap(), 1800);
     assert_eq!(store.over_budget().unwrap(), 800);
+}
+
+#[test]
+fn threads_share_a_handle() {
+    let (_dir, store) = store();
+    std::thread::scope(|scope| {
+        for thread in 0..4_u8 {
+            let store = &store;
+            scope.spawn(move || {
+                for at in 0..20_u8 {
+                    let own = store.put_bytes(&[thread, at]).unwrap();
+                    let common = store.put_bytes(&vec![at; 100_000]).unwrap();
+                    assert_eq!(read(store, &own), [thread, at]);
+                    assert_eq!(store.verify(&common).unwrap(), 100_000);
+                }
+            });
+        }
+    });
+    let report = store.scrub(None).unwrap();
+    assert!(report.is_clean() && report.sound == 100, "{report:?}");
 }

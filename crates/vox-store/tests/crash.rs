@@ -8,6 +8,7 @@
 //! steps, though not the same moments.
 
 mod child;
+mod fixture;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,12 +17,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use child::{Other, role, say};
+use fixture::nothing;
 use vox_crypto::{Algorithm, Digest};
-use vox_store::{BoxError, Class, GcOptions, ImportOptions, Options, Repair, Store};
-
-fn nothing(_: &mut dyn FnMut(Digest)) -> Result<(), BoxError> {
-    Ok(())
-}
+use vox_store::{Class, GcOptions, ImportOptions, Options, Repair, Store};
 
 /// Marsaglia's xorshift: the steps of a round follow from its seed.
 struct Random(u64);

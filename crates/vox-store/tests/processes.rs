@@ -1,20 +1,18 @@
 //! Several processes with one store: none takes what another needs, and the dead need nothing.
 
 mod child;
+mod fixture;
 
 use std::io::{BufRead as _, Write as _};
 use std::path::Path;
 
 use child::{Other, role, say};
+use fixture::nothing;
 use vox_crypto::Digest;
-use vox_store::{BoxError, Class, Error, GcOptions, ImportOptions, Kind, Options, Repair, Store};
+use vox_store::{Class, Error, GcOptions, ImportOptions, Kind, Options, Repair, Store};
 
 fn open(root: &Path) -> Store {
     Store::open(root, Options::default()).unwrap().0
-}
-
-fn nothing(_: &mut dyn FnMut(Digest)) -> Result<(), BoxError> {
-    Ok(())
 }
 
 fn gc(store: &Store) -> Vec<(Kind, Digest)> {

@@ -1,10 +1,13 @@
 //! References, pins, garbage collection and eviction: what is needed stays, whatever else goes.
 
+mod fixture;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File, FileTimes};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use fixture::{nothing, overwrite};
 use vox_crypto::{Algorithm, Digest, hash, hash_with};
 use vox_store::{
     BoxError, Class, Error, EvictReport, GcOptions, GcReport, Kind, Options, PINS, Reason, Store,
@@ -31,10 +34,6 @@ impl Place {
             .collect();
         (store.put_node(&blobs).unwrap(), blobs)
     }
-}
-
-fn nothing(_: &mut dyn FnMut(Digest)) -> Result<(), BoxError> {
-    Ok(())
 }
 
 fn gc(store: &Store) -> GcReport {
@@ -340,12 +339,6 @@ fn a_node_that_cannot_be_read_stops_garbage_collection() {
     assert_eq!(gc(&store).removed.len(), 2);
 }
 
-/// Writes to a file that the store has made read-only.
-fn overwrite(path: &Path, bytes: &[u8]) {
-    fs::remove_file(path).unwrap();
-    fs::write(path, bytes).unwrap();
-}
-
 #[test]
 fn a_reference_that_cannot_be_read_stops_garbage_collection_and_can_be_removed() {
     let place = Place::new();
@@ -458,4 +451,21 @@ fn an_object_that_two_references_share_goes_with_the_last_of_them() {
     let report = store.evict(999, &mut nothing).unwrap();
     assert_eq!(report.evicted.len(), 2);
     assert!(!store.contains(&shared));
+}
+
+#[test]
+fn who_does_not_wait_is_told_that_others_publish() {
+    let place = Place::new();
+    let store = place.open();
+    let lock = File::open(place.0.path().join("lock"));
+    let lock = lock.or_else(|_| File::create(place.0.path().join("lock")));
+    let lock = lock.unwrap();
+    lock.lock_shared().unwrap();
+    let options = GcOptions::default().without_waiting();
+    let error = store.gc(&mut nothing, options).unwrap_err();
+    assert!(matches!(error, Error::Busy { .. }), "{error}");
+    // Those who publish share it.
+    store.put_bytes(b"x").unwrap();
+    lock.unlock().unwrap();
+    store.gc(&mut nothing, options).unwrap();
 }

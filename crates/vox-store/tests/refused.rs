@@ -5,6 +5,8 @@
 //! system does not allow that.
 #![cfg(target_os = "linux")]
 
+mod fixture;
+
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,8 +14,9 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use fixture::{files_in, nothing};
 use vox_crypto::{Algorithm, Digest};
-use vox_store::{BoxError, Class, Error, GcOptions, ImportOptions, Options, Store};
+use vox_store::{Class, Error, GcOptions, ImportOptions, Options, Store};
 
 /// Names the directory in which the inner run works.
 const INNER: &str = "VOX_STORE_TEST_INNER";
@@ -54,19 +57,6 @@ fn mount(options: &str, directory: &Path) {
         .status()
         .unwrap();
     assert!(mounted.success());
-}
-
-fn nothing(_: &mut dyn FnMut(Digest)) -> Result<(), BoxError> {
-    Ok(())
-}
-
-fn files_in(directory: &Path) -> usize {
-    let mut count = 0;
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        count += if path.is_dir() { files_in(&path) } else { 1 };
-    }
-    count
 }
 
 fn noise(len: usize) -> Vec<u8> {
@@ -114,7 +104,7 @@ fn a_full_disk_is_said_and_leaves_no_half_object() {
     assert!(matches!(error, Error::NoSpace { .. }), "{error}");
     drop(writer);
     assert_eq!(files_in(&store.root().join("blobs")), before);
-    assert_eq!(files_in(&store.root().join("tmp")), 0);
+    assert!(files_in(&store.root().join("tmp")).is_empty());
 
     // To the last byte.
     let filler = directory.join("filler");
@@ -135,7 +125,7 @@ fn a_full_disk_is_said_and_leaves_no_half_object() {
     assert_eq!((pinned.digest, pinned.class), (sound, Class::Kept));
 
     assert_eq!(store.verify(&sound).unwrap(), 1 << 20);
-    assert_eq!(files_in(&store.root().join("tmp")), 0);
+    assert!(files_in(&store.root().join("tmp")).is_empty());
     // Garbage is collected on a full disk too, which is when it is wanted.
     store.gc(&mut nothing, GcOptions::default()).unwrap();
     fs::remove_file(&filler).unwrap();
@@ -251,5 +241,5 @@ fn a_directory_of_somebody_else_is_read_and_says_so_when_written() {
         .unwrap_err();
     assert!(matches!(error, Error::Permission { .. }), "{error}");
     assert!(error.to_string().contains("secret"), "{error}");
-    assert_eq!(files_in(&own.path().join("blobs")), 0);
+    assert!(files_in(&own.path().join("blobs")).is_empty());
 }
