@@ -115,7 +115,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A text that something cannot have.
-    #[error("`{}` cannot be the {what} of an op: {why}", text.escape_debug())]
+    #[error("`{}` is not a {what}: {why}", text.escape_debug())]
     Invalid {
         /// What it was to be.
         what: &'static str,
