@@ -62,7 +62,7 @@ mod writer;
 pub use compact::{Compacted, Policy};
 pub use control::{Compaction, Gap};
 pub use db::Durability;
-pub use error::{Error, Fault};
+pub use error::{Error, Fault, Fork};
 pub use head::Head;
 pub use log::{OpLog, Opened, Options, Repair};
 pub use op::{
