@@ -187,7 +187,7 @@ impl Chain {
             Some(_) if !self.authors.contains(&op.author) => {
                 return Err(Fault::Author {
                     seq: op.seq,
-                    author: op.author,
+                    author: Box::new(op.author),
                 });
             }
             Some(_) => fault.clone().map_or(Ok(()), Err)?,

@@ -97,6 +97,11 @@ impl Tip {
 }
 
 /// What makes a commit durable.
+///
+/// A commit writes its pages to the WAL and calls `fsync` on it once before it returns, so what was
+/// acknowledged survives a crash of the process and of the machine, as far as the disk keeps its word.
+/// Once the WAL has [`checkpoint_pages`](Self::checkpoint_pages), a commit also moves it into the
+/// database file, with an `fsync` of both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Durability {
     /// The journal: `wal`.

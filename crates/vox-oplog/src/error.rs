@@ -115,7 +115,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A text that something cannot have.
-    #[error("`{}` cannot be the {what} of an op: {why}", text.escape_debug())]
+    #[error("`{}` is not a {what}: {why}", text.escape_debug())]
     Invalid {
         /// What it was to be.
         what: &'static str,
@@ -186,23 +186,8 @@ pub enum Error {
     #[error("no log can be made: the system gives no random numbers ({0})")]
     Random(String),
     /// Two histories of one log.
-    #[error(
-        "the file and the copy in {} are two histories of log {log}: op {seq} is {theirs} in the file \
-         and {ours} here. Nothing was imported; ask its authors which of the two they stand by",
-        path.display()
-    )]
-    Fork {
-        /// The directory.
-        path: PathBuf,
-        /// The log.
-        log: LogId,
-        /// The first op that differs.
-        seq: u64,
-        /// Its hash here.
-        ours: Hash,
-        /// Its hash in the file.
-        theirs: Hash,
-    },
+    #[error("{0}")]
+    Fork(Box<Fork>),
     /// The file is of another log than the copy.
     #[error(
         "{} holds a copy of log {ours}, and the file is of log {theirs}; import it into a directory of \
@@ -296,6 +281,26 @@ impl Error {
     }
 }
 
+/// Where the copy of a log and a file of it part.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the file and the copy in {} are two histories of log {log}: op {seq} is {theirs} in the file and \
+     {ours} here. Nothing was imported; ask its authors which of the two they stand by",
+    path.display()
+)]
+pub struct Fork {
+    /// The directory.
+    pub path: PathBuf,
+    /// The log.
+    pub log: LogId,
+    /// The first op that differs.
+    pub seq: u64,
+    /// Its hash here.
+    pub ours: Hash,
+    /// Its hash in the file.
+    pub theirs: Hash,
+}
+
 /// What is wrong with a log: the first thing that is.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -387,7 +392,7 @@ pub enum Fault {
         /// Which op.
         seq: u64,
         /// Whose it is.
-        author: PublicKey,
+        author: Box<PublicKey>,
     },
     /// The log's payload of its own kind cannot be understood.
     #[error("op {seq} of the log itself says something that is not understood: {why}")]
@@ -429,7 +434,10 @@ pub enum Fault {
         found: LogId,
     },
     /// The head file is damaged or forged.
-    #[error("its head file is not valid: {why}")]
+    #[error(
+        "its head file is not valid: {why}; if the log itself can be trusted, remove the file, and the \
+         next writer makes a new one"
+    )]
     Head {
         /// What is wrong with it.
         why: String,

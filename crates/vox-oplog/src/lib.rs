@@ -15,6 +15,7 @@
 //! | `reader`, `query`, `subscribe`, `signal` | [`Reader`]: ops that are there and ops that come |
 //! | `chain`, `verify` | whether a log is sound, and the first thing that is not |
 //! | `compact` | removing what need not be kept, with a signed record of it |
+//! | `projection` | [`Projections`]: tables that follow from the log; [`Links`] is one |
 //! | `transfer` | [`Replica`]: logs as files, and copies of other machines' logs |
 //!
 //! What must stay true: an acknowledged op is durable and whole; readers never block a writer; writers
@@ -47,6 +48,7 @@ mod error;
 mod head;
 mod log;
 mod op;
+mod projection;
 mod query;
 mod queue;
 mod reader;
@@ -60,15 +62,18 @@ mod writer;
 pub use compact::{Compacted, Policy};
 pub use control::{Compaction, Gap};
 pub use db::Durability;
-pub use error::{Error, Fault};
+pub use error::{Error, Fault, Fork};
 pub use head::Head;
 pub use log::{OpLog, Opened, Options, Repair};
 pub use op::{
     Class, Hash, Kind, LogId, MAX_ID_BYTES, MAX_KIND_BYTES, MAX_PAYLOAD_BYTES, NewOp, Op, micros,
 };
+pub use projection::{CaughtUp, Links, Projection, Projections};
 pub use query::{KindFilter, Ops, Query};
 pub use queue::{Pending, Receipt};
 pub use reader::{KindStats, Reader, Stats};
+/// What projections are written with.
+pub use rusqlite;
 pub use subscribe::{Canceller, Subscription};
 pub use transfer::{Exported, Imported, Replica};
 pub use verify::{Progress, Summary, VerifyOptions};

@@ -115,7 +115,7 @@ impl Reader {
         let mut chain = Chain::new(Some(claims), head);
         let (ops, db) = self.walk(db, authors, &mut chain, options, last, progress)?;
         self.conclude(&chain, head, options)?;
-        self.quick_check(&db)?;
+        self.integrity(&db)?;
         let head_seq = chain.last();
         Ok(Summary {
             log: chain.log,
@@ -278,6 +278,7 @@ impl Reader {
         if let (Some(expected), Some(author)) = (options.author, author)
             && expected != author
         {
+            let author = Box::new(author);
             return Err(self.fault(Fault::Author { seq: 0, author }));
         }
         Ok(())
@@ -310,10 +311,10 @@ impl Reader {
         Ok(())
     }
 
-    /// Has SQLite look at the structure of the file.
-    fn quick_check(&self, db: &Connection) -> Result<(), Error> {
+    /// Has SQLite look at the structure of the file, and whether its indexes have what its table has.
+    fn integrity(&self, db: &Connection) -> Result<(), Error> {
         let said: String = db
-            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
             .map_err(Error::sqlite("read", &self.path))?;
         if said == "ok" {
             return Ok(());

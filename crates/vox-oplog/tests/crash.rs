@@ -198,6 +198,32 @@ fn two_processes_write_one_log_and_the_chain_holds() {
 }
 
 #[test]
+fn what_another_process_appends_is_seen_after_a_refresh() {
+    let dir = tempfile::tempdir().unwrap();
+    log_of(dir.path(), 0);
+    let mut subscription = Reader::open(dir.path()).unwrap().subscribe(0).unwrap();
+    let canceller = subscription.canceller();
+    let mut child = command("write", dir.path()).spawn().unwrap();
+    std::thread::scope(|scope| {
+        let seen = scope.spawn(move || {
+            let seqs: Vec<_> = (0..=150)
+                .map(|_| subscription.next().unwrap().unwrap().seq)
+                .collect();
+            assert_eq!(seqs, (0..=150).collect::<Vec<_>>());
+        });
+        // Stands for whoever watches the head file.
+        let reader = Reader::open(dir.path()).unwrap();
+        while !seen.is_finished() {
+            reader.refresh();
+            std::thread::yield_now();
+        }
+        seen.join().unwrap();
+    });
+    canceller.cancel();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
 fn a_copy_of_the_files_taken_while_they_are_written_is_a_sound_part_or_refused() {
     let dir = tempfile::tempdir().unwrap();
     log_of(dir.path(), 10);

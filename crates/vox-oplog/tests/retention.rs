@@ -118,9 +118,13 @@ fn appending_goes_on_while_a_log_is_compacted() {
     let log = open(dir.path());
     fill(&log, 1, 3000);
     std::thread::scope(|scope| {
-        let writer = scope.spawn(|| (0..100).map(|_| log.append(note("more")).unwrap()).count());
+        let writer = scope.spawn(|| {
+            for _ in 0..100 {
+                log.append(note("more")).unwrap();
+            }
+        });
         assert!(compact(&log, 3000).removed > 0);
-        assert_eq!(writer.join().unwrap(), 100);
+        writer.join().unwrap();
     });
     verify(dir.path()).unwrap();
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use common::{copy, key, log_of, note, open, verify};
+use proptest::prelude::*;
 use vox_oplog::{Class, Error, Fault, Imported, OpLog, Options, Policy, Query, Reader, Replica};
 
 fn export(dir: &Path, from: u64, to: Option<u64>) -> Vec<u8> {
@@ -79,13 +80,16 @@ fn a_fork_is_refused_with_both_hashes() {
     for from in [0, 5, 11] {
         let error = import(ours, &export(two, from, None)).unwrap_err();
         assert!(
-            matches!(&error, Error::Fork { seq: 11, ours, theirs, .. }
-                if (*ours, *theirs) == (a.hash, b.hash)),
+            matches!(&error, Error::Fork(fork)
+                if (fork.seq, fork.ours, fork.theirs) == (11, a.hash, b.hash)),
             "{error}"
         );
     }
     let error = import(ours, &export(two, 12, None)).unwrap_err();
-    assert!(matches!(error, Error::Fork { seq: 11, .. }), "{error}");
+    assert!(
+        matches!(&error, Error::Fork(fork) if fork.seq == 11),
+        "{error}"
+    );
     same(ours, one);
 }
 
@@ -207,4 +211,19 @@ fn a_file_that_fails_in_the_middle_is_told_as_such() {
         .unwrap()
         .import(&mut file[..500].chain(Fails));
     assert!(matches!(result, Err(Error::Io { .. })));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn no_bytes_behind_the_first_line_make_an_import_panic(bytes: Vec<u8>, op: bool) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = b"vox log export 1\n".to_vec();
+        if op {
+            file.push(b'o');
+            file.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
+        }
+        file.extend(bytes);
+        prop_assert!(import(dir.path(), &file).is_err());
+    }
 }

@@ -213,7 +213,7 @@ fn an_op_that_another_key_signed_is_found_wherever_it_is() {
     for seq in [1, LAST / 2, LAST] {
         let (dir, db) = sound();
         replace(&db, &key(66), &op(dir.path(), seq));
-        let author = key(66).public();
+        let author = Box::new(key(66).public());
         assert_eq!(fault(dir.path()), Fault::Author { seq, author });
     }
     // A genesis may have any author, but its successor names another one.
@@ -420,6 +420,22 @@ fn an_author_that_nobody_let_in_cannot_let_itself_in() {
     let db = database(dir.path());
     let stranger = key(66);
     replace(&db, &stranger, &op(dir.path(), receipt.seq));
-    let author = stranger.public();
+    let author = Box::new(stranger.public());
     assert_eq!(fault(dir.path()), Fault::Author { seq: 1, author });
+}
+
+#[test]
+fn an_index_that_says_something_else_than_its_table_is_found() {
+    let (dir, db) = sound();
+    // The two indexes change places.
+    let root = |name: &str| -> i64 {
+        let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
+        db.query_row(sql, [name], |row| row.get(0)).unwrap()
+    };
+    let (kind, run) = (root("ops_kind"), root("ops_run"));
+    db.pragma_update(None, "writable_schema", true).unwrap();
+    let set = "UPDATE sqlite_schema SET rootpage = ?1 WHERE name = ?2";
+    db.execute(set, rusqlite::params![run, "ops_kind"]).unwrap();
+    db.execute(set, rusqlite::params![kind, "ops_run"]).unwrap();
+    assert!(matches!(fault(dir.path()), Fault::Damaged { .. }));
 }

@@ -17,10 +17,10 @@ use serde::{Deserialize, Serialize};
 use vox_crypto::{PublicKey, canonical};
 
 use super::{END, End, MAGIC, MAX_RECORD_BYTES, OP, Written};
-use crate::chain::{Chain, Checked, check};
+use crate::chain::{Chain, Checked, Claim, check};
 use crate::db::{self, Authors, Role, Tip};
 use crate::head::{Head, HeadFile};
-use crate::{Error, Fault, Hash, Kind, LogId, Op, Reader, compact, control, log};
+use crate::{Error, Fault, Fork, Gap, Hash, Kind, LogId, Op, Reader, compact, control, log};
 
 /// How long to wait for another process that writes.
 const BUSY: Duration = Duration::from_secs(10);
@@ -135,7 +135,11 @@ impl Replica {
             known: 0,
             gaps: Vec::new(),
         };
-        let mut source = Source { file, at: 0 };
+        let mut source = Source {
+            file,
+            at: 0,
+            author: None,
+        };
         source.magic()?;
         let (mut chunk, mut bytes, mut count) = (Vec::new(), 0usize, 0u64);
         let most = CHUNK_OPS * cores();
@@ -190,8 +194,8 @@ struct Target<'a> {
     first: bool,
     added: u64,
     known: u64,
-    /// Stretches that new compaction records name.
-    gaps: Vec<(u64, u64)>,
+    /// What new compaction records tell of.
+    gaps: Vec<Claim>,
 }
 
 impl Target<'_> {
@@ -239,8 +243,10 @@ impl Target<'_> {
         }
         if op.kind.as_str() == Kind::COMPACTION {
             let record = control::compaction_of(&op).map_err(|fault| self.replica.fault(fault))?;
-            self.gaps
-                .extend(record.gaps.iter().map(|gap| (gap.from, gap.to)));
+            self.gaps.extend(record.gaps.iter().map(|gap| Claim {
+                record: op.seq,
+                gap: *gap,
+            }));
         }
         let Replica { db, path, .. } = self.replica;
         let failed = |error| Error::sqlite("write", path)(error);
@@ -271,19 +277,17 @@ impl Target<'_> {
         match ours {
             Some(ours) if ours == *hash => Ok(()),
             // Another log begins with another genesis; that is no fork.
-            Some(_) if op.seq == 0 => {
+            Some(ours) if op.seq == 0 => {
                 let theirs = control::log_of(op).map_err(|fault| self.replica.fault(fault))?;
                 self.same_log(theirs)?;
                 self.fork(0, ours, *hash)
             }
-            Some(_) => self.fork(op.seq, ours, *hash),
+            Some(ours) => self.fork(op.seq, ours, *hash),
             None if !first || op.seq == 0 => Ok(()),
             None if op.seq == self.tip.next && op.prev == self.tip.hash => Ok(()),
-            None if op.seq == self.tip.next => self.fork(
-                self.tip.next.saturating_sub(1),
-                Some(self.tip.hash),
-                op.prev,
-            ),
+            None if op.seq == self.tip.next => {
+                self.fork(self.tip.next.saturating_sub(1), self.tip.hash, op.prev)
+            }
             None => Err(Error::Unanchored {
                 path: dir.clone(),
                 first: op.seq,
@@ -307,14 +311,39 @@ impl Target<'_> {
         }
     }
 
-    fn fork(&self, seq: u64, ours: Option<Hash>, theirs: Hash) -> Result<(), Error> {
-        Err(Error::Fork {
+    fn fork(&self, seq: u64, ours: Hash, theirs: Hash) -> Result<(), Error> {
+        Err(Error::Fork(Box::new(Fork {
             path: self.replica.dir.clone(),
             log: self.chain.log.unwrap_or(LogId([0; 32])),
             seq,
-            ours: ours.unwrap_or_default(),
+            ours,
             theirs,
-        })
+        })))
+    }
+
+    /// Removes what the log of origin has removed, where that is what the record says; the number of ops.
+    fn remove(&mut self, claim: &Claim) -> Result<u64, Error> {
+        let Replica { db, path, .. } = self.replica;
+        let Gap {
+            from,
+            to,
+            prev,
+            hash,
+            ..
+        } = claim.gap;
+        for (seq, expected) in [(from.saturating_sub(1), prev), (to, hash)] {
+            let op = db::get(db, path, &mut self.authors, seq)?;
+            if op.is_some_and(|op| op.hash() != expected) {
+                return Err(self.replica.fault(Fault::Compaction {
+                    record: claim.record,
+                    from,
+                    to,
+                    why: format!("op {seq} has another hash"),
+                }));
+            }
+        }
+        let rows = compact::delete(db, from, to).map_err(Error::sqlite("write", path))?;
+        Ok(rows as u64)
     }
 
     /// Compares the end of the file with what came, and commits.
@@ -346,9 +375,8 @@ impl Target<'_> {
         }
         let Replica { db, path, .. } = self.replica;
         let mut removed = 0;
-        for (from, to) in std::mem::take(&mut self.gaps) {
-            let rows = compact::delete(db, from, to).map_err(Error::sqlite("write", path))?;
-            removed += rows as u64;
+        for claim in std::mem::take(&mut self.gaps) {
+            removed += self.remove(&claim)?;
         }
         let tip = db::tip(db, path, &mut self.authors)?;
         db::commit(db, path)?;
@@ -372,6 +400,8 @@ enum Record {
 struct Source<'a> {
     file: &'a mut dyn Read,
     at: u64,
+    /// The author of the last op: to look at a key costs more than to compare it.
+    author: Option<PublicKey>,
 }
 
 impl Source<'_> {
@@ -405,7 +435,8 @@ impl Source<'_> {
         match tag {
             OP => {
                 let written: Written = self.decode(&record)?;
-                let op = written.op().map_err(|why| self.refuse(why))?;
+                let op = written.op(self.author).map_err(|why| self.refuse(why))?;
+                self.author = Some(op.author);
                 Ok(Record::Op(Box::new(op)))
             }
             END => Ok(Record::End(self.decode(&record)?)),

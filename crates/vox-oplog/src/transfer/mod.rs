@@ -68,8 +68,8 @@ impl From<Op> for Written {
 }
 
 impl Written {
-    /// The op, or why there can be none like this.
-    fn op(self) -> Result<Op, String> {
+    /// The op, or why there can be none like this. `author` is a key that it may be by.
+    fn op(self, author: Option<PublicKey>) -> Result<Op, String> {
         let text = |error: crate::Error| error.to_string();
         op::check_id("run", self.run.as_deref()).map_err(text)?;
         op::check_id("step", self.step.as_deref()).map_err(text)?;
@@ -86,7 +86,10 @@ impl Written {
             kind: Kind::new(&self.kind).map_err(text)?,
             time: self.time,
             class: Class::of(i64::from(self.class)).ok_or("its class is none")?,
-            author: PublicKey::from_bytes(&self.author.0).map_err(|error| error.to_string())?,
+            author: match author.filter(|key| *key.as_bytes() == self.author.0) {
+                Some(key) => key,
+                None => PublicKey::from_bytes(&self.author.0).map_err(|error| error.to_string())?,
+            },
             run: self.run,
             step: self.step,
             payload: self.payload,
