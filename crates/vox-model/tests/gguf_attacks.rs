@@ -341,6 +341,19 @@ fn tensors_that_are_missing_unknown_or_of_other_layers_are_refused_by_name() {
 }
 
 #[test]
+fn one_part_of_a_split_model_is_refused() {
+    let forged = Forged::new(0, 2)
+        .text("general.architecture")
+        .u32(8)
+        .text("llama")
+        .key_u32("split.count", 2);
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&forged.0).unwrap();
+    let found = GgufModel::open(file.path(), Precision::F32).unwrap_err();
+    assert!(found.to_string().contains("--merge"), "{found}");
+}
+
+#[test]
 fn types_that_are_not_dequantised_are_refused_by_name_with_a_way_out() {
     let mut tensors = LLAMA.map(|name| (name, 0));
     tensors[8].1 = GgmlType::IQ2_XXS.number();
