@@ -240,7 +240,9 @@ impl OpLog {
     }
 
     /// Hands over an op, which is written together with those that others hand over meanwhile. Ops of
-    /// one thread are written in their order. Waits while the queue is full.
+    /// one thread are written in their order. Where one of them fails those behind it may still be
+    /// written, so whoever needs one to be there before the next waits for it. Waits while the queue is
+    /// full.
     ///
     /// # Errors
     /// [`Error::Payload`], [`Error::TooLarge`], [`Error::Invalid`] and [`Error::Reserved`] when it

@@ -211,25 +211,41 @@ impl Reader {
     /// # Errors
     /// [`Error::Sqlite`].
     pub fn stats(&self) -> Result<Stats, Error> {
-        const SQL: &str = "SELECT kind, count(*), coalesce(sum(length(payload)), 0), min(time), \
-                           max(time) FROM ops NOT INDEXED GROUP BY kind ORDER BY kind";
+        let failed = |error| Error::sqlite("read", &self.path)(error);
         let Inner { db, .. } = &*self.lock();
-        let kinds = db
-            .prepare_cached(SQL)
-            .and_then(|mut statement| {
-                statement
-                    .query_map([], |row| {
-                        Ok(KindStats {
-                            kind: row.get(0)?,
-                            ops: row.get::<_, i64>(1)?.unsigned_abs(),
-                            payload_bytes: row.get::<_, i64>(2)?.unsigned_abs(),
-                            first_time: row.get(3)?,
-                            last_time: row.get(4)?,
-                        })
-                    })?
-                    .collect::<Result<Vec<_>, _>>()
-            })
-            .map_err(Error::sqlite("read", &self.path))?;
+        let mut statement = db
+            .prepare_cached("SELECT kind, length(payload), time FROM ops")
+            .map_err(failed)?;
+        let mut rows = statement.query([]).map_err(failed)?;
+        let mut kinds: Vec<KindStats> = Vec::new();
+        while let Some(row) = rows.next().map_err(failed)? {
+            let kind = row
+                .get_ref(0)
+                .and_then(|kind| Ok(kind.as_str()?))
+                .map_err(failed)?;
+            let bytes = row.get::<_, i64>(1).map_err(failed)?.unsigned_abs();
+            let time = row.get(2).map_err(failed)?;
+            let at = match kinds.binary_search_by(|known| known.kind.as_str().cmp(kind)) {
+                Ok(at) => at,
+                Err(at) => {
+                    let new = KindStats {
+                        kind: kind.to_owned(),
+                        ops: 0,
+                        payload_bytes: 0,
+                        first_time: time,
+                        last_time: time,
+                    };
+                    kinds.insert(at, new);
+                    at
+                }
+            };
+            if let Some(known) = kinds.get_mut(at) {
+                known.ops += 1;
+                known.payload_bytes = known.payload_bytes.saturating_add(bytes);
+                known.first_time = known.first_time.min(time);
+                known.last_time = known.last_time.max(time);
+            }
+        }
         let file = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
         Ok(Stats {
             ops: kinds.iter().map(|kind| kind.ops).sum(),
