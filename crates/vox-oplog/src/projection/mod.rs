@@ -151,7 +151,8 @@ impl Projections {
         }
     }
 
-    pub(crate) fn failed(&self, error: rusqlite::Error) -> Error {
+    /// The error of a query of [`tables`](Self::tables) that failed.
+    pub fn failed(&self, error: rusqlite::Error) -> Error {
         Error::sqlite("read", &self.path)(error)
     }
 }
