@@ -6,13 +6,23 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::commands::log::LogCommand;
+use crate::commands::model::ModelCommand;
 use crate::commands::plugin::PluginCommand;
 use crate::commands::{completions, dist, run};
 use crate::exit::Exit;
 use crate::output::style;
 
 /// The verbs that Vox serves itself; no plugin may have one of them.
-pub const BUILT_IN_VERBS: [&str; 5] = ["plugin", "run", "dist", "completions", "help"];
+pub const BUILT_IN_VERBS: [&str; 7] = [
+    "plugin",
+    "run",
+    "model",
+    "log",
+    "dist",
+    "completions",
+    "help",
+];
 
 /// Runs AI work out of plugins.
 #[derive(Debug, Parser)]
@@ -95,6 +105,12 @@ pub enum TopLevel {
     Plugin(PluginCommand),
     /// Run a pipeline
     Run(run::RunArgs),
+    /// Import, look at and keep models
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// Read, verify and hand on what was recorded
+    #[command(subcommand)]
+    Log(LogCommand),
     /// List and build distributions
     #[command(subcommand)]
     Dist(dist::DistCommand),
@@ -132,7 +148,10 @@ pub fn after_help(verbs: &str) -> String {
 
 /// The variables that Vox reads.
 const VARIABLES: [(&str, &str); 6] = [
-    ("VOX_DATA", "where plugins and grants are kept"),
+    (
+        "VOX_DATA",
+        "where plugins, grants, models and the log are kept",
+    ),
     ("VOX_CACHE", "where compiled components are kept"),
     (
         "VOX_PLUGIN_PATH",

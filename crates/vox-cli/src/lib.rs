@@ -7,6 +7,8 @@
 //! | [`output`] | what is printed, for people and for programs |
 //! | `commands` | one file for each command |
 //! | `context`, `catalogue`, `sdk` | where things are: directories, the catalogue, the SDK |
+//! | `record` | the log, the store, and the key that both are signed with |
+//! | `progress` | how far a long work is |
 //! | `streams`, `interrupt` | the process as a plugin sees it: its streams, and Ctrl-C |
 //!
 //! What must stay true: a command that looks at plugins without using them costs no payload and no
@@ -22,6 +24,8 @@ pub mod error;
 pub mod exit;
 mod interrupt;
 pub mod output;
+mod progress;
+mod record;
 pub mod sdk;
 mod streams;
 

@@ -4,6 +4,8 @@
 pub(crate) mod completions;
 pub(crate) mod dist;
 pub(crate) mod external;
+pub(crate) mod log;
+pub(crate) mod model;
 pub(crate) mod plugin;
 pub(crate) mod run;
 pub(crate) mod verb;
@@ -20,6 +22,8 @@ pub(crate) fn run(context: &Context, verb: TopLevel) -> Result<ExitCode, Failure
     match verb {
         TopLevel::Plugin(command) => plugin::run(context, command).map(Exit::into),
         TopLevel::Run(arguments) => run::run(context, &arguments).map(Exit::into),
+        TopLevel::Model(command) => model::run(context, command).map(Exit::into),
+        TopLevel::Log(command) => log::run(context, command).map(Exit::into),
         TopLevel::Dist(command) => dist::run(context, command).map(Exit::into),
         TopLevel::Completions(arguments) => completions::run(context, &arguments).map(Exit::into),
         TopLevel::External(words) => external::run(context, &words),

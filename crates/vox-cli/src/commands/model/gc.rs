@@ -1,0 +1,126 @@
+//! `vox model gc`: removes what nothing needs, and with a budget what was used longest ago.
+
+use std::io::{self, Write};
+
+use clap::Args;
+use serde::Serialize;
+use vox_contract::Bytes;
+use vox_store::GcOptions;
+
+use crate::context::Context;
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::output::style::{DIM, LITERAL, WARNING, paint, plain};
+use crate::output::{View, bytes, count};
+
+/// Arguments of `vox model gc`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Needed is what has a name or a pin, what an op of the log links to, and what a running process \
+                  uses.\nWith a budget, models that are not pinned go as well, those used longest ago first."
+)]
+pub struct GcArgs {
+    /// Make the store no larger than this: a whole number and B, KiB, MiB or GiB
+    #[arg(long, value_name = "SIZE")]
+    budget: Option<Bytes>,
+    /// Change nothing; say what would go
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+/// What was removed, or would be.
+#[derive(Debug, Serialize)]
+struct Collected {
+    dry_run: bool,
+    /// Blobs and nodes.
+    removed: usize,
+    freed: u64,
+    /// Names that went because of the budget, the one first that was not used for longest.
+    evicted: Vec<String>,
+    /// Bytes that stay.
+    kept: u64,
+    /// Bytes by which the store is still over the budget.
+    over: u64,
+    /// What scrub has set aside, in bytes; it stays.
+    quarantined: u64,
+}
+
+impl View for Collected {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        for name in &self.evicted {
+            writeln!(
+                out,
+                "{} {}",
+                paint(WARNING, "let go of"),
+                paint(LITERAL, plain(name))
+            )?;
+        }
+        let what = if self.dry_run {
+            "would remove"
+        } else {
+            "removed"
+        };
+        let (objects, freed, kept) = (
+            count(self.removed, "object"),
+            bytes(self.freed),
+            bytes(self.kept),
+        );
+        writeln!(out, "{what} {objects}, {freed}; {kept} stay")?;
+        if self.over > 0 {
+            let over = format!("still {} over the budget", bytes(self.over));
+            let why = "what is pinned, recorded or in use does not go";
+            writeln!(
+                out,
+                "{} {}",
+                paint(WARNING, over),
+                paint(DIM, format!("({why})"))
+            )?;
+        }
+        if self.quarantined > 0 {
+            let quarantined = format!(
+                "{} of broken objects are set aside in quarantine",
+                bytes(self.quarantined)
+            );
+            writeln!(out, "  {}", paint(DIM, quarantined))?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn run(context: &Context, arguments: &GcArgs) -> Result<Exit, Failure> {
+    if arguments.dry_run && arguments.budget.is_some() {
+        return Err(Failure::usage(
+            "a budget cannot be tried out: what it evicts depends on what goes before it",
+        )
+        .hint("`vox model ls` shows what there is; `vox model pin` keeps a model"));
+    }
+    let store = context.store()?;
+    let mut roots = context.roots();
+    let mut options = GcOptions::default();
+    options.dry_run = arguments.dry_run;
+    let collected = store.gc(&mut roots, options)?;
+    let mut view = Collected {
+        dry_run: collected.dry_run,
+        removed: collected.removed.len(),
+        freed: collected.freed,
+        evicted: Vec::new(),
+        kept: collected.kept.bytes(),
+        over: 0,
+        quarantined: collected.quarantined.bytes,
+    };
+    if let Some(budget) = arguments.budget {
+        let report = store.evict(budget.get(), &mut roots)?;
+        view.evicted = report
+            .evicted
+            .iter()
+            .map(|name| name.name().to_owned())
+            .collect();
+        view.removed += report.removed.len();
+        view.freed += report.freed;
+        view.kept = report.kept.bytes();
+        view.over = report.over;
+    }
+    let over = view.over > 0;
+    context.output.show(&view)?;
+    Ok(if over { Exit::Failed } else { Exit::Success })
+}
