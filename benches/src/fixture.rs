@@ -132,3 +132,21 @@ pub fn head() -> ChunkHead {
         attributes: Vec::new(),
     }
 }
+
+/// A directory on the disk that holds the checkout, for what is written and flushed. What stands in
+/// memory alone, as temporary directories may, says nothing about a disk.
+pub fn on_disk() -> anyhow::Result<tempfile::TempDir> {
+    let parent = kept("")?;
+    Ok(tempfile::Builder::new()
+        .prefix("bench-")
+        .tempdir_in(parent)?)
+}
+
+/// A directory of this name that later runs find again.
+pub fn kept(name: &str) -> anyhow::Result<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../target/vox-bench")
+        .join(name);
+    std::fs::create_dir_all(&directory)?;
+    Ok(directory)
+}

@@ -8,9 +8,11 @@ mod calls;
 mod fixture;
 mod hooks;
 mod measure;
+mod oplog;
 mod peers;
 mod report;
 mod start;
+mod store;
 mod trust;
 
 use clap::Parser;
@@ -51,6 +53,12 @@ const BENCHES: &[Bench] = &[
     ("reload.under-load.native", trust::reload_under_load_native),
     ("start.warm100", start::warm100),
     ("start.warm100.memory", start::warm100_memory),
+    ("store.import", store::import),
+    ("import.gguf", store::import_gguf),
+    ("oplog.append", oplog::append),
+    ("oplog.durable-step", oplog::durable_step),
+    ("oplog.verify", oplog::verify),
+    ("oplog.open1m", oplog::open1m),
 ];
 
 fn main() -> anyhow::Result<()> {
