@@ -60,7 +60,7 @@ enum Command {
     },
     /// Feed what Vox reads from strangers inputs that nobody wrote; the tests do so for a moment
     Fuzz {
-        /// archive, calls, files or payload; without it, all of them
+        /// archive, calls, files, models or payload; without it, all of them
         target: Option<String>,
         /// For how many seconds each fuzzer runs
         #[arg(long, default_value_t = 60)]
