@@ -18,7 +18,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use vox_crypto::{Digest, KeyError, KeyFile, SigningKey};
 use vox_model::library::Library;
 use vox_oplog::{OpLog, Reader};
-use vox_store::{BoxError, Options, Store};
+use vox_store::{BoxError, Options, Reason, Store};
 
 use crate::context::Context;
 use crate::error::Failure;
@@ -90,7 +90,12 @@ impl Context {
     /// Who needs an object of the store, and which ops name it.
     pub(crate) fn needed_by(&self, store: &Store, digest: &Digest) -> Result<Vec<String>, Failure> {
         let reasons = store.why(digest, &mut self.roots())?;
-        let mut who: Vec<_> = reasons.iter().map(ToString::to_string).collect();
+        // This process looks at it, which is no need.
+        let own = Reason::Process {
+            id: Some(std::process::id()),
+        };
+        let others = reasons.iter().filter(|reason| **reason != own);
+        let mut who: Vec<_> = others.map(ToString::to_string).collect();
         let ops = vox_model::record::references(&self.log_directory(), digest)?;
         who.extend(ops.iter().map(|seq| format!("op {seq} of the log")));
         Ok(who)

@@ -17,7 +17,6 @@ use std::process::{Command, Stdio};
 
 use support::{model, request, safetensors, training_state};
 use vox_crypto::SigningKey;
-use vox_model::bundle::Bundle as _;
 use vox_model::checkpoint::{self, NewCheckpoint};
 use vox_model::import::{Importer, Request};
 use vox_model::library::Library;
