@@ -3,6 +3,8 @@
 //! Each batch runs long enough for the clock's resolution not to matter; of each contender the
 //! median batch counts, which a machine that is busy now and then moves little.
 
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Batches of each contender.
@@ -54,4 +56,11 @@ fn batch(call: &mut impl FnMut(), calls: u32) -> f64 {
         call();
     }
     start.elapsed().as_nanos() as f64 / f64::from(calls)
+}
+
+/// Bytes of this process that are in memory.
+pub fn resident() -> anyhow::Result<u64> {
+    let statm = fs::read_to_string(Path::new("/proc/self/statm"))?;
+    let pages = statm.split(' ').nth(1).unwrap_or("0").parse::<u64>()?;
+    Ok(pages * 4096)
 }

@@ -11,7 +11,7 @@ use rusqlite::{Connection, params_from_iter};
 use vox_crypto::{Domain, Signed, SigningKey, canonical, verify_all};
 use vox_oplog::{Class, NewOp, OpLog, Options, Query, Reader, VerifyOptions};
 
-use crate::measure::median;
+use crate::measure::{median, resident};
 use crate::report::Row;
 
 /// Ops that are appended in a round.
@@ -196,11 +196,13 @@ pub fn verify(name: &'static str) -> anyhow::Result<Row> {
     });
     let peer = signed.len() as f64 / start.elapsed().as_secs_f64();
     drop(signed);
+    let before = resident()?;
+    let mut most = before;
     let start = Instant::now();
-    let summary = reader.verify(
-        &VerifyOptions::default(),
-        &mut |_| ControlFlow::Continue(()),
-    )?;
+    let summary = reader.verify(&VerifyOptions::default(), &mut |_| {
+        most = most.max(resident().unwrap_or(0));
+        ControlFlow::Continue(())
+    })?;
     let value = summary.ops as f64 / start.elapsed().as_secs_f64();
     let ratio = value / peer;
     Ok(Row {
@@ -212,7 +214,11 @@ pub fn verify(name: &'static str) -> anyhow::Result<Row> {
         ratio,
         goal: "at least 0.7",
         met: ratio >= 0.7,
-        detail: Some(format!("{} ops on {threads} threads", summary.ops)),
+        detail: Some(format!(
+            "{} ops on {threads} threads, with {} MiB of memory beside what was there",
+            summary.ops,
+            (most - before) >> 20
+        )),
     })
 }
 

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::hint::black_box;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -13,7 +12,7 @@ use vox_host::Reloaded;
 
 use crate::calls::Raw;
 use crate::fixture::{Fixture, record};
-use crate::measure::in_turns;
+use crate::measure::{in_turns, resident};
 use crate::report::Row;
 
 /// How often the plugin is replaced.
@@ -238,13 +237,6 @@ fn release(fixture: &Fixture, carrier: Carrier, number: usize) -> anyhow::Result
     let aside = file.with_extension("aside");
     fs::write(&aside, bytes)?;
     Ok(fs::rename(aside, file)?)
-}
-
-/// Resident memory of this process in bytes.
-fn resident() -> anyhow::Result<u64> {
-    let statm = fs::read_to_string(Path::new("/proc/self/statm"))?;
-    let pages = statm.split(' ').nth(1).unwrap_or("0").parse::<u64>()?;
-    Ok(pages * 4096)
 }
 
 /// Times by size: buckets that are a sixteenth of their lower end wide.

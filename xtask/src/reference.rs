@@ -46,7 +46,7 @@ pub fn run(workspace: &Workspace) -> anyhow::Result<()> {
     )?;
 
     announce("Rebuilding the tokenizers");
-    let mut rebuild = workspace.cargo(["test", "--package", "vox-model", "--test", "gguf_models"]);
+    let mut rebuild = workspace.cargo(["test", "--workspace", "--test", "gguf_models"]);
     rebuild
         .env("VOX_REBUILT", &rebuilt)
         .env("VOX_SMOLLM2_GGUF", &model);

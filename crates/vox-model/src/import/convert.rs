@@ -127,6 +127,7 @@ pub(super) fn gguf(
         &model.safetensors_metadata(),
         progress,
     )?;
+    let mut notes = Vec::new();
     let mut rebuilt = vec![("config.json", Role::Config, config)];
     match tokenizer {
         Some((tokenizer, settings)) => rebuilt.extend([
@@ -137,7 +138,7 @@ pub(super) fn gguf(
     }
     for (name, role, rebuilt) in rebuilt {
         files.push(put(store, name, role, rebuilt.text.as_bytes())?);
-        left_out.extend(rebuilt.notes.iter().map(|note| LeftOut::new(name, note)));
+        notes.extend(rebuilt.notes.iter().map(|note| format!("{name}: {note}")));
     }
     Ok(Stored {
         files,
@@ -153,6 +154,7 @@ pub(super) fn gguf(
             .map(str::to_owned),
         adapter: None,
         left_out,
+        notes,
     })
 }
 

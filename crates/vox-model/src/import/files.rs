@@ -40,6 +40,8 @@ pub(crate) struct Stored {
     pub adapter: Option<Option<String>>,
     /// What was left out.
     pub left_out: Vec<LeftOut>,
+    /// What a user should know: what was assumed, and what could not be carried over.
+    pub notes: Vec<String>,
 }
 
 impl Default for Stored {
@@ -52,6 +54,7 @@ impl Default for Stored {
             licence: None,
             adapter: None,
             left_out: Vec::new(),
+            notes: Vec::new(),
         }
     }
 }

@@ -98,6 +98,8 @@ pub struct Imported {
     pub manifest: Manifest,
     /// What was left out, and why.
     pub left_out: Vec<LeftOut>,
+    /// What a user should know: what was assumed, and what could not be carried over.
+    pub notes: Vec<String>,
     /// The op that records it.
     pub seq: u64,
 }
@@ -184,6 +186,7 @@ impl Importer<'_> {
             digest,
             manifest,
             left_out: stored.left_out,
+            notes: stored.notes,
             seq: receipt.seq,
         })
     }

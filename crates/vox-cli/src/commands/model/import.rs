@@ -84,7 +84,7 @@ struct ImportedView {
     /// The op that records it.
     op: u64,
     left_out: Vec<LeftOut>,
-    /// What a user should know of the source.
+    /// What a user should know: of the source, of what was assumed and not carried over.
     notes: Vec<String>,
 }
 
@@ -184,7 +184,8 @@ pub(super) fn run(context: &Context, arguments: &ImportArgs) -> Result<Exit, Fai
     let imported = importer.import(&request)?;
     drop(progress);
     fetched.discard();
-    let Fetched { notes, .. } = fetched;
+    let Fetched { mut notes, .. } = fetched;
+    notes.extend(imported.notes);
     context.output.show(&ImportedView {
         name: name.clone(),
         digest: imported.digest,
