@@ -203,6 +203,28 @@ fn a_log_goes_to_another_machine_grows_there_and_a_fork_is_named() {
 }
 
 #[test]
+fn what_a_budget_evicts_is_named_and_recorded() {
+    let place = tempfile::tempdir().unwrap();
+    for (seed, name) in [(1, "first"), (2, "second")] {
+        small_model(&place.path().join(name), seed);
+        ends_with(
+            0,
+            vox(place.path()).args(["model", "import", &format!("./{name}")]),
+        );
+    }
+    ends_with(0, vox(place.path()).args(["model", "pin", "second"]));
+    let collected = json(vox(place.path()).args(["model", "gc", "--budget", "7KiB"]));
+    assert_eq!(collected["evicted"], serde_json::json!(["first"]));
+    let output = ends_with(
+        0,
+        vox(place.path()).args(["log", "ls", "--kind", "model.remove", "--format", "json"]),
+    );
+    let op: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(op["payload"]["name"], "first");
+    ends_with(0, vox(place.path()).args(["model", "verify", "second"]));
+}
+
+#[test]
 fn a_database_that_was_put_back_to_an_older_copy_is_found() {
     let place = tempfile::tempdir().unwrap();
     small_model(&place.path().join("small"), 1);

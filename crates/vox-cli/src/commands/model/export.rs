@@ -20,7 +20,8 @@ pub struct ExportArgs {
     /// The model: its name, its hash, or the begin of one of them
     model: String,
     /// A directory that is not there yet
-    directory: PathBuf,
+    #[arg(value_name = "DIR")]
+    to: PathBuf,
 }
 
 #[derive(Debug, Serialize)]
@@ -47,11 +48,11 @@ pub(super) fn run(context: &Context, arguments: &ExportArgs) -> Result<Exit, Fai
     let library = context.library()?;
     let entry = library.find(&arguments.model)?;
     let progress = Bar::new(context.output, interrupt::token());
-    library.export(&entry.manifest, &arguments.directory, &progress)?;
+    library.export(&entry.manifest, &arguments.to, &progress)?;
     drop(progress);
     context.output.show(&Exported {
         model: entry.title(),
-        directory: arguments.directory.clone(),
+        directory: arguments.to.clone(),
         files: entry.manifest.files.len(),
         bytes: entry.manifest.len(),
     })?;

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use clap::Args;
 use serde::Serialize;
 use vox_contract::Bytes;
+use vox_model::library::{Library, MODELS, Named};
+use vox_model::record::MODEL_REMOVE;
 use vox_store::GcOptions;
 
 use crate::context::Context;
@@ -109,12 +111,15 @@ pub(super) fn run(context: &Context, arguments: &GcArgs) -> Result<Exit, Failure
         quarantined: collected.quarantined.bytes,
     };
     if let Some(budget) = arguments.budget {
+        // What a name led to cannot be told once it is gone.
+        let named = Library::new(store.clone()).list()?;
         let report = store.evict(budget.get(), &mut roots)?;
-        view.evicted = report
+        let evicted = report
             .evicted
             .iter()
-            .map(|name| name.name().to_owned())
-            .collect();
+            .filter(|name| name.namespace() == MODELS);
+        view.evicted = evicted.map(|name| name.name().to_owned()).collect();
+        record_evicted(context, &named, &view.evicted)?;
         view.removed += report.removed.len();
         view.freed += report.freed;
         view.kept = report.kept.bytes();
@@ -123,4 +128,14 @@ pub(super) fn run(context: &Context, arguments: &GcArgs) -> Result<Exit, Failure
     let over = view.over > 0;
     context.output.show(&view)?;
     Ok(if over { Exit::Failed } else { Exit::Success })
+}
+
+/// Records which names went.
+fn record_evicted(context: &Context, named: &[Named], evicted: &[String]) -> Result<(), Failure> {
+    for Named { name, entry, .. } in named {
+        if let (true, Ok(entry)) = (evicted.contains(name), entry) {
+            super::record(context, MODEL_REMOVE, name, &entry.manifest)?;
+        }
+    }
+    Ok(())
 }
