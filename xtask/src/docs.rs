@@ -9,8 +9,8 @@
 //! | `limits.md` | the constants that set them |
 //! | `cli.md`, `exit-codes.md`, `pipeline.md` | `vox`, built for development |
 //!
-//! Three pages of the reference, `signature.md`, `hooks.md` and `plugin-states.md`, are written by
-//! hand; a test of `vox-host` compares the last with the host's own table.
+//! Six pages of the reference are written by hand: `signature.md`, `hooks.md`, `plugin-states.md`, which a
+//! test of `vox-host` compares with the host's own table, `op-log.md`, `bundles.md` and `models-toml.md`.
 //!
 //! What must stay true: a page depends on the checkout alone, so that the check means the same on
 //! every machine.
@@ -34,7 +34,14 @@ use crate::workspace::{
 
 /// The pages in the reference that are written by hand: they describe formats and conduct that no
 /// schema does.
-const WRITTEN_PAGES: [&str; 3] = ["signature.md", "hooks.md", "plugin-states.md"];
+const WRITTEN_PAGES: [&str; 6] = [
+    "signature.md",
+    "hooks.md",
+    "plugin-states.md",
+    "op-log.md",
+    "bundles.md",
+    "models-toml.md",
+];
 
 /// A page in the reference.
 struct Page {
