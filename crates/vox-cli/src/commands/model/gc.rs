@@ -111,8 +111,9 @@ pub(super) fn run(context: &Context, arguments: &GcArgs) -> Result<Exit, Failure
         quarantined: collected.quarantined.bytes,
     };
     if let Some(budget) = arguments.budget {
-        // What a name led to cannot be told once it is gone.
-        let named = Library::new(store.clone()).list()?;
+        // What a name led to cannot be told once it is gone. A handle protects what it has read, so this
+        // one is gone before anything is to go.
+        let named = Library::new(store.with_own_lease()?).list()?;
         let report = store.evict(budget.get(), &mut roots)?;
         let evicted = report
             .evicted
