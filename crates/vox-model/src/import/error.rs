@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::bundle::BundleError;
 
-/// Why something could not be imported. Nothing of it is visible then: neither a bundle nor a name.
+/// Why something could not be imported. Nothing of it is visible then: neither a bundle nor a name. The one
+/// exception is a log that refuses the record, which comes last: then the name is there, and importing it
+/// again records it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
