@@ -16,6 +16,7 @@ mod error;
 mod grants;
 mod limits;
 mod manifest;
+mod modality;
 mod names;
 mod nearest;
 mod need;
@@ -35,8 +36,9 @@ pub use grants::{Grant, Grants, GrantsFile, Scope};
 pub use limits::{AboveCeiling, EffectiveLimits, LimitName, LimitSource, LimitValue, Limits};
 pub use manifest::{
     CommandEntry, HookEntry, LibraryVersion, MANIFEST_FILE, Manifest, Payloads, Provides,
-    RequiredLibrary, Requires,
+    RequiredLibrary, Requires, RunnerPorts, StageEntry,
 };
+pub use modality::{Modality, ModalityError};
 pub use names::{
     DistributionName, MAX_NAME_BYTES, NameError, PluginId, RunnerName, ServiceName, SkillName, Verb,
 };

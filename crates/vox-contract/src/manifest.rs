@@ -21,8 +21,8 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     Capability, CapabilityRequest, Carrier, ExtensionPoint, HookFailure, HookPoint, Limits,
-    ManifestError, Need, PayloadKind, Platform, PluginId, RunnerName, ServiceName, Verb, WallTime,
-    document::read_text,
+    ManifestError, Modality, Need, PayloadKind, Platform, PluginId, RunnerName, ServiceName, Verb,
+    WallTime, document::read_text,
 };
 
 /// The name of the file in a plugin's directory.
@@ -135,6 +135,13 @@ pub struct Provides {
     /// Names for a step to write after `uses`. Needs the extension point `step`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runners: Vec<RunnerName>,
+    /// The streams of a runner, by its name, so that a plan that connects them wrongly is refused
+    /// before it runs. A runner that is left out may have any.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ports: BTreeMap<RunnerName, RunnerPorts>,
+    /// What its stage takes and makes. Anything, unchanged in kind, when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<StageEntry>,
     /// Verbs of the command line. Needs the extension point `command`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub commands: Vec<CommandEntry>,
@@ -147,6 +154,30 @@ pub struct Provides {
     /// Services for other plugins to call. Needs the extension point `service`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<ServiceName>,
+}
+
+/// The streams of a runner.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RunnerPorts {
+    /// The ports that it reads, each with the modalities that it takes there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reads: BTreeMap<String, Vec<Modality>>,
+    /// The ports that it writes, each with the modality of its chunks.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub writes: BTreeMap<String, Modality>,
+}
+
+/// What a stage takes and makes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct StageEntry {
+    /// The modalities that it takes. Any when left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepts: Vec<Modality>,
+    /// The modality that it makes. That of what came in when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub emits: Option<Modality>,
 }
 
 /// A verb of the command line.
@@ -310,6 +341,8 @@ impl Provides {
     pub(crate) const KEYS: &[&str] = &[
         "extension-points",
         "runners",
+        "ports",
+        "stage",
         "commands",
         "hooks",
         "topics",
@@ -329,6 +362,19 @@ impl Provides {
     /// True when nothing is served.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+impl RunnerPorts {
+    pub(crate) const KEYS: &[&str] = &["reads", "writes"];
+}
+
+impl StageEntry {
+    pub(crate) const KEYS: &[&str] = &["accepts", "emits"];
+
+    /// Whether it takes content of kind `modality`.
+    pub fn takes(&self, modality: &str) -> bool {
+        self.accepts.is_empty() || self.accepts.iter().any(|accepted| accepted.takes(modality))
     }
 }
 

@@ -142,6 +142,17 @@ name_type!(
     RunnerName, "runner name", dots = true,
     pattern = "^[a-z][a-z0-9]*(-[a-z0-9]+)*(\\.[a-z][a-z0-9]*(-[a-z0-9]+)*)*$"
 );
+
+impl RunnerName {
+    /// The runners that every Vox serves by itself; no plugin can.
+    pub const BUILT_IN: [&str; 5] = ["agent", "fuse", "plugin", "read", "unfuse"];
+
+    /// Whether Vox serves it by itself.
+    pub fn is_built_in(&self) -> bool {
+        Self::BUILT_IN.contains(&self.as_str())
+    }
+}
+
 name_type!(
     /// A verb of the command line, as in `vox hello`. The grammar of [`PluginId`] without dots.
     Verb, "verb", dots = false, pattern = "^[a-z][a-z0-9]*(-[a-z0-9]+)*$"

@@ -170,6 +170,11 @@ impl HookPoint {
             Self::PostChunk | Self::PreFusion | Self::PostFusion | Self::Custom(_)
         )
     }
+
+    /// True where a hook that answers `drop` takes the chunk out of its stream.
+    pub fn may_drop(&self) -> bool {
+        matches!(self, Self::PostChunk)
+    }
 }
 
 /// What a hook that fails or takes too long does to the run.

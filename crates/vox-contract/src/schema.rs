@@ -69,6 +69,7 @@ mod tests {
     use crate::{
         Capability, CapabilityRequest, CatalogPlugin, CommandEntry, Distribution, HookEntry,
         HostSettings, Limits, Payloads, PluginSettings, Provides, RequiredLibrary, Requires,
+        RunnerPorts, StageEntry,
     };
 
     /// The property names of a schema or of one of its definitions, each with a description.
@@ -103,6 +104,8 @@ mod tests {
             (&plugin, "Requires", Requires::KEYS),
             (&plugin, "RequiredLibrary", RequiredLibrary::KEYS),
             (&plugin, "Provides", Provides::KEYS),
+            (&plugin, "RunnerPorts", RunnerPorts::KEYS),
+            (&plugin, "StageEntry", StageEntry::KEYS),
             (&plugin, "CommandEntry", CommandEntry::KEYS),
             (&plugin, "HookEntry", HookEntry::KEYS),
             (&plugin, "CapabilityRequest", CapabilityRequest::KEYS),

@@ -315,6 +315,8 @@ impl Registry {
         let Provides {
             extension_points,
             runners,
+            ports: _,
+            stage: _,
             commands,
             hooks,
             topics,
@@ -326,7 +328,7 @@ impl Registry {
                 runner,
                 Need::Runner(runner.as_str()),
                 plugin,
-                false,
+                runner.is_built_in(),
             );
         }
         for command in commands {

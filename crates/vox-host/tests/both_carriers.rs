@@ -94,7 +94,7 @@ fn step(arguments: Value) -> (&'static str, Value) {
     let invocation = json!({
         "run": "run-1", "step": "work", "runner": "conformance", "arguments": arguments.to_string(),
         "environment": [{"key": "LANG", "value": "C"}], "directory": "/", "attempt": 1,
-        "idempotency_key": "k", "inputs": ["in"], "outputs": ["out"],
+        "idempotency_key": "k", "inputs": ["in"], "outputs": ["out"], "input_files": [], "output_files": [],
     });
     ("step.run", json!([invocation]))
 }

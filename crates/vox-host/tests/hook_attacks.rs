@@ -222,7 +222,7 @@ fn an_event_that_only_looks_like_a_point_is_refused() {
         let invocation = json!({
             "run": "run", "step": "a", "runner": "conformance",
             "arguments": arguments.to_string(), "environment": [], "directory": "/",
-            "attempt": 1, "idempotency_key": "a", "inputs": [], "outputs": [],
+            "attempt": 1, "idempotency_key": "a", "inputs": [], "outputs": [], "input_files": [], "output_files": [],
         });
         let error = instance
             .call_json("step.run", vec![invocation])

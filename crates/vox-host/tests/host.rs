@@ -30,6 +30,8 @@ fn invocation(arguments: &Value) -> Invocation {
         idempotency_key: "key".into(),
         inputs: vec![],
         outputs: vec![],
+        input_files: vec![],
+        output_files: vec![],
     }
 }
 

@@ -102,7 +102,7 @@ fn a_grant_that_is_taken_away_on_disk_is_gone_at_the_next_call() {
             "run": "r", "step": "s", "runner": "conformance",
             "arguments": json!({"do": "keep", "key": "k", "value": "v"}).to_string(),
             "environment": [], "directory": "/", "attempt": 1, "idempotency_key": "k",
-            "inputs": [], "outputs": [],
+            "inputs": [], "outputs": [], "input_files": [], "output_files": [],
         });
         serving.call_json("step.run", vec![invocation])
     };

@@ -272,6 +272,19 @@ impl<'d, 'a> Table<'d, 'a> {
             .collect()
     }
 
+    /// The strings of `value`, which is to be an array.
+    pub fn texts_in(&self, what: &str, value: &'d Spanned<DeValue<'a>>) -> Vec<Spanned<&'d str>> {
+        let items = match value.get_ref() {
+            DeValue::Array(items) => items,
+            other => {
+                self.mismatch(value.span(), what, "an array", other);
+                return Vec::new();
+            }
+        };
+        let texts = items.iter().filter_map(|item| self.as_text(what, item));
+        texts.collect()
+    }
+
     /// The tables of an array, each with known keys.
     pub fn tables(&self, key: &'static str, known: &'static [&'static str]) -> Vec<Table<'d, 'a>> {
         self.items(key)

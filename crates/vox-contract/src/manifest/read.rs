@@ -10,11 +10,11 @@ use toml::{Spanned, de::DeValue};
 
 use super::{
     CommandEntry, HookEntry, LibraryVersion, Manifest, Payloads, Provides, RequiredLibrary,
-    Requires,
+    Requires, RunnerPorts, StageEntry,
 };
 use crate::{
-    CapabilityRequest, ExtensionPoint, HookFailure, HookPoint, Limits, ManifestError, PluginId,
-    Scope, WallTime, check_entry,
+    CapabilityRequest, ExtensionPoint, HookFailure, HookPoint, Limits, ManifestError, Modality,
+    PluginId, RunnerName, Scope, WallTime, check_entry,
     document::{Document, Table},
     platform,
     points::UnknownWord,
@@ -287,11 +287,37 @@ fn provided(table: &Table<'_, '_>, carried: Carried) -> Provides {
     let provides = Provides {
         extension_points: extension_points(table, carried),
         runners: table.distinct("runners"),
+        ports: ports(table),
+        stage: stage(table),
         commands: commands(table),
         hooks: hooks(table),
         topics: topics(table),
         services: table.distinct("services"),
     };
+    for name in provides
+        .ports
+        .keys()
+        .filter(|name| !provides.runners.contains(name))
+    {
+        let message = format!("`ports` names `{name}`, which is not among `runners`");
+        table.note(
+            table.key_span("ports"),
+            message,
+            "add it there, or remove it here",
+        );
+    }
+    if provides.stage.is_some()
+        && !provides
+            .extension_points
+            .contains_key(&ExtensionPoint::Stage)
+    {
+        let message = "`stage` needs the extension point `stage`";
+        table.note(
+            table.key_span("stage"),
+            message,
+            "add `stage = 1` to `extension-points`",
+        );
+    }
     for (point, key) in [
         (ExtensionPoint::Step, "runners"),
         (ExtensionPoint::Command, "commands"),
@@ -347,6 +373,58 @@ fn extension_points(table: &Table<'_, '_>, carried: Carried) -> BTreeMap<Extensi
         points.insert(point, revision);
     }
     points
+}
+
+fn ports(table: &Table<'_, '_>) -> BTreeMap<RunnerName, RunnerPorts> {
+    let mut ports = BTreeMap::new();
+    for (key, value) in table.members("ports") {
+        let Some(runner) = table.parse::<RunnerName>(key) else {
+            continue;
+        };
+        let Some(entry) = table.as_table("ports", value, RunnerPorts::KEYS) else {
+            continue;
+        };
+        let mut of_runner = RunnerPorts::default();
+        for (port, value) in entry.members("reads") {
+            let accepted = entry.texts_in("reads", value);
+            let accepted = accepted.into_iter().filter_map(|text| entry.parse(text));
+            of_runner
+                .reads
+                .insert(port.get_ref().to_string(), accepted.collect());
+        }
+        for (port, value) in entry.members("writes") {
+            let modality = entry.as_text("writes", value);
+            if let Some(modality) = modality.and_then(|text| concrete(&entry, text)) {
+                of_runner
+                    .writes
+                    .insert(port.get_ref().to_string(), modality);
+            }
+        }
+        ports.insert(runner, of_runner);
+    }
+    ports
+}
+
+fn stage(table: &Table<'_, '_>) -> Option<StageEntry> {
+    let entry = table.table("stage", StageEntry::KEYS)?;
+    let emits = entry.text("emits");
+    Some(StageEntry {
+        accepts: entry.distinct("accepts"),
+        emits: emits.and_then(|text| concrete(&entry, text)),
+    })
+}
+
+/// A modality that something has, and not one that stands for several.
+fn concrete(table: &Table<'_, '_>, text: Spanned<&str>) -> Option<Modality> {
+    let span = text.span();
+    let modality: Modality = table.parse(text)?;
+    if modality.is_pattern() {
+        let message =
+            format!("what is made is of one modality, and `{modality}` stands for several");
+        table.note(span, message, "name it, or leave it out where it differs");
+        return None;
+    }
+    Some(modality)
 }
 
 fn commands(table: &Table<'_, '_>) -> Vec<CommandEntry> {

@@ -184,6 +184,8 @@ impl HookChain {
                     continue;
                 }
                 Ok(Outcome::Replace(_)) => Fault::Replaced,
+                Ok(Outcome::Drop) if point.may_drop() => return Answer::Drop,
+                Ok(Outcome::Drop) => Fault::Dropped,
                 Ok(Outcome::Abort(reason)) if point.may_abort() => return abort(reason),
                 Ok(Outcome::Abort(reason)) => Fault::Aborted { reason },
                 Err(error) if entry.stops(point) => return abort(could_not(&error)),

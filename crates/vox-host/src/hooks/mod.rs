@@ -126,6 +126,8 @@ pub enum Answer {
     Continue,
     /// Go on with these bytes instead.
     Replace(Vec<u8>),
+    /// Go on without the chunk; nobody was asked after the one who says so.
+    Drop,
     /// Stop; nobody was asked after the one who says so.
     Abort(Abort),
 }
@@ -188,6 +190,8 @@ pub struct Notice<'a> {
 pub enum Fault {
     /// It answered `replace` where nothing can be replaced.
     Replaced,
+    /// It answered `drop` where there is no chunk.
+    Dropped,
     /// It answered `abort` where nothing can be stopped.
     Aborted {
         /// What it says.
@@ -213,6 +217,7 @@ impl fmt::Display for Notice<'_> {
                     "answered `replace` where nothing can be replaced"
                 )?;
             }
+            Fault::Dropped => write!(formatter, "answered `drop` where there is no chunk")?,
             Fault::Aborted { reason } => {
                 write!(
                     formatter,

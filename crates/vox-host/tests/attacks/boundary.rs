@@ -56,6 +56,8 @@ fn large(instance: &mut Instance, bytes: usize) -> Result<usize, CallError> {
         idempotency_key: "key".into(),
         inputs: vec![],
         outputs: vec![],
+        input_files: vec![],
+        output_files: vec![],
     })?;
     Ok(outcome.attributes[0].value.len())
 }

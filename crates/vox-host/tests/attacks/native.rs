@@ -35,6 +35,8 @@ fn run(instance: &mut Instance, arguments: serde_json::Value) -> Result<i32, Cal
         idempotency_key: "key".into(),
         inputs: vec![],
         outputs: vec![],
+        input_files: vec![],
+        output_files: vec![],
     })?;
     Ok(outcome.code)
 }

@@ -110,7 +110,7 @@ impl<'a> Execution<'a> {
         )?;
         let hooks = self.hooks.get_or_init(|| hooks);
         match hooks.ask(&HookPoint::PrePipeline, "", &detail, &[]) {
-            Answer::Continue | Answer::Replace(_) => Ok(()),
+            Answer::Continue | Answer::Replace(_) | Answer::Drop => Ok(()),
             Answer::Abort(abort) => Err(abort),
         }
     }
@@ -385,6 +385,8 @@ impl<'a> Execution<'a> {
             idempotency_key: format!("{}/{key}", self.id),
             inputs: ports.inputs(),
             outputs: ports.outputs(),
+            input_files: Vec::new(),
+            output_files: Vec::new(),
         }
     }
 

@@ -8,7 +8,7 @@
 //! | `pre_pipeline` | | `pipeline`, `steps` (keys) | | abort: nothing runs |
 //! | `pre_step` | the step | `runner`, `label`, `arguments` | | abort: the step fails unstarted |
 //! | `post_step` | the step | `status`, `summary` or `message`, `seconds` | | abort: the step counts as failed |
-//! | `post_chunk` | the reader | `from`, `to`, `modality`, `sequence`, `timestamp` | the chunk | replace the bytes; abort: the stream breaks |
+//! | `post_chunk` | the reader | `from`, `to`, `modality`, `sequence`, `timestamp` | the chunk | replace the bytes; drop the chunk; abort: the stream breaks |
 //! | `on_error` | the step | `message` | | |
 //! | `on_metrics` | the step; none at the end, where what the plugins cost is told | `plugin`, `port`, `samples` | | |
 //! | `post_pipeline` | | `status`, `steps` (key to status) | | |
@@ -135,7 +135,7 @@ impl Hooks {
         let step = step.map(String::as_str).unwrap_or_default();
         let detail = json!({ "plugin": emitter.plugin() });
         match self.ask_within(point, step, &detail, payload.as_bytes(), nesting) {
-            Answer::Continue => Ok(None),
+            Answer::Continue | Answer::Drop => Ok(None),
             Answer::Abort(abort) => Err(contract::Error::Failed(abort.to_string())),
             Answer::Replace(bytes) => match serde_json::from_slice::<Value>(&bytes) {
                 Ok(value) => Ok(Some(value.to_string())),

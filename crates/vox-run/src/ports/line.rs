@@ -1,5 +1,6 @@
 //! One stream: the stages of the plan, one behind the other, and the channel at their end.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -306,10 +307,15 @@ impl Tail {
         contract_error(ended, &self.name())
     }
 
-    /// The bytes that the hooks put in the place of the chunk's, if any.
-    fn ask_hooks(&self, head: &ChunkHead, data: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    /// The bytes that go on: the chunk's, or what the hooks put in their place; none when they drop
+    /// the chunk.
+    fn ask_hooks<'d>(
+        &self,
+        head: &ChunkHead,
+        data: &'d [u8],
+    ) -> Result<Option<Cow<'d, [u8]>>, Error> {
         if !self.hooks.watch(&HookPoint::PostChunk) {
-            return Ok(None);
+            return Ok(Some(data.into()));
         }
         let detail = json!({
             "from": self.from.to_string(),
@@ -322,8 +328,9 @@ impl Tail {
             .hooks
             .ask(&HookPoint::PostChunk, &self.to.step, &detail, data)
         {
-            Answer::Continue => Ok(None),
-            Answer::Replace(data) => Ok(Some(data)),
+            Answer::Continue => Ok(Some(data.into())),
+            Answer::Replace(data) => Ok(Some(data.into())),
+            Answer::Drop => Ok(None),
             Answer::Abort(abort) => Err(self.break_off(abort.to_string())),
         }
     }
@@ -336,10 +343,10 @@ impl Accept for Tail {
         self.channel
             .wait_for_room(data.len(), deadline)
             .map_err(refused)?;
-        let data = match self.ask_hooks(&head, data)? {
-            Some(replacement) => replacement,
-            None => data.to_vec(),
+        let Some(data) = self.ask_hooks(&head, data)? else {
+            return Ok(());
         };
+        let data = data.into_owned();
         let length = data.len();
         self.channel
             .push(Chunk { head, data }, length, None)

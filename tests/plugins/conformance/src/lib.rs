@@ -48,6 +48,7 @@ enum Reaction {
     Continue,
     Abort,
     Replace,
+    Drop,
     Panic,
     Fail,
     /// Works for ever.
@@ -336,6 +337,7 @@ impl Hook for Conformance {
             }
             (None, "\"replace\"") => Reaction::Replace,
             (None, "\"abort\"") => Reaction::Abort,
+            (None, "\"drop\"") => Reaction::Drop,
             (None, "\"panic\"") => Reaction::Panic,
             (None, _) => Reaction::Continue,
         };
@@ -344,6 +346,7 @@ impl Hook for Conformance {
             Reaction::Replace => Ok(HookOutcome::Replace(
                 payload.iter().rev().copied().collect(),
             )),
+            Reaction::Drop => Ok(HookOutcome::Drop),
             Reaction::Abort => Ok(HookOutcome::Abort(format!(
                 "{} of {}",
                 event.point, event.step
