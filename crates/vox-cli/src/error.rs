@@ -346,6 +346,28 @@ impl From<vox_run::Error> for Failure {
     }
 }
 
+impl From<vox_run::RecordError> for Failure {
+    fn from(error: vox_run::RecordError) -> Self {
+        use vox_run::RecordError;
+        let exit = match &error {
+            RecordError::NoRun { .. } => Exit::NotFound,
+            RecordError::Ambiguous { .. } => Exit::InvalidInput,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<vox_run::ResumeError> for Failure {
+    fn from(error: vox_run::ResumeError) -> Self {
+        match error {
+            vox_run::ResumeError::Record(error) => error.into(),
+            error => Self::new(Exit::Failed, error.to_string())
+                .hint("put it back, or begin anew: `vox run <pipeline>`"),
+        }
+    }
+}
+
 impl From<vox_run::PlanError> for Failure {
     fn from(error: vox_run::PlanError) -> Self {
         vox_run::Error::Plan(error).into()

@@ -7,13 +7,17 @@
 //! dispatcher learnt of them.
 
 use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vox_contract::{PluginId, RunnerName};
 
-use crate::report::{PluginEvent, PluginMetrics, RunOutcome, StepOutcome, StreamReport};
+use crate::report::{
+    PluginEvent, PluginMetrics, Provenance, RunOutcome, StepOutcome, StreamReport,
+};
 
 /// Version of the JSON form of events and reports.
 pub const EVENT_VERSION: u32 = 1;
@@ -27,6 +31,14 @@ impl RunId {
     /// A new id, made of the time in milliseconds and random bits (UUID version 7, RFC 9562).
     pub fn generate() -> Self {
         Self(Uuid::now_v7())
+    }
+}
+
+impl FromStr for RunId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, uuid::Error> {
+        text.parse().map(Self)
     }
 }
 
@@ -59,16 +71,49 @@ pub enum EventKind {
     RunStarted {
         /// Name of the pipeline.
         pipeline: String,
+        /// The file that the plan was read from.
+        file: PathBuf,
+        /// Whether it goes on where it stopped.
+        resumed: bool,
         /// The steps, in the order of the plan.
         steps: Vec<StepHead>,
     },
-    /// A step has begun.
+    /// A step has begun. Told again for each try.
     StepStarted {
         /// Its key.
         step: String,
+        /// 1 for the first try.
+        attempt: u32,
+    },
+    /// A step says how far it is.
+    StepProgress {
+        /// Its key.
+        step: String,
+        /// How much is done.
+        done: f64,
+        /// Of how much; none when nobody knows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        total: Option<f64>,
+        /// What it is doing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
+    },
+    /// A try has failed, and there will be another one.
+    StepRetried {
+        /// Its key.
+        step: String,
+        /// The number of the try that failed.
+        attempt: u32,
+        /// How that one ended.
+        #[serde(flatten)]
+        outcome: StepOutcome,
+        /// How long it is waited.
+        #[serde(rename = "wait-seconds", with = "seconds")]
+        wait: Duration,
     },
     /// A step wrote to a port that no other step reads. The text is whole lines, except at the
-    /// end of the step and where a line is longer than 64 KiB; what is not UTF-8 is replaced.
+    /// end of the step and where a line is longer than 64 KiB; what is not UTF-8 is replaced, and
+    /// secrets of the step are masked.
     StepOutput {
         /// Its key.
         step: String,
@@ -84,6 +129,9 @@ pub enum EventKind {
         /// How.
         #[serde(flatten)]
         outcome: StepOutcome,
+        /// How it came to that.
+        #[serde(flatten)]
+        provenance: Provenance,
         /// From its start to its end; zero when it did not start.
         #[serde(rename = "seconds", with = "seconds")]
         duration: Duration,
@@ -120,8 +168,12 @@ pub struct StepHead {
     pub label: Option<String>,
     /// The runner that carries it out.
     pub uses: RunnerName,
-    /// The plugin that serves the runner.
-    pub plugin: PluginId,
+    /// The plugin that serves the runner; none for a runner of Vox's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<PluginId>,
+    /// Keys of the steps that must have ended before it starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<String>,
 }
 
 /// Nanoseconds since the Unix epoch; 0 on a machine whose clock is before it.
@@ -150,6 +202,7 @@ pub(crate) mod seconds {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Cause;
 
     #[test]
     fn ids_of_later_runs_sort_later() {
@@ -166,8 +219,13 @@ mod tests {
             kind: EventKind::StepEnded {
                 step: "build".into(),
                 outcome: StepOutcome::Failed {
+                    cause: Cause::Code,
                     code: Some(2),
                     message: "no such file".into(),
+                },
+                provenance: Provenance {
+                    attempts: 1,
+                    ..Provenance::default()
                 },
                 duration: Duration::from_millis(1500),
             },
@@ -176,8 +234,9 @@ mod tests {
         assert_eq!(
             written,
             serde_json::json!({
-                "version": 1, "run": event.run, "timestamp": 1, "event": "step-ended",
-                "step": "build", "status": "failed", "code": 2, "message": "no such file",
+                "version": EVENT_VERSION, "run": event.run, "timestamp": 1, "event": "step-ended",
+                "step": "build", "status": "failed", "cause": "code", "code": 2,
+                "message": "no such file", "attempts": 1,
                 "seconds": 1.5,
             })
         );

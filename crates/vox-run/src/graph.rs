@@ -17,7 +17,7 @@ use petgraph::graph::{DiGraph, EdgeReference, NodeIndex};
 use petgraph::unionfind::UnionFind;
 use petgraph::visit::EdgeRef;
 
-use crate::plan::Step;
+use crate::plan::{Fate, Step};
 
 /// Position of a step in its plan.
 pub type StepIndex = usize;
@@ -37,6 +37,7 @@ pub struct Graph {
     group_of: Vec<GroupIndex>,
     dependants: Vec<Vec<GroupIndex>>,
     streams: Vec<Stream>,
+    artifacts: Vec<Artifact>,
 }
 
 /// Steps that start together, because streams join them; most groups are one step.
@@ -58,6 +59,8 @@ pub struct Need {
     pub step: StepIndex,
     /// The first member that needs it.
     pub by: StepIndex,
+    /// Whether it is enough that it has ended, however.
+    pub lenient: bool,
 }
 
 /// An edge along which chunks flow.
@@ -73,15 +76,37 @@ pub struct Stream {
     pub input: String,
 }
 
+/// A file or directory that one step makes and another reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Artifact {
+    /// The step that makes it.
+    pub maker: StepIndex,
+    /// The name of its output.
+    pub output: String,
+    /// The step that reads it.
+    pub reader: StepIndex,
+    /// The name of its input.
+    pub input: String,
+}
+
 /// Why one step waits for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     /// It needs it.
     Need,
+    /// It reads what it makes.
+    Make,
     /// It reads its stream.
     Read,
     /// It writes a stream for it.
     Write,
+}
+
+impl Wait {
+    /// Whether it starts only after the other has ended.
+    fn is_for_the_end(self) -> bool {
+        matches!(self, Self::Need | Self::Make)
+    }
 }
 
 /// Steps that wait for one another in a circle, each for the next and the last for the first.
@@ -103,6 +128,7 @@ impl Graph {
             .collect();
         let mut waits = DiGraph::<(), Wait>::with_capacity(steps.len(), steps.len());
         let mut streams = Vec::new();
+        let mut artifacts = Vec::new();
         for _ in steps {
             waits.add_node(());
         }
@@ -115,16 +141,27 @@ impl Graph {
             {
                 waits.add_edge(waiting, NodeIndex::new(*need), Wait::Need);
             }
-            for (port, input) in &step.inputs {
-                let Some(writer) = position.get(input.from.step.as_str()) else {
+            for (name, input) in step.inputs() {
+                let Some(from) = &input.from else { continue };
+                let Some(&writer) = position.get(from.step.as_str()) else {
                     continue;
                 };
-                waits.add_edge(waiting, NodeIndex::new(*writer), Wait::Read);
+                if steps[writer].outputs.contains_key(&from.port) {
+                    waits.add_edge(waiting, NodeIndex::new(writer), Wait::Make);
+                    artifacts.push(Artifact {
+                        maker: writer,
+                        output: from.port.clone(),
+                        reader: index,
+                        input: name.clone(),
+                    });
+                    continue;
+                }
+                waits.add_edge(waiting, NodeIndex::new(writer), Wait::Read);
                 streams.push(Stream {
-                    writer: *writer,
-                    output: input.from.port.clone(),
+                    writer,
+                    output: from.port.clone(),
                     reader: index,
-                    input: port.clone(),
+                    input: name.clone(),
                 });
             }
         }
@@ -136,12 +173,13 @@ impl Graph {
                 Wait::Write,
             );
         }
-        let (groups, group_of) = gather(&waits, &streams);
+        let (groups, group_of) = gather(&waits, &streams, steps);
         let graph = Self {
             dependants: dependants(&groups, steps.len()),
             groups,
             group_of,
             streams,
+            artifacts,
         };
         graph.refuse_groups_that_wait_for_themselves(&waits, steps)?;
         Ok(graph)
@@ -175,6 +213,56 @@ impl Graph {
         &self.streams
     }
 
+    /// Every file and directory that one step makes for another, by its reader in the order of the
+    /// plan.
+    pub fn artifacts(&self) -> &[Artifact] {
+        &self.artifacts
+    }
+
+    /// What other steps make for this one.
+    pub fn artifacts_of(&self, reader: StepIndex) -> impl Iterator<Item = &Artifact> {
+        // They stand in the order of their readers.
+        let first = self.artifacts.partition_point(|made| made.reader < reader);
+        let of_reader = self.artifacts[first..].iter();
+        of_reader.take_while(move |made| made.reader == reader)
+    }
+
+    /// For each group, how long the way from its start to the end of the run is at least, where
+    /// each step takes what `weight` says: the longest chain of groups that wait for each other.
+    pub fn ranks(&self, weight: impl Fn(StepIndex) -> u64) -> Vec<u64> {
+        let own: Vec<u64> = self
+            .groups
+            .iter()
+            .map(|group| {
+                group
+                    .members
+                    .iter()
+                    .map(|step| weight(*step))
+                    .max()
+                    .unwrap_or(0)
+            })
+            .collect();
+        let mut waiting = vec![0_usize; self.groups.len()];
+        for group in &self.groups {
+            for need in &group.needs {
+                waiting[self.group_of[need.step]] += 1;
+            }
+        }
+        let mut ranks = own.clone();
+        let mut last: Vec<GroupIndex> = (0..waiting.len()).filter(|g| waiting[*g] == 0).collect();
+        while let Some(group) = last.pop() {
+            for need in &self.groups[group].needs {
+                let before = self.group_of[need.step];
+                ranks[before] = ranks[before].max(own[before].saturating_add(ranks[group]));
+                waiting[before] -= 1;
+                if waiting[before] == 0 {
+                    last.push(before);
+                }
+            }
+        }
+        ranks
+    }
+
     /// A group that needs one of its own members, or needs a group that needs it, can never
     /// start.
     fn refuse_groups_that_wait_for_themselves(
@@ -189,7 +277,7 @@ impl Graph {
         let needs = || {
             waits
                 .edge_references()
-                .filter(|edge| *edge.weight() == Wait::Need)
+                .filter(|edge| edge.weight().is_for_the_end())
         };
         let groups_of = |edge: &Edge<'_>| {
             [edge.source(), edge.target()].map(|step| self.group_of[step.index()])
@@ -227,7 +315,7 @@ impl Graph {
             .filter_map(|edge| {
                 let back = way(waits, edge.target(), edge.source(), |_| true)?;
                 Some(EndlessWait::new(
-                    [(edge.source(), Wait::Need)].into_iter().chain(back),
+                    [(edge.source(), *edge.weight())].into_iter().chain(back),
                     steps,
                 ))
             });
@@ -239,7 +327,7 @@ impl Graph {
 impl fmt::Display for EndlessWait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (key, reason) in &self.steps {
-            let arrow = if self.is_of_groups() && *reason != Wait::Need {
+            let arrow = if self.is_of_groups() && !reason.is_for_the_end() {
                 '⇄'
             } else {
                 '→'
@@ -321,7 +409,11 @@ fn way(
 }
 
 /// Groups the steps that streams join.
-fn gather(waits: &DiGraph<(), Wait>, streams: &[Stream]) -> (Vec<Group>, Vec<GroupIndex>) {
+fn gather(
+    waits: &DiGraph<(), Wait>,
+    streams: &[Stream],
+    steps: &[Step],
+) -> (Vec<Group>, Vec<GroupIndex>) {
     let mut joined = UnionFind::<StepIndex>::new(waits.node_count());
     for stream in streams {
         joined.union(stream.writer, stream.reader);
@@ -335,9 +427,11 @@ fn gather(waits: &DiGraph<(), Wait>, streams: &[Stream]) -> (Vec<Group>, Vec<Gro
             groups.len() - 1
         });
         groups[group].members.push(step);
-        let needs = needed_by(waits, step).map(|needed| Need {
+        let asks = steps[step].required() != Fate::Succeeded;
+        let needs = needed_by(waits, step).map(|(needed, wait)| Need {
             step: needed,
             by: step,
+            lenient: asks && wait == Wait::Need,
         });
         groups[group].needs.extend(needs);
         group_of.push(group);
@@ -347,16 +441,23 @@ fn gather(waits: &DiGraph<(), Wait>, streams: &[Stream]) -> (Vec<Group>, Vec<Gro
     }
     for group in &mut groups {
         group.needs.sort_unstable();
-        group.needs.dedup_by_key(|need| need.step);
+        group.needs.dedup_by(|other, need| {
+            let same = other.step == need.step;
+            need.lenient &= !same || other.lenient;
+            same
+        });
     }
     (groups, group_of)
 }
 
-fn needed_by(waits: &DiGraph<(), Wait>, step: StepIndex) -> impl Iterator<Item = StepIndex> {
+fn needed_by(
+    waits: &DiGraph<(), Wait>,
+    step: StepIndex,
+) -> impl Iterator<Item = (StepIndex, Wait)> {
     waits
         .edges(NodeIndex::new(step))
-        .filter(|edge| *edge.weight() == Wait::Need)
-        .map(|edge| edge.target().index())
+        .filter(|edge| edge.weight().is_for_the_end())
+        .map(|edge| (edge.target().index(), *edge.weight()))
 }
 
 fn dependants(groups: &[Group], steps: usize) -> Vec<Vec<GroupIndex>> {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vox_contract::PluginId;
@@ -53,7 +54,7 @@ pub struct RunReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "kebab-case")]
 pub enum RunOutcome {
-    /// Every step succeeded.
+    /// Every step succeeded, or was skipped because its condition does not hold.
     Succeeded,
     /// A step failed.
     Failed,
@@ -77,6 +78,9 @@ pub struct StepReport {
     /// How it ended.
     #[serde(flatten)]
     pub outcome: StepOutcome,
+    /// How it came to that.
+    #[serde(flatten)]
+    pub provenance: Provenance,
     /// From its start to its end; zero when it did not start.
     #[serde(rename = "seconds", with = "seconds")]
     pub duration: Duration,
@@ -98,9 +102,11 @@ pub enum StepOutcome {
     },
     /// It was carried out and failed, or could not be carried out.
     Failed {
+        /// What kind of failure it is.
+        cause: Cause,
         /// The runner's code; none when it could not be carried out.
         code: Option<i32>,
-        /// Why.
+        /// Why. The first line says it all; more may follow, such as the program's last words.
         message: String,
     },
     /// It ran when something else ended it.
@@ -112,21 +118,85 @@ pub enum StepOutcome {
     Skipped {
         /// Why not.
         reason: String,
+        /// Whether the plan wants it so: a condition does not hold, which fails nothing.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        by_condition: bool,
     },
 }
 
+/// Why a step failed, in one word; what `retry.on` names.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// Its runner carried it out and answered a code that is not 0.
+    Code,
+    /// Its runner could not carry it out.
+    Error,
+    /// It took longer than the plan allows.
+    TimedOut,
+    /// The plugin trapped, panicked or reached a limit.
+    Crashed,
+    /// A hook stopped it.
+    Aborted,
+    /// An input was not there, or a stream that it reads ended before its time.
+    Input,
+    /// It ended well, and an output that it was to make is not there or cannot be kept.
+    Output,
+    /// Vox itself failed.
+    Internal,
+}
+
+impl Cause {
+    /// The word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Code => "code",
+            Self::Error => "error",
+            Self::TimedOut => "timed-out",
+            Self::Crashed => "crashed",
+            Self::Aborted => "aborted",
+            Self::Input => "input",
+            Self::Output => "output",
+            Self::Internal => "internal",
+        }
+    }
+}
+
 impl StepOutcome {
-    /// It could not be carried out, or its end does not count as a good one.
-    pub(crate) fn failed(message: impl Into<String>) -> Self {
+    /// It failed without a code.
+    pub(crate) fn failed(cause: Cause, message: impl Into<String>) -> Self {
         Self::Failed {
+            cause,
             code: None,
             message: message.into(),
+        }
+    }
+
+    /// It does not start, and that is not as the plan wants it.
+    pub(crate) fn skipped(reason: impl Into<String>) -> Self {
+        Self::Skipped {
+            reason: reason.into(),
+            by_condition: false,
         }
     }
 
     /// Whether what needs the step may start.
     pub fn is_success(&self) -> bool {
         matches!(self, Self::Succeeded { .. })
+    }
+
+    /// Whether the run is as good with it: it succeeded, or the plan did not want it to run.
+    pub fn is_well(&self) -> bool {
+        matches!(
+            self,
+            Self::Succeeded { .. }
+                | Self::Skipped {
+                    by_condition: true,
+                    ..
+                }
+        )
     }
 
     /// The word for it: `succeeded`, `failed`, `cancelled` or `skipped`.
@@ -138,6 +208,29 @@ impl StepOutcome {
             Self::Skipped { .. } => "skipped",
         }
     }
+
+    /// What there is to say of it: the summary, the message or the reason.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Succeeded { summary, .. } => summary,
+            Self::Failed { message, .. } => message,
+            Self::Cancelled { reason } | Self::Skipped { reason, .. } => reason,
+        }
+    }
+}
+
+/// How a step came to its result, where not by one call of its runner in this run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// How often it was tried, the last time included; 0 when nothing was called.
+    #[serde(default)]
+    pub attempts: u32,
+    /// The run whose result this is, where it came from the cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached: Option<RunId>,
+    /// The run that carried it out before this one, or before this one was resumed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<RunId>,
 }
 
 /// A line that a step wrote.

@@ -1,32 +1,82 @@
 //! Which groups of steps may start now, and which never will.
 //!
-//! Owns the state of every step of one run as far as order is concerned. It starts nothing itself
-//! and knows no clock: the dispatcher tells it what happened and asks what follows, so that every
-//! decision can be tested without a plugin. What must stay true:
+//! Owns the state of every step of one run as far as order and room are concerned. It starts nothing
+//! itself and knows no clock: the dispatcher tells it what happened and asks what follows, so that
+//! every decision can be tested without a plugin. What must stay true:
 //!
-//! - A group is handed out once, and only after everything that it needs has succeeded.
+//! - A group is handed out once, and only after everything that it needs has come to the end that it
+//!   asks for.
+//! - What runs never takes more than there is, unless one group alone takes more processors.
 //! - A step that is not handed out by the time that nothing runs has been reported as skipped,
 //!   with the step whose failure is the cause.
+//! - Of what may start, that goes first from which the longest way leads to the end of the run.
 //! - All its work over a run takes time in proportion to the graph.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
-use std::num::NonZeroUsize;
 
 use crate::graph::{Graph, Group, GroupIndex, StepIndex};
+use crate::plan::Resources;
 
 /// The order of a run in progress.
 #[derive(Debug)]
 pub(crate) struct Schedule<'g> {
     graph: &'g Graph,
-    /// For each group, how many of its needs have not succeeded yet.
+    /// For each group, how long the way is from its start to the end of the run.
+    ranks: Vec<u64>,
+    /// What each group takes.
+    costs: Vec<Amount>,
+    /// For each group, how many of its needs have not come to their end yet.
     unmet: Vec<usize>,
     state: Vec<State>,
-    /// Groups whose needs are met, in the order of the plan.
-    ready: BTreeSet<GroupIndex>,
-    /// Steps that were handed out and have not ended.
+    /// Groups whose needs are met, the most urgent first.
+    ready: BTreeSet<(Reverse<u64>, GroupIndex)>,
+    /// For each group that runs, how many of its steps have not ended.
+    unfinished: Vec<usize>,
+    /// Groups that were handed out and have not ended.
     running: usize,
-    /// How many steps may run at once.
-    jobs: NonZeroUsize,
+    /// What is not taken.
+    free: Amount,
+}
+
+/// Processors, bytes of memory and graphics processors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Amount {
+    pub cpus: u64,
+    pub memory: u64,
+    pub gpus: u64,
+}
+
+impl Amount {
+    /// What one step takes.
+    pub fn of(resources: &Resources) -> Self {
+        Self {
+            cpus: resources.cpus.unwrap_or(1).into(),
+            memory: resources.memory.map_or(0, |memory| memory.get()),
+            gpus: resources.gpu.unwrap_or(0).into(),
+        }
+    }
+
+    /// Both together.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            cpus: self.cpus.saturating_add(other.cpus),
+            memory: self.memory.saturating_add(other.memory),
+            gpus: self.gpus.saturating_add(other.gpus),
+        }
+    }
+
+    fn without(self, other: Self) -> Self {
+        Self {
+            cpus: self.cpus.saturating_sub(other.cpus),
+            memory: self.memory.saturating_sub(other.memory),
+            gpus: self.gpus.saturating_sub(other.gpus),
+        }
+    }
+
+    fn fits(self, free: Self) -> bool {
+        self.cpus <= free.cpus && self.memory <= free.memory && self.gpus <= free.gpus
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +84,7 @@ enum State {
     /// Of a group: not started and not given up.
     Waiting,
     Started,
+    Ended,
     Skipped,
 }
 
@@ -48,71 +99,95 @@ pub(crate) struct Skip {
 }
 
 impl<'g> Schedule<'g> {
-    pub fn new(graph: &'g Graph, jobs: NonZeroUsize) -> Self {
-        let unmet: Vec<usize> = graph
-            .groups()
-            .iter()
-            .map(|group| group.needs.len())
-            .collect();
+    /// `ranks` says of each group how long the way from it to the end is, `costs` of each step what
+    /// it takes, and `room` what there is.
+    pub fn new(
+        graph: &'g Graph,
+        ranks: Vec<u64>,
+        costs: impl Fn(StepIndex) -> Amount,
+        room: Amount,
+    ) -> Self {
+        let groups = graph.groups();
+        let unmet: Vec<usize> = groups.iter().map(|group| group.needs.len()).collect();
         let ready = (0..unmet.len())
             .filter(|group| unmet[*group] == 0)
+            .map(|group| (Reverse(ranks[group]), group))
             .collect();
-        let state = vec![State::Waiting; unmet.len()];
+        let cost = |group: &Group| {
+            let members = group.members.iter().map(|step| costs(*step));
+            let mut cost = members.fold(Amount::default(), Amount::and);
+            // A group larger than the machine runs all the same, alone; the steps that streams join
+            // have to start together.
+            cost.cpus = cost.cpus.min(room.cpus);
+            cost
+        };
         Self {
             graph,
+            ranks,
+            costs: groups.iter().map(cost).collect(),
+            state: vec![State::Waiting; unmet.len()],
+            unfinished: groups.iter().map(|group| group.members.len()).collect(),
             unmet,
-            state,
             ready,
             running: 0,
-            jobs,
+            free: room,
         }
     }
 
-    /// The next group to start, if one is ready and its steps fit beside those that run. A group
-    /// larger than the number of jobs starts alone.
+    /// The next group to start, if one is ready and fits beside those that run.
     pub fn start(&mut self) -> Option<GroupIndex> {
-        let free = self.jobs.get().saturating_sub(self.running);
-        if free == 0 && self.running > 0 {
+        if self.free.cpus == 0 {
             return None;
         }
-        let fits = |group: &GroupIndex| {
-            let size = self.graph.groups()[*group].members.len();
-            size <= free || self.running == 0
-        };
-        let group = self.ready.iter().copied().find(fits)?;
-        self.ready.remove(&group);
+        let fits = |(_, group): &&(Reverse<u64>, GroupIndex)| self.costs[*group].fits(self.free);
+        let next = *self.ready.iter().find(fits)?;
+        self.ready.remove(&next);
+        let group = next.1;
         self.state[group] = State::Started;
-        self.running += self.graph.groups()[group].members.len();
+        self.free = self.free.without(self.costs[group]);
+        self.running += 1;
         Some(group)
     }
 
-    /// A step that was handed out has succeeded.
-    pub fn succeeded(&mut self, step: StepIndex) {
-        self.running -= 1;
-        for group in self.graph.dependants(step) {
-            self.unmet[*group] -= 1;
-            if self.unmet[*group] == 0 && self.state[*group] == State::Waiting {
-                self.ready.insert(*group);
-            }
-        }
+    /// A step that was handed out has succeeded; answers what can no longer run.
+    pub fn succeeded(&mut self, step: StepIndex) -> Vec<Skip> {
+        self.finish(step);
+        self.settled(VecDeque::from([(step, true)]))
     }
 
     /// A step that was handed out has ended in another way; answers what can no longer run.
     pub fn failed(&mut self, step: StepIndex) -> Vec<Skip> {
-        self.running -= 1;
-        self.give_up_dependants(step)
+        self.finish(step);
+        self.settled(VecDeque::from([(step, false)]))
     }
 
-    /// Gives up everything that has not started; answers those steps.
-    pub fn stop(&mut self) -> Vec<StepIndex> {
-        self.ready.clear();
+    /// An earlier run has carried out these steps, which are whole groups.
+    pub fn done_before(&mut self, steps: &[StepIndex]) {
+        for step in steps {
+            let group = self.graph.group_of(*step);
+            self.state[group] = State::Ended;
+            self.ready.remove(&(Reverse(self.ranks[group]), group));
+        }
+        for step in steps {
+            self.settled(VecDeque::from([(*step, true)]));
+        }
+    }
+
+    /// Gives up what has not started and waits for what it needs to succeed; answers those steps.
+    /// What runs however others have ended stays, unless `all` is to go.
+    pub fn stop(&mut self, all: bool) -> Vec<StepIndex> {
         let mut stopped = Vec::new();
-        for (group, state) in self.state.iter_mut().enumerate() {
-            if *state == State::Waiting {
-                *state = State::Skipped;
-                stopped.extend(&self.graph.groups()[group].members);
+        let mut lost = VecDeque::new();
+        for (index, group) in self.graph.groups().iter().enumerate() {
+            let stays = !all && group.needs.iter().any(|need| need.lenient);
+            if self.state[index] == State::Waiting && !stays {
+                self.state[index] = State::Skipped;
+                self.ready.remove(&(Reverse(self.ranks[index]), index));
+                stopped.extend(&group.members);
+                lost.extend(group.members.iter().map(|step| (*step, false)));
             }
         }
+        stopped.extend(self.settled(lost).into_iter().map(|skip| skip.step));
         stopped
     }
 
@@ -121,25 +196,42 @@ impl<'g> Schedule<'g> {
         self.running == 0 && self.ready.is_empty()
     }
 
-    fn give_up_dependants(&mut self, failed: StepIndex) -> Vec<Skip> {
+    fn finish(&mut self, step: StepIndex) {
+        let group = self.graph.group_of(step);
+        self.unfinished[group] -= 1;
+        if self.unfinished[group] == 0 {
+            self.state[group] = State::Ended;
+            self.free = self.free.and(self.costs[group]);
+            self.running -= 1;
+        }
+    }
+
+    /// What follows for others from steps that are settled, and whether each has succeeded.
+    fn settled(&mut self, mut news: VecDeque<(StepIndex, bool)>) -> Vec<Skip> {
         let mut skips = Vec::new();
-        let mut lost = VecDeque::from([failed]);
-        while let Some(need) = lost.pop_front() {
+        while let Some((need, succeeded)) = news.pop_front() {
             for group in self.graph.dependants(need) {
                 if self.state[*group] != State::Waiting {
                     continue;
                 }
-                self.state[*group] = State::Skipped;
                 let Group { members, needs, .. } = &self.graph.groups()[*group];
-                let unmet = needs.binary_search_by_key(&need, |need| need.step);
+                let found = needs.binary_search_by_key(&need, |need| need.step);
+                if succeeded || found.is_ok_and(|at| needs[at].lenient) {
+                    self.unmet[*group] -= 1;
+                    if self.unmet[*group] == 0 {
+                        self.ready.insert((Reverse(self.ranks[*group]), *group));
+                    }
+                    continue;
+                }
+                self.state[*group] = State::Skipped;
                 for step in members {
-                    let held_by = unmet.map_or(*step, |at| needs[at].by);
+                    let held_by = found.map_or(*step, |at| needs[at].by);
                     skips.push(Skip {
                         step: *step,
                         held_by,
                         need,
                     });
-                    lost.push_back(*step);
+                    news.push_back((*step, false));
                 }
             }
         }
@@ -172,8 +264,15 @@ mod tests {
         Plan::parse(&plan.to_string(), "-").unwrap()
     }
 
-    fn jobs(number: usize) -> NonZeroUsize {
-        NonZeroUsize::new(number).unwrap()
+    /// The schedule of a plan on a machine with this many processors and one graphics processor.
+    fn schedule(plan: &Plan, cpus: u64) -> Schedule<'_> {
+        let costs = |step: StepIndex| Amount::of(&plan.steps[step].resources);
+        let room = Amount {
+            cpus,
+            memory: 1 << 30,
+            gpus: 1,
+        };
+        Schedule::new(plan.graph(), plan.graph().ranks(|_| 1), costs, room)
     }
 
     /// Starts all that may start; answers the steps.
@@ -187,7 +286,7 @@ mod tests {
     #[test]
     fn a_step_starts_when_all_that_it_needs_has_succeeded() {
         let plan = plan("a b c:a,b");
-        let mut schedule = Schedule::new(plan.graph(), jobs(8));
+        let mut schedule = schedule(&plan, 8);
         assert_eq!(started(&mut schedule), [0, 1]);
         schedule.succeeded(0);
         assert!(started(&mut schedule).is_empty());
@@ -200,14 +299,14 @@ mod tests {
     #[test]
     fn steps_that_a_stream_joins_start_together_even_beyond_the_jobs() {
         let plan = plan("a b<a c<b");
-        let mut schedule = Schedule::new(plan.graph(), jobs(2));
+        let mut schedule = schedule(&plan, 2);
         assert_eq!(started(&mut schedule), [0, 1, 2]);
     }
 
     #[test]
     fn no_more_steps_run_at_once_than_there_are_jobs() {
         let plan = plan("a b c d");
-        let mut schedule = Schedule::new(plan.graph(), jobs(2));
+        let mut schedule = schedule(&plan, 2);
         assert_eq!(started(&mut schedule), [0, 1]);
         schedule.succeeded(1);
         assert_eq!(started(&mut schedule), [2]);
@@ -216,7 +315,7 @@ mod tests {
     #[test]
     fn a_failure_skips_all_that_depends_on_it_and_nothing_else() {
         let plan = plan("a b:a c:b d<c e");
-        let mut schedule = Schedule::new(plan.graph(), jobs(1));
+        let mut schedule = schedule(&plan, 1);
         assert_eq!(started(&mut schedule), [0]);
         let skips = schedule.failed(0);
         let skip = |step, held_by, need| Skip {
@@ -233,7 +332,7 @@ mod tests {
     #[test]
     fn a_dependant_is_skipped_once_however_many_of_its_needs_fail() {
         let plan = plan("a b c:a,b");
-        let mut schedule = Schedule::new(plan.graph(), jobs(2));
+        let mut schedule = schedule(&plan, 2);
         started(&mut schedule);
         assert_eq!(schedule.failed(0).len(), 1);
         assert_eq!(schedule.failed(1).len(), 0);
@@ -243,12 +342,82 @@ mod tests {
     #[test]
     fn stopping_gives_up_all_that_has_not_started() {
         let plan = plan("a b:a c");
-        let mut schedule = Schedule::new(plan.graph(), jobs(1));
+        let mut schedule = schedule(&plan, 1);
         assert_eq!(started(&mut schedule), [0]);
-        assert_eq!(schedule.stop(), [1, 2]);
+        assert_eq!(schedule.stop(true), [1, 2]);
         assert!(!schedule.is_over());
         schedule.succeeded(0);
         assert!(schedule.is_over());
         assert_eq!(schedule.start(), None);
+    }
+
+    /// A plan of these steps, whose keys are letters.
+    fn with(steps: serde_json::Value) -> Plan {
+        let mut steps = steps;
+        for step in steps.as_array_mut().unwrap() {
+            step["uses"] = "exec".into();
+        }
+        let plan = serde_json::json!({ "pipeline": { "name": "p" }, "step": steps });
+        Plan::parse(&plan.to_string(), "-").unwrap()
+    }
+
+    #[test]
+    fn the_step_from_which_the_way_is_longest_goes_first() {
+        let plan = plan("a b c:b d:c");
+        let mut schedule = schedule(&plan, 1);
+        assert_eq!(started(&mut schedule), [1]);
+        schedule.succeeded(1);
+        assert_eq!(started(&mut schedule), [2]);
+    }
+
+    #[test]
+    fn two_steps_that_want_the_one_graphics_processor_do_not_meet() {
+        let gpu = serde_json::json!({ "gpu": 1 });
+        let plan = with(serde_json::json!([
+            { "key": "a", "resources": gpu }, { "key": "b", "resources": gpu }, { "key": "c" },
+        ]));
+        let mut schedule = schedule(&plan, 8);
+        assert_eq!(started(&mut schedule), [0, 2]);
+        schedule.succeeded(0);
+        assert_eq!(started(&mut schedule), [1]);
+    }
+
+    #[test]
+    fn a_step_waits_for_the_processors_and_the_memory_that_it_asks_for() {
+        let plan = with(serde_json::json!([
+            { "key": "a", "resources": { "cpus": 2, "memory": "800MiB" } },
+            { "key": "b", "resources": { "memory": "800MiB" } },
+            { "key": "c", "resources": { "cpus": 2 } },
+            { "key": "d" },
+        ]));
+        let mut schedule = schedule(&plan, 3);
+        assert_eq!(started(&mut schedule), [0, 3]);
+        schedule.succeeded(0);
+        assert_eq!(started(&mut schedule), [1]);
+        schedule.succeeded(3);
+        assert_eq!(started(&mut schedule), [2]);
+    }
+
+    #[test]
+    fn what_waits_for_any_end_runs_after_a_failure_and_a_stop() {
+        let plan = with(serde_json::json!([
+            { "key": "a" }, { "key": "b", "needs": ["a"] },
+            { "key": "c", "needs": ["a", "b"], "when": { "needs": "ended" } },
+        ]));
+        let mut schedule = schedule(&plan, 1);
+        assert_eq!(started(&mut schedule), [0]);
+        assert_eq!(schedule.failed(0).len(), 1);
+        assert_eq!(schedule.stop(false), []);
+        assert_eq!(started(&mut schedule), [2]);
+    }
+
+    #[test]
+    fn what_an_earlier_run_has_done_is_not_handed_out_again() {
+        let plan = plan("a b:a c:b");
+        let mut schedule = schedule(&plan, 1);
+        schedule.done_before(&[0, 1]);
+        assert_eq!(started(&mut schedule), [2]);
+        schedule.succeeded(2);
+        assert!(schedule.is_over());
     }
 }

@@ -192,6 +192,12 @@ impl Instance {
         self.seat.carrier
     }
 
+    /// The hash of the code that is in it.
+    pub fn code(&self) -> Option<vox_crypto::Digest> {
+        let code = self.release.code(self.seat.carrier)?;
+        Some(code.digest)
+    }
+
     /// Whether the code that is in it has not crashed. Where it has, the next call gets fresh
     /// code.
     pub fn is_alive(&self) -> bool {

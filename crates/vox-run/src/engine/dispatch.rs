@@ -1,27 +1,31 @@
 //! The dispatcher: owns the state of a run and decides what happens next.
 //!
-//! One loop on the caller's thread. It waits for messages from executors and for cancellation,
-//! brings its state up to date, tells the observer, and starts what may start. What must stay
-//! true: nothing here calls a plugin or waits for one, and each step gets its outcome once.
+//! One loop on the caller's thread. It waits for messages from executors, for the time-out of a step
+//! and for cancellation, brings its state up to date, tells the observer, and starts what may start.
+//! What must stay true: nothing here calls a plugin or waits for one, and each step gets its outcome
+//! once.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{bounded, never, select_biased};
+use crossbeam_channel::{TryRecvError, at, bounded, never, select_biased};
 use serde_json::Value;
 
-use super::execute::Execution;
+use super::execute::{Execution, Reason, Stop};
 use super::hooks::Abort;
-use super::message::{Message, Reporter};
+use super::message::{Ended, Message, Progress, Reporter};
 use super::{Engine, RunOptions};
 use crate::event::{EVENT_VERSION, EventKind, RunEvent, StepHead, now};
 use crate::graph::{GroupIndex, StepIndex};
+use crate::plan::{Fate, PortRef};
+use crate::record::{RecordError, RunEnded, RunStarted, StepEnd, StepsEnded};
 use crate::report::{
-    OutputLine, PluginEvent, REPORTED_EVENTS, REPORTED_LINES, RunOutcome, RunReport, StepOutcome,
-    StepReport,
+    Cause, OutputLine, PluginEvent, Provenance, REPORTED_EVENTS, REPORTED_LINES, RunOutcome,
+    RunReport, StepOutcome, StepReport,
 };
-use crate::schedule::{Schedule, Skip};
+use crate::schedule::{Amount, Schedule, Skip};
 
 /// Messages that wait for the dispatcher before whoever sends one waits too.
 const MESSAGES: usize = 256;
@@ -31,13 +35,21 @@ pub(crate) fn run(
     engine: &Engine,
     options: &RunOptions,
     observer: &mut dyn FnMut(&RunEvent),
-) -> RunReport {
+) -> Result<RunReport, RecordError> {
     let span =
         tracing::info_span!("vox.run", run = %options.id, pipeline = engine.plan.pipeline.name);
     let _entered = span.enter();
     let (sender, messages) = bounded(MESSAGES);
     let execution = &Execution::new(engine, options, Reporter::new(sender), span.clone());
-    let mut dispatcher = Dispatcher::new(execution, observer);
+    // Nobody else carries the run out as long as this is kept.
+    let claim = options
+        .record
+        .as_ref()
+        .map(|record| record.claim(options.id))
+        .transpose()?;
+    record_start(execution)?;
+    let mut dispatcher = Dispatcher::new(execution, observer)?;
+    dispatcher.begin();
     let mut cancelled = options.cancel.cancelled().clone();
     thread::scope(|scope| {
         // Owned here, so that an observer that panics takes the channel down with it and no
@@ -45,16 +57,36 @@ pub(crate) fn run(
         let messages = messages;
         scope.spawn(|| execution.open());
         while dispatcher.phase != Phase::Closed {
-            // Cancellation goes first, so that nothing more starts once it is known.
-            select_biased! {
-                recv(cancelled) -> _ => {
+            let next = match messages.try_recv() {
+                Ok(message) if !options.cancel.is_cancelled() => Some(message),
+                Ok(message) => {
                     cancelled = never();
                     dispatcher.cancel();
+                    Some(message)
                 }
-                recv(messages) -> message => {
-                    // The execution keeps a sender, so there is always a message.
-                    message.into_iter().for_each(|message| dispatcher.take(message));
+                // Nothing happens right now: a good moment to let others read what has.
+                Err(TryRecvError::Empty) => {
+                    dispatcher.flush();
+                    let timer = dispatcher.next_deadline().map_or_else(never, at);
+                    // Cancellation goes first, so that nothing more starts once it is known.
+                    select_biased! {
+                        recv(cancelled) -> _ => {
+                            cancelled = never();
+                            dispatcher.cancel();
+                            None
+                        }
+                        // The execution keeps a sender, so there is always a message.
+                        recv(messages) -> message => message.ok(),
+                        recv(timer) -> _ => {
+                            dispatcher.time_out();
+                            None
+                        }
+                    }
                 }
+                Err(TryRecvError::Disconnected) => None,
+            };
+            if let Some(message) = next {
+                dispatcher.take(message);
             }
             while let Some(group) = dispatcher.start() {
                 let body = move || execution.group(group);
@@ -67,7 +99,43 @@ pub(crate) fn run(
             }
         }
     });
-    dispatcher.report()
+    let report = dispatcher.report();
+    drop(claim);
+    Ok(report)
+}
+
+/// Records that the run begins, or that it goes on.
+fn record_start(execution: &Execution<'_>) -> Result<(), RecordError> {
+    let Execution {
+        engine,
+        options,
+        journal,
+        earlier,
+        ..
+    } = execution;
+    let Some(record) = &options.record else {
+        return Ok(());
+    };
+    let pruned = record.prune();
+    if pruned > 0 {
+        tracing::info!(pruned, "the events of old runs were removed");
+    }
+    if earlier.of == Some(options.id) {
+        return journal.resumed();
+    }
+    let plan = &engine.plan;
+    let text = record.store.put_bytes(plan.text().as_bytes())?;
+    journal.started(&RunStarted {
+        pipeline: plan.pipeline.name.clone(),
+        file: plan.file().display().to_string(),
+        directory: execution.directory.display().to_string(),
+        plan: text,
+        steps: plan.steps.len() as u64,
+        keep_going: options.keep_going,
+        variables: options.variables.keys().cloned().collect(),
+        of: earlier.of,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,15 +148,54 @@ enum Phase {
     Closed,
 }
 
+/// A moment at which a try of a step has taken too long. The earliest is the greatest.
+struct Deadline {
+    at: Instant,
+    limit: Duration,
+    stop: Arc<Stop>,
+}
+
+impl PartialEq for Deadline {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
+}
+
+impl Eq for Deadline {}
+
+impl PartialOrd for Deadline {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Deadline {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        other.at.cmp(&self.at)
+    }
+}
+
+/// A step that is settled.
+#[derive(Clone, Debug)]
+struct Settled {
+    outcome: StepOutcome,
+    provenance: Provenance,
+    duration: Duration,
+}
+
 struct Dispatcher<'a> {
     execution: &'a Execution<'a>,
     observer: &'a mut dyn FnMut(&RunEvent),
+    transcript: Option<crate::record::TranscriptWriter>,
     phase: Phase,
     schedule: Schedule<'a>,
     /// What became of each step, once it is settled.
-    settled: Vec<Option<(StepOutcome, Duration)>>,
+    settled: Vec<Option<Settled>>,
+    deadlines: BinaryHeap<Deadline>,
     /// The last lines that each step wrote.
     output: BTreeMap<StepIndex, VecDeque<OutputLine>>,
+    /// Bytes that each step has written so far, as far as they are kept.
+    written: BTreeMap<StepIndex, u64>,
     begun: Instant,
     cancelled: bool,
     aborted: Option<Abort>,
@@ -97,7 +204,10 @@ struct Dispatcher<'a> {
 }
 
 impl<'a> Dispatcher<'a> {
-    fn new(execution: &'a Execution<'a>, observer: &'a mut dyn FnMut(&RunEvent)) -> Self {
+    fn new(
+        execution: &'a Execution<'a>,
+        observer: &'a mut dyn FnMut(&RunEvent),
+    ) -> Result<Self, RecordError> {
         let Execution {
             engine, options, ..
         } = execution;
@@ -117,43 +227,154 @@ impl<'a> Dispatcher<'a> {
             plugin_events_omitted: 0,
             warnings: Vec::new(),
         };
-        let mut dispatcher = Self {
+        let graph = plan.graph();
+        // A step of which nothing is known counts as one second.
+        let weight = |step: StepIndex| {
+            let expected = options.expected.get(&plan.steps[step].key);
+            let expected = expected.copied().unwrap_or(Duration::from_secs(1));
+            u64::try_from(expected.as_micros())
+                .unwrap_or(u64::MAX)
+                .max(1)
+        };
+        let machine = engine.cast.surroundings.machine;
+        let room = Amount {
+            cpus: options.jobs.get() as u64,
+            memory: machine.memory,
+            gpus: machine.gpus.into(),
+        };
+        let costs = |step: StepIndex| Amount::of(&plan.steps[step].resources);
+        let record = options.record.as_ref();
+        Ok(Self {
             execution,
             observer,
+            transcript: record
+                .map(|record| record.transcript(options.id))
+                .transpose()?,
             phase: Phase::Opening,
-            schedule: Schedule::new(plan.graph(), options.jobs),
+            schedule: Schedule::new(graph, graph.ranks(weight), costs, room),
             settled: vec![None; plan.steps.len()],
+            deadlines: BinaryHeap::new(),
             output: BTreeMap::new(),
+            written: BTreeMap::new(),
             begun: Instant::now(),
             cancelled: false,
             aborted: None,
             report,
-        };
-        let steps = (0..plan.steps.len())
-            .map(|step| dispatcher.head(step))
-            .collect();
-        dispatcher.tell(EventKind::RunStarted {
+        })
+    }
+
+    /// Tells that the run begins, and what an earlier run has done of it.
+    fn begin(&mut self) {
+        let plan = &self.execution.engine.plan;
+        let earlier = &self.execution.earlier;
+        let resumed = earlier.of == Some(self.execution.options.id);
+        let steps = (0..plan.steps.len()).map(|step| self.head(step)).collect();
+        self.tell(EventKind::RunStarted {
             pipeline: plan.pipeline.name.clone(),
+            file: plan.file().to_owned(),
+            resumed,
             steps,
         });
-        dispatcher
+        let Some(of) = earlier.of else { return };
+        let mut done = Vec::new();
+        for group in plan.graph().groups() {
+            let ends = group
+                .members
+                .iter()
+                .map(|step| earlier.ends.get(&plan.steps[*step].key));
+            let Some(ends) = ends.collect::<Option<Vec<_>>>() else {
+                continue;
+            };
+            if !ends.iter().all(|end| end.outcome.is_success()) {
+                continue;
+            }
+            let ends: Vec<StepEnd> = ends
+                .into_iter()
+                .map(|end| {
+                    let mut end = end.clone();
+                    end.provenance.earlier.get_or_insert(of);
+                    end
+                })
+                .collect();
+            for (step, end) in group.members.iter().zip(&ends) {
+                self.settle(
+                    *step,
+                    end.outcome.clone(),
+                    end.provenance.clone(),
+                    end.duration(),
+                );
+            }
+            done.extend(&group.members);
+            if !resumed {
+                // The new run is whole in the record. What is lost of that is taken over again.
+                let ended = StepsEnded {
+                    steps: ends,
+                    key: None,
+                    parts: Vec::new(),
+                };
+                if let Err(error) = self.execution.journal.steps_ended(ended, false) {
+                    self.warn(format!(
+                        "what an earlier run has done is not recorded: {error}"
+                    ));
+                }
+            }
+        }
+        self.schedule.done_before(&done);
     }
 
     fn take(&mut self, message: Message) {
         match message {
             Message::Opened(answer) => self.opened(answer),
-            Message::Started { step } => self.tell(EventKind::StepStarted {
-                step: self.key(step),
-            }),
-            Message::Output { step, port, text } => self.written(step, port, text),
-            Message::Ended {
+            Message::Started {
                 step,
-                outcome,
-                duration,
-                interrupted,
+                attempt,
+                stop,
             } => {
-                self.ended(step, outcome, duration, interrupted);
+                if let Some(limit) = self.execution.step(step).timeout
+                    && let Some(at) = Instant::now().checked_add(limit.0)
+                {
+                    self.deadlines.push(Deadline {
+                        at,
+                        limit: limit.0,
+                        stop,
+                    });
+                }
+                self.tell(EventKind::StepStarted {
+                    step: self.key(step),
+                    attempt,
+                });
             }
+            Message::Output { step, port, text } => self.written(step, port, text),
+            Message::Progress { step, progress } => {
+                let Progress {
+                    done,
+                    total,
+                    message,
+                } = progress;
+                self.tell(EventKind::StepProgress {
+                    step: self.key(step),
+                    done,
+                    total,
+                    message,
+                });
+            }
+            Message::Failing { step } => {
+                if !self.execution.options.keep_going {
+                    self.halt(&format!("step `{}` failed", self.key(step)), false);
+                }
+            }
+            Message::Retried {
+                step,
+                attempt,
+                outcome,
+                wait,
+            } => self.tell(EventKind::StepRetried {
+                step: self.key(step),
+                attempt,
+                outcome,
+                wait,
+            }),
+            Message::Ended(ends) => self.ended(ends),
             Message::StreamEnded(stream) => {
                 self.report.streams.push(stream.clone());
                 self.tell(EventKind::StreamEnded(stream));
@@ -176,10 +397,7 @@ impl<'a> Dispatcher<'a> {
                     payload,
                 });
             }
-            Message::Warning(message) => {
-                self.report.warnings.push(message.clone());
-                self.tell(EventKind::Warning { message });
-            }
+            Message::Warning(message) => self.warn(message),
             Message::Closed => self.phase = Phase::Closed,
         }
     }
@@ -187,24 +405,86 @@ impl<'a> Dispatcher<'a> {
     fn opened(&mut self, answer: Result<(), Abort>) {
         self.phase = Phase::Running;
         if let Err(abort) = answer {
-            self.halt(&abort.to_string());
+            self.halt(&abort.to_string(), true);
             self.aborted = Some(abort);
         }
     }
 
     /// Ends the run at the user's wish.
     fn cancel(&mut self) {
-        if matches!(self.phase, Phase::Opening | Phase::Running) {
+        if matches!(self.phase, Phase::Opening | Phase::Running) && !self.cancelled {
             self.cancelled = true;
-            self.halt("the run was cancelled");
+            self.halt("the run was cancelled", true);
         }
     }
 
-    /// The next group to start.
+    /// The next group to start. One whose condition does not hold is skipped instead.
     fn start(&mut self) -> Option<GroupIndex> {
-        (self.phase == Phase::Running)
-            .then(|| self.schedule.start())
-            .flatten()
+        while self.phase == Phase::Running {
+            let group = self.schedule.start()?;
+            let members = &self.execution.engine.plan.graph().groups()[group].members;
+            let unmet = members
+                .iter()
+                .find_map(|step| Some((*step, self.unmet_condition(*step)?)));
+            let Some((step, why)) = unmet else {
+                return Some(group);
+            };
+            let key = self.key(step);
+            let ends = members.iter().map(|member| {
+                let reason = if *member == step {
+                    why.clone()
+                } else {
+                    format!("it starts together with `{key}`, and {why}")
+                };
+                let outcome = StepOutcome::Skipped {
+                    reason,
+                    by_condition: true,
+                };
+                Ended::unstarted(*member, outcome)
+            });
+            self.ended(ends.collect());
+        }
+        None
+    }
+
+    /// Why the condition of a step does not hold, if it does not.
+    fn unmet_condition(&self, step: StepIndex) -> Option<String> {
+        let Execution {
+            engine, options, ..
+        } = self.execution;
+        let step = &engine.plan.steps[step];
+        let when = step.when.as_ref()?;
+        let settled = |key: &str| {
+            let index = engine.plan.steps.iter().position(|step| step.key == key)?;
+            self.settled[index].as_ref()
+        };
+        let failed = |key: &String| {
+            settled(key).is_some_and(|end| matches!(end.outcome, StepOutcome::Failed { .. }))
+        };
+        if when.needs == Fate::Failed && !step.needs.iter().any(failed) {
+            return Some("nothing that it needs has failed".to_owned());
+        }
+        for (name, wanted) in &when.environment {
+            let value = step
+                .environment
+                .get(name)
+                .or_else(|| options.variables.get(name))
+                .or_else(|| options.environment.get(name));
+            if value != Some(wanted) {
+                return Some(format!("the variable `{name}` is not `{wanted}`"));
+            }
+        }
+        for (PortRef { step: key, port }, wanted) in &when.results {
+            let attributes = match settled(key).map(|end| &end.outcome) {
+                Some(StepOutcome::Succeeded { attributes, .. }) => attributes.as_slice(),
+                _ => &[],
+            };
+            let found = attributes.iter().find(|attribute| attribute.key == *port);
+            if found.map(|attribute| &attribute.value) != Some(wanted) {
+                return Some(format!("`{port}` of `{key}` is not `{wanted}`"));
+            }
+        }
+        None
     }
 
     /// What the hooks are to be told, once all steps are settled.
@@ -216,7 +496,7 @@ impl<'a> Dispatcher<'a> {
         let statuses = self.settled.iter().enumerate().map(|(step, settled)| {
             let status = settled
                 .as_ref()
-                .map_or("skipped", |(outcome, _)| outcome.status());
+                .map_or("skipped", |settled| settled.outcome.status());
             (self.key(step), Value::from(status))
         });
         let statuses: serde_json::Map<String, Value> = statuses.collect();
@@ -227,87 +507,123 @@ impl<'a> Dispatcher<'a> {
 
     fn cannot_start(&mut self, group: GroupIndex, error: &str) {
         let members = &self.execution.engine.plan.graph().groups()[group].members;
-        for step in members {
-            let message = format!("no thread could be started for it: {error}");
-            self.ended(*step, StepOutcome::failed(message), Duration::ZERO, false);
+        let message = format!("no thread could be started for it: {error}");
+        let outcome = StepOutcome::failed(Cause::Internal, message);
+        self.ended(Ended::of_all(members, members[0], &outcome));
+    }
+
+    fn ended(&mut self, ends: Vec<Ended>) {
+        let mut first_failure = None;
+        for end in ends {
+            let Ended {
+                step,
+                outcome,
+                duration,
+                provenance,
+                ..
+            } = end;
+            if matches!(outcome, StepOutcome::Failed { .. }) {
+                first_failure.get_or_insert(step);
+            }
+            let succeeded = outcome.is_success();
+            self.settle(step, outcome, provenance, duration);
+            let skips = if succeeded {
+                self.schedule.succeeded(step)
+            } else {
+                self.schedule.failed(step)
+            };
+            for skip in skips {
+                let outcome = self.skipped(&skip);
+                self.settle(skip.step, outcome, Provenance::default(), Duration::ZERO);
+            }
+        }
+        if let Some(step) = first_failure
+            && !self.execution.options.keep_going
+        {
+            self.halt(&format!("step `{}` failed", self.key(step)), false);
         }
     }
 
-    fn ended(
+    /// Gives up what has not started, and tells what runs to end; steps that run whatever became of
+    /// others stay, unless `all` is to end.
+    fn halt(&mut self, reason: &str, all: bool) {
+        for step in self.schedule.stop(all) {
+            if self.settled[step].is_none() {
+                let outcome = StepOutcome::skipped(reason);
+                self.settle(step, outcome, Provenance::default(), Duration::ZERO);
+            }
+        }
+        let reason = Reason::Other(reason.to_owned());
+        if all {
+            self.execution.halt(&reason);
+        } else {
+            self.execution.stop_running(&reason);
+        }
+    }
+
+    fn settle(
         &mut self,
         step: StepIndex,
         outcome: StepOutcome,
+        provenance: Provenance,
         duration: Duration,
-        interrupted: bool,
     ) {
-        let outcome = match (outcome, self.execution.stops[step].reason()) {
-            (StepOutcome::Failed { .. }, Some(reason)) if interrupted => StepOutcome::Cancelled {
-                reason: reason.to_owned(),
-            },
-            (outcome, _) => outcome,
-        };
-        let key = self.key(step);
-        let failed = matches!(outcome, StepOutcome::Failed { .. });
-        if outcome.is_success() {
-            self.settle(step, outcome, duration);
-            return self.schedule.succeeded(step);
-        }
-        self.settle(step, outcome, duration);
-        for skip in self.schedule.failed(step) {
-            let reason = self.why(&skip);
-            self.settle(skip.step, StepOutcome::Skipped { reason }, Duration::ZERO);
-        }
-        if failed && !self.execution.options.keep_going {
-            self.halt(&format!("step `{key}` failed"));
-        }
-        self.stop_readers(step, &key);
-    }
-
-    /// Stops the steps that read from one that did not succeed. They would notice; this is for
-    /// those that are busy with something else.
-    fn stop_readers(&self, writer: StepIndex, key: &str) {
-        let graph = self.execution.engine.plan.graph();
-        let group = &graph.groups()[graph.group_of(writer)];
-        for stream in group.streams.iter().map(|index| &graph.streams()[*index]) {
-            if stream.writer == writer && self.settled[stream.reader].is_none() {
-                let reason = format!("its input `{}` from step `{key}` broke off", stream.input);
-                self.execution.stops[stream.reader].stop(&reason);
-            }
-        }
-    }
-
-    /// Gives up what has not started and cancels what runs.
-    fn halt(&mut self, reason: &str) {
-        for step in self.schedule.stop() {
-            self.settle(
-                step,
-                StepOutcome::Skipped {
-                    reason: reason.to_owned(),
-                },
-                Duration::ZERO,
-            );
-        }
-        for (settled, stop) in self.settled.iter().zip(&self.execution.stops) {
-            if settled.is_none() {
-                stop.stop(reason);
-            }
-        }
-        self.execution
-            .channels
-            .iter()
-            .for_each(|channel| channel.cancel());
-    }
-
-    fn settle(&mut self, step: StepIndex, outcome: StepOutcome, duration: Duration) {
-        self.settled[step] = Some((outcome.clone(), duration));
+        self.settled[step] = Some(Settled {
+            outcome: outcome.clone(),
+            provenance: provenance.clone(),
+            duration,
+        });
         self.tell(EventKind::StepEnded {
             step: self.key(step),
             outcome,
+            provenance,
             duration,
         });
     }
 
-    fn written(&mut self, step: StepIndex, port: String, text: String) {
+    fn next_deadline(&mut self) -> Option<Instant> {
+        // Those of tries that have ended are passed over: nobody else holds their stop.
+        while self
+            .deadlines
+            .peek()
+            .is_some_and(|deadline| Arc::strong_count(&deadline.stop) == 1)
+        {
+            self.deadlines.pop();
+        }
+        self.deadlines.peek().map(|deadline| deadline.at)
+    }
+
+    fn time_out(&mut self) {
+        let now = Instant::now();
+        while self
+            .deadlines
+            .peek()
+            .is_some_and(|deadline| deadline.at <= now)
+        {
+            if let Some(Deadline { limit, stop, .. }) = self.deadlines.pop() {
+                stop.stop(Reason::TimedOut(limit));
+            }
+        }
+    }
+
+    fn written(&mut self, step: StepIndex, port: String, mut text: String) {
+        let limit = self.execution.options.log_limit;
+        let written = self.written.entry(step).or_default();
+        let room = limit.saturating_sub(*written);
+        let length = text.len() as u64;
+        if room == 0 {
+            *written = written.saturating_add(length);
+            return;
+        }
+        let cut = length > room;
+        if cut {
+            let room = usize::try_from(room).unwrap_or(usize::MAX);
+            let end = text.floor_char_boundary(room);
+            text.truncate(end);
+            *written = limit;
+        } else {
+            *written += length;
+        }
         let kept = self.output.entry(step).or_default();
         for line in text.lines() {
             if kept.len() == REPORTED_LINES {
@@ -318,11 +634,13 @@ impl<'a> Dispatcher<'a> {
                 text: line.to_owned(),
             });
         }
-        self.tell(EventKind::StepOutput {
-            step: self.key(step),
-            port,
-            text,
-        });
+        let step = self.key(step);
+        if cut {
+            self.warn(format!(
+                "step `{step}` has written {limit} bytes; what it writes from here on is not kept"
+            ));
+        }
+        self.tell(EventKind::StepOutput { step, port, text });
     }
 
     fn emitted(&mut self, event: PluginEvent) {
@@ -334,6 +652,11 @@ impl<'a> Dispatcher<'a> {
         self.tell(EventKind::Plugin(event));
     }
 
+    fn warn(&mut self, message: String) {
+        self.report.warnings.push(message.clone());
+        self.tell(EventKind::Warning { message });
+    }
+
     fn report(mut self) -> RunReport {
         self.report.outcome = self.outcome();
         self.report.duration = self.begun.elapsed();
@@ -341,15 +664,20 @@ impl<'a> Dispatcher<'a> {
             .into_iter()
             .enumerate()
             .map(|(step, settled)| {
-                let unsettled = || {
-                    let reason = "the run ended before it".to_owned();
-                    (StepOutcome::Skipped { reason }, Duration::ZERO)
-                };
-                let (outcome, duration) = settled.unwrap_or_else(unsettled);
+                let Settled {
+                    outcome,
+                    provenance,
+                    duration,
+                } = settled.unwrap_or_else(|| Settled {
+                    outcome: StepOutcome::skipped("the run ended before it"),
+                    provenance: Provenance::default(),
+                    duration: Duration::ZERO,
+                });
                 let output = self.output.remove(&step).unwrap_or_default().into();
                 StepReport {
                     step: self.head(step),
                     outcome,
+                    provenance,
                     duration,
                     output,
                 }
@@ -358,49 +686,79 @@ impl<'a> Dispatcher<'a> {
         let RunReport {
             outcome, duration, ..
         } = &self.report;
+        let (outcome, duration) = (outcome.clone(), *duration);
         self.tell(EventKind::RunEnded {
             outcome: outcome.clone(),
-            duration: *duration,
+            duration,
         });
+        let events = match self.transcript.take().map(|transcript| transcript.finish()) {
+            Some(Ok(digest)) => Some(digest),
+            Some(Err(error)) => {
+                self.report.warnings.push(error.to_string());
+                None
+            }
+            None => None,
+        };
+        let ended = self.execution.journal.ended(&RunEnded {
+            outcome,
+            micros: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+            events,
+        });
+        if let Err(error) = ended {
+            let message = format!("the end of the run is not recorded: {error}");
+            self.report.warnings.push(message);
+        }
         self.report
     }
 
     fn outcome(&self) -> RunOutcome {
-        let succeeded = |settled: &Option<(StepOutcome, Duration)>| {
+        let well = |settled: &Option<Settled>| {
             settled
                 .as_ref()
-                .is_some_and(|(outcome, _)| outcome.is_success())
+                .is_some_and(|settled| settled.outcome.is_well())
         };
         match &self.aborted {
             Some(Abort { plugin, reason }) => RunOutcome::Aborted {
                 by: plugin.clone(),
                 reason: reason.clone(),
             },
-            None if self.settled.iter().all(succeeded) => RunOutcome::Succeeded,
+            None if self.settled.iter().all(well) => RunOutcome::Succeeded,
             None if self.cancelled => RunOutcome::Cancelled,
             None => RunOutcome::Failed,
         }
     }
 
-    /// Why a step is skipped, in words.
-    fn why(&self, skip: &Skip) -> String {
+    /// What becomes of a step that is skipped.
+    fn skipped(&self, skip: &Skip) -> StepOutcome {
         let Skip {
             step,
             held_by,
             need,
         } = *skip;
-        let settled = self.settled[need].as_ref();
-        let became = match settled.map_or("skipped", |(outcome, _)| outcome.status()) {
+        let settled = self.settled[need].as_ref().map(|settled| &settled.outcome);
+        let by_condition = matches!(
+            settled,
+            Some(StepOutcome::Skipped {
+                by_condition: true,
+                ..
+            })
+        );
+        let became = match settled.map_or("skipped", StepOutcome::status) {
             "failed" => "failed",
             "cancelled" => "was cancelled",
             _ => "was skipped",
         };
         let need = self.key(need);
-        if held_by == step {
-            return format!("it needs `{need}`, which {became}");
+        let reason = if held_by == step {
+            format!("it needs `{need}`, which {became}")
+        } else {
+            let held_by = self.key(held_by);
+            format!("it starts together with `{held_by}`, which needs `{need}`, which {became}")
+        };
+        StepOutcome::Skipped {
+            reason,
+            by_condition,
         }
-        let held_by = self.key(held_by);
-        format!("it starts together with `{held_by}`, which needs `{need}`, which {became}")
     }
 
     fn head(&self, step: StepIndex) -> StepHead {
@@ -410,7 +768,8 @@ impl<'a> Dispatcher<'a> {
             key: planned.key.clone(),
             label: planned.label.clone(),
             uses: planned.uses.clone(),
-            plugin: cast.runners[step].clone(),
+            plugin: cast.runners[step].plugin().cloned(),
+            needs: planned.needs.clone(),
         }
     }
 
@@ -419,12 +778,34 @@ impl<'a> Dispatcher<'a> {
     }
 
     fn tell(&mut self, kind: EventKind) {
-        let run = self.execution.options.id;
-        (self.observer)(&RunEvent {
+        let event = RunEvent {
             version: EVENT_VERSION,
-            run,
+            run: self.execution.options.id,
             timestamp: now(),
             kind,
-        });
+        };
+        if let Some(transcript) = &mut self.transcript
+            && let Err(error) = transcript.write(&event)
+        {
+            // The log has what a resumption needs; only what people read is lost.
+            self.transcript = None;
+            self.report
+                .warnings
+                .push(format!("events are no longer kept: {error}"));
+        }
+        (self.observer)(&event);
+    }
+
+    fn flush(&mut self) {
+        let failed = self
+            .transcript
+            .as_mut()
+            .map(|transcript| transcript.flush());
+        if let Some(Err(error)) = failed {
+            self.transcript = None;
+            self.report
+                .warnings
+                .push(format!("events are no longer kept: {error}"));
+        }
     }
 }

@@ -1,26 +1,33 @@
-//! The threads of a run: each carries out one group of steps, or calls the hooks of the run.
+//! The threads of a run: each brings one group of steps to its end, or calls the hooks of the run.
+//!
+//! What must stay true: for each group that it was given an executor sends exactly one `Ended`, and not before
+//! the end is in the record; it changes nothing that the dispatcher owns.
 
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::panic::{self, AssertUnwindSafe};
-use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
-use std::thread;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{at, never, select};
 use serde_json::{Value, json};
 use tracing::Span;
 use vox_contract::HookPoint;
-use vox_host::contract::{Attribute, step};
-use vox_host::{CancelToken, InstanceOptions};
+use vox_host::CancelToken;
 
+use super::attempt::Attempt;
+use super::built_in::Trouble;
 use super::hooks::{Abort, Answer, Hooks};
-use super::message::{Message, Reporter};
-use super::{Engine, RunOptions};
-use crate::graph::{GroupIndex, StepIndex, Stream};
-use crate::plan::{PortRef, Step};
-use crate::ports::{ChunkChannel, Line, Opening, StepPorts, measure};
-use crate::report::{PluginMetrics, StepOutcome};
+use super::message::{Ended, Message, Reporter};
+use super::prepare::Runner;
+use super::{Engine, Resume, RunOptions};
+use crate::cache::place::Places;
+use crate::cache::{Cache, Key, Parts};
+use crate::graph::{GroupIndex, StepIndex};
+use crate::plan::{Fate, Step};
+use crate::ports::ChunkChannel;
+use crate::record::{Journal, StepEnd, StepsEnded, StepsStarted};
+use crate::report::{Cause, PluginMetrics, Provenance, StepOutcome};
 
 /// What the executors of one run share with each other and with its dispatcher.
 pub(crate) struct Execution<'a> {
@@ -29,42 +36,67 @@ pub(crate) struct Execution<'a> {
     /// The run's id as plugins see it.
     pub id: String,
     pub directory: PathBuf,
-    /// The queue of each stream, by its position in the graph.
-    pub channels: Vec<Arc<ChunkChannel>>,
-    /// The way to stop each step.
-    pub stops: Vec<Stop>,
+    /// The queue of each stream of the present try, by its position in the graph.
+    pub channels: Vec<Mutex<Arc<ChunkChannel>>>,
+    /// The way to stop the present try of each step.
+    stops: Vec<Mutex<Arc<Stop>>>,
+    /// The way to stop everything.
+    pub halt: Stop,
+    /// The way to stop all that does not run whatever becomes of others.
+    failing: Stop,
     pub reporter: Reporter,
+    pub journal: Arc<Journal>,
+    pub cache: Option<Cache>,
+    pub earlier: Resume,
     pub span: Span,
     /// Set once before the first group starts.
     hooks: OnceLock<Arc<Hooks>>,
 }
 
-/// A step that is about to run, and its ports.
-type Member = (StepIndex, Arc<StepPorts>);
-
-/// The way to stop a running step.
+/// The way to stop a try of a step.
 #[derive(Debug, Default)]
 pub(crate) struct Stop {
-    token: CancelToken,
-    reason: OnceLock<String>,
+    pub token: CancelToken,
+    reason: OnceLock<Reason>,
+}
+
+/// Why a step was told to end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// It took longer than the plan allows.
+    TimedOut(Duration),
+    /// Something else, in words.
+    Other(String),
+}
+
+impl Reason {
+    /// What became of a step that ended because of it.
+    pub fn outcome(&self) -> StepOutcome {
+        match self {
+            Self::TimedOut(limit) => StepOutcome::failed(
+                Cause::TimedOut,
+                format!(
+                    "it was still running after {}, its time-out",
+                    humantime::format_duration(*limit)
+                ),
+            ),
+            Self::Other(reason) => StepOutcome::Cancelled {
+                reason: reason.clone(),
+            },
+        }
+    }
 }
 
 impl Stop {
     /// Tells the step to end; the first reason counts.
-    pub fn stop(&self, reason: &str) {
-        self.reason.get_or_init(|| reason.to_owned());
+    pub fn stop(&self, reason: Reason) {
+        self.reason.get_or_init(|| reason);
         self.token.cancel();
     }
 
     /// Why the step was told to end, once it was.
-    pub fn reason(&self) -> Option<&str> {
-        self.reason.get().map(String::as_str)
-    }
-
-    fn outcome(&self) -> StepOutcome {
-        StepOutcome::Cancelled {
-            reason: self.reason().unwrap_or("the run was cancelled").to_owned(),
-        }
+    pub fn reason(&self) -> Option<&Reason> {
+        self.reason.get()
     }
 }
 
@@ -76,15 +108,23 @@ impl<'a> Execution<'a> {
         span: Span,
     ) -> Self {
         let graph = engine.plan.graph();
+        let record = options.record.clone();
         Self {
             engine,
             options,
             id: options.id.to_string(),
             directory: std::path::absolute(&options.directory)
                 .unwrap_or_else(|_| options.directory.clone()),
-            channels: graph.streams().iter().map(|_| Arc::default()).collect(),
-            stops: engine.plan.steps.iter().map(|_| Stop::default()).collect(),
+            channels: graph.streams().iter().map(|_| Mutex::default()).collect(),
+            stops: engine.plan.steps.iter().map(|_| Mutex::default()).collect(),
+            halt: Stop::default(),
+            failing: Stop::default(),
             reporter,
+            cache: record
+                .as_ref()
+                .map(|record| Cache::new(record.store.clone())),
+            journal: Arc::new(Journal::new(record, options.id)),
+            earlier: options.resume.clone().unwrap_or_default(),
             span,
             hooks: OnceLock::new(),
         }
@@ -136,55 +176,104 @@ impl<'a> Execution<'a> {
         self.reporter.send(Message::Closed);
     }
 
-    /// Carries a group out; answers when all its steps have ended.
+    /// Brings a group to its end.
     pub fn group(&self, group: GroupIndex) {
         let members = &self.engine.plan.graph().groups()[group].members;
-        let Some(hooks) = self.hooks.get() else {
-            let outcome = StepOutcome::failed("the run has not begun");
-            return self.not_started(members, members[0], outcome);
-        };
-        let ports = panic::catch_unwind(AssertUnwindSafe(|| self.admit(group, hooks)));
-        let mut ports = match ports {
-            Ok(Ok(ports)) => ports,
-            Ok(Err((step, message))) => {
-                let detail = json!({ "message": message });
-                hooks.tell(&HookPoint::OnError, &self.step(step).key, &detail);
-                return self.not_started(members, step, StepOutcome::failed(message));
-            }
-            Err(panic) => {
-                let outcome = StepOutcome::failed(panicked(&*panic));
-                return self.not_started(members, members[0], outcome);
-            }
-        };
-        // This thread carries out the last member itself, which for most groups is the only one.
-        let Some((last, last_ports)) = ports.pop() else {
-            return;
-        };
-        thread::scope(|scope| {
-            for (step, ports) in ports {
-                let name = self.step(step).key.replace('\0', "");
-                let of_thread = Arc::clone(&ports);
-                let body = move || self.carry_out(step, &of_thread, hooks);
-                if let Err(error) = thread::Builder::new().name(name).spawn_scoped(scope, body) {
-                    let message = format!("no thread could be started for it: {error}");
-                    let outcome = StepOutcome::failed(message);
-                    self.conclude(step, &ports, hooks, outcome, Duration::ZERO);
-                }
-            }
-            self.carry_out(last, &last_ports, hooks);
+        let ends = panic::catch_unwind(AssertUnwindSafe(|| self.ends(group)));
+        let ends = ends.unwrap_or_else(|panic| {
+            let message = panicked(&*panic);
+            Ended::of_all(
+                members,
+                members[0],
+                &StepOutcome::failed(Cause::Internal, message),
+            )
         });
+        self.reporter.send(Message::Ended(ends));
     }
 
-    /// Asks the hooks for every member and opens the group's streams; answers the members' ports,
-    /// or the step that cannot start, and why.
-    fn admit(
-        &self,
-        group: GroupIndex,
-        hooks: &Arc<Hooks>,
-    ) -> Result<Vec<Member>, (StepIndex, String)> {
-        let graph = self.engine.plan.graph();
-        let group = &graph.groups()[group];
-        for index in &group.members {
+    fn ends(&self, index: GroupIndex) -> Vec<Ended> {
+        let group = &self.engine.plan.graph().groups()[index];
+        let members = &group.members;
+        let Some(hooks) = self.hooks.get() else {
+            let outcome = StepOutcome::failed(Cause::Internal, "the run has not begun");
+            return Ended::of_all(members, members[0], &outcome);
+        };
+        let refused = |(step, trouble): (StepIndex, Trouble)| {
+            let Trouble { cause, message } = trouble;
+            let detail = json!({ "message": message });
+            hooks.tell(&HookPoint::OnError, &self.step(step).key, &detail);
+            Ended::of_all(members, step, &StepOutcome::failed(cause, message))
+        };
+        if let Err(trouble) = self.ask_hooks(members, hooks) {
+            return self.recorded(refused(trouble), None, true);
+        }
+        let files = match self.files_of(members) {
+            Ok(files) => files,
+            Err(trouble) => return self.recorded(refused(trouble), None, true),
+        };
+        let key = match self.key_of(group, &files) {
+            Ok(key) => key,
+            Err(trouble) => return self.recorded(refused(trouble), None, true),
+        };
+        if let Some((key, parts)) = &key
+            && let Some(ends) = self.from_cache(members, key)
+        {
+            // Should this get lost, it is taken from the cache once more.
+            return self.recorded(ends, Some((key.clone(), parts.clone())), false);
+        }
+        let before = members.iter().filter_map(|step| {
+            let attempts = &self.earlier.attempts;
+            attempts.get(&self.step(*step).key).copied()
+        });
+        let before = before.max().unwrap_or(0);
+        for attempt in 1.. {
+            let number = before.saturating_add(attempt);
+            if let Err(error) = self.journal.steps_started(&StepsStarted {
+                steps: self.keys(members),
+                attempt: number,
+            }) {
+                let message = format!("its start could not be recorded: {error}");
+                let outcome = StepOutcome::failed(Cause::Internal, message);
+                return Ended::of_all(members, members[0], &outcome);
+            }
+            // What is in the place of an output is put back when this is dropped, unless the step
+            // has made something.
+            let mut places = Places::default();
+            let attempt_at = Attempt::new(self, group, &files, hooks, attempt, number);
+            let mut ends = match attempt_at.carry_out(&mut places) {
+                Ok(ends) => ends,
+                Err(trouble) => refused(trouble),
+            };
+            self.keep(group, &mut ends, key.as_ref());
+            drop(places);
+            let Some((failed, wait)) = self.again(&ends, attempt) else {
+                return self.recorded(ends, key, true);
+            };
+            self.reporter.send(Message::Retried {
+                step: failed.step,
+                attempt: number,
+                outcome: failed.outcome.clone(),
+                wait,
+            });
+            let over = Instant::now().checked_add(wait).map_or_else(never, at);
+            let halted = select! {
+                recv(self.halt.token.cancelled()) -> _ => true,
+                recv(self.failing.token.cancelled()) -> _ => self.stopped(members[0]).is_some(),
+                recv(over) -> _ => false,
+            };
+            if halted {
+                return self.recorded(ends, key, true);
+            }
+        }
+        Vec::new()
+    }
+
+    /// Asks the hooks about every member.
+    fn ask_hooks(&self, members: &[StepIndex], hooks: &Hooks) -> Result<(), (StepIndex, Trouble)> {
+        if !hooks.watch(&HookPoint::PreStep) {
+            return Ok(());
+        }
+        for index in members {
             let Step {
                 key,
                 label,
@@ -194,218 +283,90 @@ impl<'a> Execution<'a> {
             } = self.step(*index);
             let detail = json!({ "runner": uses, "label": label, "arguments": arguments });
             if let Answer::Abort(abort) = hooks.ask(&HookPoint::PreStep, key, &detail, &[]) {
-                return Err((*index, abort.to_string()));
+                return Err((*index, abort.into()));
             }
         }
-        let mut ports: BTreeMap<StepIndex, (BTreeMap<String, _>, Vec<_>)> = group
-            .members
-            .iter()
-            .map(|step| (*step, Default::default()))
-            .collect();
-        for index in &group.streams {
-            let stream = &graph.streams()[*index];
-            let channel = &self.channels[*index];
-            let line = self
-                .line(stream, channel, hooks)
-                .map_err(|fault| (stream.reader, format!("input `{}`: {fault}", stream.input)))?;
-            if let Some((_, lines)) = ports.get_mut(&stream.writer) {
-                lines.push((stream.output.clone(), line));
-            }
-            if let Some((inputs, _)) = ports.get_mut(&stream.reader) {
-                inputs.insert(stream.input.clone(), Arc::clone(channel));
-            }
+        Ok(())
+    }
+
+    /// The step for whose sake the group is tried again, and how long to wait before that.
+    fn again<'e>(&self, ends: &'e [Ended], attempt: u32) -> Option<(&'e Ended, Duration)> {
+        if ends.iter().any(|end| self.stopped(end.step).is_some()) {
+            return None;
         }
-        let connected = ports.into_iter().map(|(step, (inputs, lines))| {
-            (
-                step,
-                Arc::new(StepPorts::new(inputs, lines, self.reporter.of_step(step))),
-            )
-        });
-        Ok(connected.collect())
+        let mut failed = ends.iter().filter(|end| !end.outcome.is_success());
+        let culprit = failed.find(|end| matches!(end.outcome, StepOutcome::Failed { .. }))?;
+        let wait = self.retries(culprit.step, &culprit.outcome, attempt)?;
+        Some((culprit, wait))
     }
 
-    fn line(
-        &self,
-        stream: &Stream,
-        channel: &Arc<ChunkChannel>,
-        hooks: &Arc<Hooks>,
-    ) -> Result<Line, String> {
-        let reader = self.step(stream.reader);
-        let input = reader
-            .inputs
-            .get(&stream.input)
-            .ok_or("the plan has no such input")?;
-        Line::open(&Opening {
-            host: &self.engine.host,
-            run: &self.id,
-            to: PortRef {
-                step: reader.key.clone(),
-                port: stream.input.clone(),
-            },
-            input,
-            channel: Arc::clone(channel),
-            hooks,
-            cancel: self.stops[stream.writer].token.clone(),
-            reporter: &self.reporter.of_step(stream.reader),
-        })
-    }
-
-    /// Reports a group in which `culprit` cannot start.
-    fn not_started(&self, members: &[StepIndex], culprit: StepIndex, outcome: StepOutcome) {
-        let key = &self.step(culprit).key;
-        for step in members {
-            let outcome = if *step == culprit {
-                outcome.clone()
-            } else {
-                StepOutcome::Skipped {
-                    reason: format!("it starts together with `{key}`, which failed"),
-                }
-            };
-            let duration = Duration::ZERO;
-            self.reporter.send(Message::Ended {
-                step: *step,
-                outcome,
-                duration,
-                interrupted: false,
-            });
-        }
-    }
-
-    /// Carries one step out, from its start to the end of its streams.
-    fn carry_out(&self, step: StepIndex, ports: &Arc<StepPorts>, hooks: &Hooks) {
-        let Step { key, uses, .. } = self.step(step);
-        let span =
-            tracing::info_span!(parent: &self.span, "vox.run.step", step = %key, runner = %uses);
-        let _entered = span.enter();
-        self.reporter.send(Message::Started { step });
-        let begun = Instant::now();
-        let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
-            let outcome = self.perform(step, ports, hooks);
-            self.review(step, outcome, begun.elapsed(), hooks)
-        }))
-        .unwrap_or_else(|panic| StepOutcome::failed(panicked(&*panic)));
-        tracing::debug!(status = outcome.status(), "ended");
-        self.conclude(step, ports, hooks, outcome, begun.elapsed());
-    }
-
-    /// Runs the step, and lets its streams' stages push what they hold back.
-    fn perform(&self, step: StepIndex, ports: &Arc<StepPorts>, hooks: &Hooks) -> StepOutcome {
-        let stop = &self.stops[step];
-        if stop.token.is_cancelled() {
-            return stop.outcome();
-        }
-        let ran = self.call_runner(step, ports, hooks);
-        ports.flush();
-        let outcome = match ran {
-            Ok(step::Outcome {
-                code: 0,
-                summary,
-                attributes,
-            }) => match ports.broken_input() {
-                None => StepOutcome::Succeeded {
-                    summary,
-                    attributes,
-                },
-                Some((port, reason)) => {
-                    StepOutcome::failed(format!("input `{port}` ended before its time: {reason}"))
-                }
-            },
-            Ok(step::Outcome { code, summary, .. }) => {
-                let unexplained = || format!("it ended with code {code}");
-                let message = Some(summary).filter(|summary| !summary.is_empty());
-                StepOutcome::Failed {
-                    code: Some(code),
-                    message: message.unwrap_or_else(unexplained),
-                }
-            }
-            Err(message) => StepOutcome::failed(message),
-        };
-        if outcome.is_success() {
-            ports.lines().for_each(Line::finish);
-        } else if stop.token.is_cancelled() {
-            return stop.outcome();
-        }
-        outcome
-    }
-
-    fn call_runner(
+    /// How long to wait before a step that ended so is tried again, if it is.
+    pub fn retries(
         &self,
         step: StepIndex,
-        ports: &Arc<StepPorts>,
-        hooks: &Hooks,
-    ) -> Result<step::Outcome, String> {
-        let mut options = InstanceOptions::default();
-        options.ports = Arc::clone(ports) as _;
-        options.cancel = self.stops[step].token.clone();
-        options.events = Arc::new(self.reporter.of_step(step));
-        let plugin = &self.engine.cast.runners[step];
-        let mut instance = self
-            .engine
-            .host
-            .instance(plugin, options)
-            .map_err(|error| error.to_string())?;
-        let outcome = instance
-            .step()
-            .and_then(|mut runner| runner.run(&self.invocation(step, ports)))
-            .map_err(|error| error.to_string());
-        if let Some(samples) = measure(&mut instance) {
-            let step = Some(self.step(step).key.clone());
-            self.measured(
-                PluginMetrics {
-                    plugin: plugin.clone(),
-                    step,
-                    port: None,
-                    samples,
-                },
-                hooks,
-            );
-        }
-        outcome
+        outcome: &StepOutcome,
+        attempt: u32,
+    ) -> Option<Duration> {
+        let StepOutcome::Failed { cause, .. } = outcome else {
+            return None;
+        };
+        let retry = self.step(step).retry.as_ref()?;
+        (attempt <= retry.count && retry.on.contains(cause)).then(|| retry.wait(attempt))
     }
 
-    fn invocation(&self, step: StepIndex, ports: &StepPorts) -> step::Invocation {
-        let Step {
-            key,
-            uses,
-            arguments,
-            environment,
-            ..
-        } = self.step(step);
-        let mut variables = self.options.environment.clone();
-        variables.extend(environment.clone());
-        let variable = |(key, value)| Attribute { key, value };
-        step::Invocation {
-            run: self.id.clone(),
-            step: key.clone(),
-            runner: uses.to_string(),
-            arguments: Value::Object(arguments.clone()).to_string(),
-            environment: variables.into_iter().map(variable).collect(),
-            directory: self.directory.display().to_string(),
-            attempt: 1,
-            idempotency_key: format!("{}/{key}", self.id),
-            inputs: ports.inputs(),
-            outputs: ports.outputs(),
-            input_files: Vec::new(),
-            output_files: Vec::new(),
+    /// Records how a group has ended; a record that cannot be written makes a failure of it.
+    fn recorded(
+        &self,
+        mut ends: Vec<Ended>,
+        key: Option<(Key, Vec<Parts>)>,
+        wait: bool,
+    ) -> Vec<Ended> {
+        let (key, parts) = key.unzip();
+        let recorded = self.journal.steps_ended(
+            StepsEnded {
+                steps: ends.iter().map(|end| self.step_end(end)).collect(),
+                key: key.map(|key| key.to_string()),
+                parts: parts.unwrap_or_default(),
+            },
+            wait,
+        );
+        if let Err(error) = recorded {
+            let message = format!("its end could not be recorded: {error}");
+            for end in &mut ends {
+                end.outcome = StepOutcome::failed(Cause::Internal, message.clone());
+            }
+        }
+        ends
+    }
+
+    fn step_end(&self, end: &Ended) -> StepEnd {
+        StepEnd {
+            step: self.step(end.step).key.clone(),
+            outcome: end.outcome.clone(),
+            provenance: end.provenance.clone(),
+            micros: u64::try_from(end.duration.as_micros()).unwrap_or(u64::MAX),
+            outputs: end.outputs.clone(),
         }
     }
 
     /// Lets the hooks judge how a step has ended.
-    fn review(
+    pub fn review(
         &self,
         step: StepIndex,
         mut outcome: StepOutcome,
         duration: Duration,
+        provenance: &Provenance,
         hooks: &Hooks,
     ) -> StepOutcome {
         let key = &self.step(step).key;
         if hooks.watch(&HookPoint::PostStep) {
             let mut detail = serde_json::to_value(&outcome).unwrap_or_default();
             detail["seconds"] = duration.as_secs_f64().into();
+            detail["cached"] = provenance.cached.is_some().into();
             if let Answer::Abort(abort) = hooks.ask(&HookPoint::PostStep, key, &detail, &[])
                 && outcome.is_success()
             {
-                outcome = StepOutcome::failed(abort.to_string());
+                outcome = StepOutcome::failed(Cause::Aborted, abort.to_string());
             }
         }
         if let StepOutcome::Failed { message, .. } = &outcome {
@@ -414,44 +375,7 @@ impl<'a> Execution<'a> {
         outcome
     }
 
-    /// Reports the step and ends its streams.
-    ///
-    /// The dispatcher hears of the end before the step's neighbours can notice it, so that what
-    /// fails in consequence never comes in first.
-    fn conclude(
-        &self,
-        step: StepIndex,
-        ports: &StepPorts,
-        hooks: &Hooks,
-        outcome: StepOutcome,
-        duration: Duration,
-    ) {
-        let break_off = (!outcome.is_success())
-            .then(|| format!("step `{}` {}", self.step(step).key, outcome.status()));
-        for line in ports.lines() {
-            line.close_stages()
-                .into_iter()
-                .for_each(|metrics| self.measured(metrics, hooks));
-            self.reporter
-                .send(Message::StreamEnded(line.report(break_off.as_deref())));
-        }
-        let interrupted = self.stops[step].token.is_cancelled() || ports.are_interrupted();
-        self.reporter.send(Message::Ended {
-            step,
-            outcome,
-            duration,
-            interrupted,
-        });
-        for line in ports.lines() {
-            match &break_off {
-                None => line.channel().finish(),
-                Some(reason) => line.channel().break_off(reason.as_str()),
-            }
-        }
-        ports.hang_up();
-    }
-
-    fn measured(&self, metrics: PluginMetrics, hooks: &Hooks) {
+    pub fn measured(&self, metrics: PluginMetrics, hooks: &Hooks) {
         if hooks.watch(&HookPoint::OnMetrics) {
             let PluginMetrics {
                 plugin,
@@ -469,14 +393,125 @@ impl<'a> Execution<'a> {
         self.reporter.send(Message::Measured(metrics));
     }
 
-    fn step(&self, step: StepIndex) -> &'a Step {
+    /// A new way to stop a step, for a new try.
+    pub fn renew_stop(&self, step: StepIndex) -> Arc<Stop> {
+        let stop = Arc::new(Stop::default());
+        *self.stops[step]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::clone(&stop);
+        // The run may have been halted between the two.
+        if let Some(reason) = self.stopped(step) {
+            stop.stop(reason.clone());
+        }
+        stop
+    }
+
+    /// Why nothing more is to be done for a step, if so.
+    fn stopped(&self, step: StepIndex) -> Option<&Reason> {
+        let failing = self.failing.reason();
+        let concerns = self.step(step).required() == Fate::Succeeded;
+        self.halt.reason().or(failing.filter(|_| concerns))
+    }
+
+    /// The way to stop the present try of a step.
+    pub fn stop_of(&self, step: StepIndex) -> Arc<Stop> {
+        Arc::clone(
+            &self.stops[step]
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    /// A new queue for a stream, for a new try.
+    pub fn renew_channel(&self, stream: usize) -> Arc<ChunkChannel> {
+        let channel = Arc::<ChunkChannel>::default();
+        *self.channels[stream]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::clone(&channel);
+        let reader = self.engine.plan.graph().streams()[stream].reader;
+        if self.stopped(reader).is_some() {
+            channel.cancel();
+        }
+        channel
+    }
+
+    /// Stops everything that runs now and is not there to clean up after others; what starts later
+    /// runs.
+    pub fn stop_running(&self, reason: &Reason) {
+        for (step, stop) in self.stops.iter().enumerate() {
+            if self.step(step).required() == Fate::Succeeded {
+                let stop = Arc::clone(&stop.lock().unwrap_or_else(PoisonError::into_inner));
+                stop.stop(reason.clone());
+            }
+        }
+        let streams = self.engine.plan.graph().streams().iter();
+        for (stream, channel) in streams.zip(&self.channels) {
+            if self.step(stream.reader).required() == Fate::Succeeded {
+                channel
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .cancel();
+            }
+        }
+        self.failing.stop(reason.clone());
+    }
+
+    /// Stops everything that runs.
+    pub fn halt(&self, reason: &Reason) {
+        self.halt.stop(reason.clone());
+        for stop in &self.stops {
+            let stop = Arc::clone(&stop.lock().unwrap_or_else(PoisonError::into_inner));
+            stop.stop(reason.clone());
+        }
+        for channel in &self.channels {
+            channel
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .cancel();
+        }
+    }
+
+    pub fn step(&self, step: StepIndex) -> &'a Step {
         &self.engine.plan.steps[step]
+    }
+
+    pub fn runner(&self, step: StepIndex) -> &'a Runner {
+        &self.engine.cast.runners[step]
+    }
+
+    /// Where an output of a step is made.
+    pub fn place_of(&self, path: &str) -> PathBuf {
+        self.directory.join(Path::new(path))
+    }
+
+    fn keys(&self, members: &[StepIndex]) -> Vec<String> {
+        members
+            .iter()
+            .map(|step| self.step(*step).key.clone())
+            .collect()
+    }
+
+    /// The results of one group, taken from the cache, if they are there and can be put in place.
+    fn from_cache(&self, members: &[StepIndex], key: &Key) -> Option<Vec<Ended>> {
+        let ends = self.restore(members, key)?;
+        let hooks = self.hooks.get()?;
+        let reviewed = ends.into_iter().map(|mut end| {
+            end.outcome = self.review(
+                end.step,
+                end.outcome,
+                Duration::ZERO,
+                &end.provenance,
+                hooks,
+            );
+            end
+        });
+        Some(reviewed.collect())
     }
 }
 
 /// What is said of a panic, which is a fault of the engine or the host: a plugin's own is caught
 /// by its carrier.
-fn panicked(panic: &(dyn Any + Send)) -> String {
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!(

@@ -1,39 +1,58 @@
 //! The one way from those who do the work to the dispatcher.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
+use serde::Deserialize;
 use vox_contract::{HookPoint, PluginId};
 use vox_host::{Emitter, EventSink, contract};
 
+use super::execute::Stop;
 use super::hooks::{Abort, HooksCell};
 use crate::graph::StepIndex;
-use crate::report::{PluginMetrics, StepOutcome, StreamReport};
+use crate::report::{PluginMetrics, Provenance, StepOutcome, StreamReport};
+
+/// The name of the event by which a step says how far it is: `{"done": 3, "total": 10, "message": "…"}`,
+/// the last two of which may be left out.
+const PROGRESS: &str = "progress";
 
 /// What an executor tells the dispatcher.
 #[derive(Debug)]
 pub(crate) enum Message {
     /// The hooks have been asked whether the run may begin.
     Opened(Result<(), Abort>),
+    /// A try of a step has begun; `stop` ends it.
     Started {
         step: StepIndex,
+        attempt: u32,
+        stop: Arc<Stop>,
     },
     Output {
         step: StepIndex,
         port: String,
         text: String,
     },
-    /// Comes once for each step of a group that was handed to an executor.
-    ///
-    /// `interrupted` says that the step was told to end, or that one of its streams ended before
-    /// its time, so that its failure may be no fault of its own.
-    Ended {
+    Progress {
         step: StepIndex,
-        outcome: StepOutcome,
-        duration: Duration,
-        interrupted: bool,
+        progress: Progress,
     },
+    /// A step has failed, and its group will not be tried again: nothing more is to start unless the
+    /// run goes on all the same. How it ended is told with the group.
+    Failing {
+        step: StepIndex,
+    },
+    /// A step has failed, and its group will be tried again.
+    Retried {
+        step: StepIndex,
+        attempt: u32,
+        outcome: StepOutcome,
+        wait: Duration,
+    },
+    /// Comes once for each group that was handed to an executor, with all its members, when the
+    /// record knows of it.
+    Ended(Vec<Ended>),
     StreamEnded(StreamReport),
     Measured(PluginMetrics),
     Emitted {
@@ -45,6 +64,53 @@ pub(crate) enum Message {
     Warning(String),
     /// The hooks know that the run has ended; nothing comes after.
     Closed,
+}
+
+/// How a step has ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    pub step: StepIndex,
+    pub outcome: StepOutcome,
+    pub duration: Duration,
+    pub provenance: Provenance,
+    /// The hash of each output, by name.
+    pub outputs: BTreeMap<String, String>,
+}
+
+impl Ended {
+    /// A step that was not called.
+    pub fn unstarted(step: StepIndex, outcome: StepOutcome) -> Self {
+        Self {
+            step,
+            outcome,
+            duration: Duration::ZERO,
+            provenance: Provenance::default(),
+            outputs: BTreeMap::new(),
+        }
+    }
+
+    /// A group in which `culprit` ended so, and the others therefore did not start.
+    pub fn of_all(members: &[StepIndex], culprit: StepIndex, outcome: &StepOutcome) -> Vec<Self> {
+        let end = |step: &StepIndex| {
+            if *step == culprit {
+                Self::unstarted(*step, outcome.clone())
+            } else {
+                let reason = "a step that it starts together with failed";
+                Self::unstarted(*step, StepOutcome::skipped(reason))
+            }
+        };
+        members.iter().map(end).collect()
+    }
+}
+
+/// How far a step is, as it says by an event of the name `progress`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub(crate) struct Progress {
+    pub done: f64,
+    #[serde(default)]
+    pub total: Option<f64>,
+    #[serde(default)]
+    pub message: Option<String>,
 }
 
 /// Sends messages for one step, or for the run as a whole.
@@ -101,6 +167,11 @@ impl Reporter {
 
 impl EventSink for Reporter {
     fn emit(&self, plugin: &PluginId, name: &str, payload: &str) {
+        if let (Some(step), PROGRESS) = (self.step, name)
+            && let Ok(progress) = serde_json::from_str(payload)
+        {
+            return self.send(Message::Progress { step, progress });
+        }
         self.send(Message::Emitted {
             step: self.step,
             plugin: plugin.clone(),

@@ -5,8 +5,10 @@ use std::ops::Range;
 
 use vox_contract::Finding;
 
+use super::matrix::{Fault, MAX_MATRIX_STEPS};
 use super::source::{Content, Node, Part};
-use super::{Outline, Step, near};
+use super::step::Fate;
+use super::{Input, Outline, Step, near};
 use crate::graph::EndlessWait;
 
 /// The longest key of a step, in bytes.
@@ -20,23 +22,58 @@ pub(crate) fn names(outline: &Outline, root: &Node, findings: &mut Vec<Finding>)
         let span = root.place(["pipeline".into(), "name".into()]);
         findings.push(Finding::new(span, format!("the pipeline's name {fault}")));
     }
-    let keys = declared_keys(root, findings);
+    let mut keys = declared_keys(root, findings);
+    for (origin, step) in &outline.steps {
+        keys.extend(step.iter().map(|step| (step.key.as_str(), *origin)));
+    }
     let mut check = StepCheck {
         root,
         keys: &keys,
+        steps: outline
+            .steps
+            .iter()
+            .filter_map(|(_, step)| Some((step.as_ref()?.key.as_str(), step.as_ref()?)))
+            .collect(),
+        makers: HashMap::new(),
         index: 0,
         findings,
     };
-    for (index, step) in outline.steps.iter().enumerate() {
-        check.index = index;
+    check.outputs(outline);
+    for (origin, step) in &outline.steps {
+        check.index = *origin;
         if let Some(step) = step {
             check.step(step);
         }
     }
 }
 
+/// The problem of a matrix that makes no steps.
+pub(crate) fn matrix(fault: &Fault, index: usize, step: &Step, root: &Node) -> Finding {
+    let place = ["step".into(), index.into(), "matrix".into()];
+    match fault {
+        Fault::Empty(axis) => Finding::new(
+            root.place(place.into_iter().chain([axis.as_str().into()])),
+            format!("the matrix has no values for `{}`", axis.escape_debug()),
+        )
+        .hint("give it at least one, or take it away"),
+        Fault::TooMany => Finding::new(
+            root.place(place),
+            format!("the matrix makes more than {MAX_MATRIX_STEPS} steps"),
+        )
+        .hint("give it fewer values, or write a pipeline for each part of them"),
+        Fault::Unknown(axis) => Finding::new(
+            root.place(["step".into(), index.into()]),
+            format!(
+                "`${{matrix.{}}}` stands in the step, and its matrix has no such name",
+                axis.escape_debug()
+            ),
+        )
+        .hint(near(axis, step.matrix.keys().map(String::as_str), "names")),
+    }
+}
+
 /// The problem of a circle, placed at the first wait of it.
-pub(crate) fn endless_wait(wait: &EndlessWait, root: &Node) -> Finding {
+pub(crate) fn endless_wait(wait: &EndlessWait, origins: &[usize], root: &Node) -> Finding {
     let mut finding = if wait.is_of_groups() {
         Finding::new(
             0..0,
@@ -53,7 +90,8 @@ pub(crate) fn endless_wait(wait: &EndlessWait, root: &Node) -> Finding {
         )
         .hint("each waits for the one after the arrow: take away one of these `needs` or inputs")
     };
-    if let Some(first) = wait.indices.first() {
+    let first = wait.indices.first().and_then(|step| origins.get(*step));
+    if let Some(first) = first {
         let second = wait
             .steps
             .get(1)
@@ -131,11 +169,15 @@ fn declared_keys<'a>(root: &'a Node, findings: &mut Vec<Finding>) -> HashMap<&'a
 struct StepCheck<'a> {
     root: &'a Node,
     keys: &'a HashMap<&'a str, usize>,
+    /// The steps that could be decoded.
+    steps: HashMap<&'a str, &'a Step>,
+    /// Which step makes a path, as `step.output`.
+    makers: HashMap<&'a str, String>,
     index: usize,
     findings: &'a mut Vec<Finding>,
 }
 
-impl StepCheck<'_> {
+impl<'a> StepCheck<'a> {
     fn step(&mut self, step: &Step) {
         if let Some(fault) = step.label.as_deref().and_then(fault_in) {
             self.note(["label".into()], format!("the label {fault}"), None);
@@ -154,13 +196,199 @@ impl StepCheck<'_> {
             }
         }
         self.environment(&step.environment);
-        for (port, input) in &step.inputs {
-            let path = ["inputs".into(), port.as_str().into()];
-            self.port(path, port);
-            let from = ["inputs".into(), port.as_str().into(), "from".into()];
-            self.port(from, &input.from.port);
-            if !self.keys.contains_key(input.from.step.as_str()) {
-                self.unknown_step(from, &input.from.step);
+        self.secrets(step);
+        for (name, input) in step.inputs() {
+            self.input(name, input);
+        }
+        self.limits(step);
+        self.condition(step);
+        for (axis, values) in &step.matrix {
+            self.port(["matrix".into(), axis.as_str().into()], axis);
+            for (at, value) in values.iter().enumerate() {
+                if let Some(fault) = fault_in(&value.to_string()) {
+                    let path = ["matrix".into(), axis.as_str().into(), at.into()];
+                    self.note(path, format!("the value {fault}"), None);
+                }
+            }
+        }
+    }
+
+    fn input(&mut self, name: &str, input: &Input) {
+        let way = |part: &'static str| ["inputs".into(), name.into(), part.into()];
+        self.port(["inputs".into(), name.into()], name);
+        match (&input.from, &input.path) {
+            (Some(from), None) => {
+                self.port(way("from"), &from.port);
+                let Some(origin) = self.keys.get(from.step.as_str()) else {
+                    return self.unknown_step(way("from"), &from.step);
+                };
+                let made = self.steps.get(from.step.as_str());
+                if made.is_none() && self.root_matrix(*origin) {
+                    let message = format!("`{}` is many steps", from.step.escape_debug());
+                    let hint = "its matrix makes several: name one of them, such as `key[a=1].out`";
+                    return self.note(way("from"), message, Some(hint.into()));
+                }
+                let is_file = made.is_some_and(|step| step.outputs.contains_key(&from.port));
+                if is_file && !input.through.is_empty() {
+                    let message =
+                        format!("`{from}` is a file, and no stream that could pass stages");
+                    self.note(way("through"), message, None);
+                }
+            }
+            (None, Some(path)) => {
+                if !input.through.is_empty() {
+                    let message = "a path is no stream that could pass stages";
+                    self.note(way("through"), message.into(), None);
+                }
+                if path.is_empty() || path.contains('\0') {
+                    let message = "the path is empty, or has a NUL in it";
+                    self.note(way("path"), message.into(), None);
+                } else if let Some(maker) = self.maker(path) {
+                    let message = format!("`{}` is made by another step", path.escape_debug());
+                    let hint = format!("read it from there: `from = \"{maker}\"`");
+                    self.note(way("path"), message, Some(hint));
+                }
+            }
+            (Some(_), Some(_)) | (None, None) => {
+                let message = format!("the input `{name}` needs either `from` or `path`");
+                let hint = "`from` names what another step makes, `path` a file";
+                self.note(["inputs".into(), name.into()], message, Some(hint.into()));
+            }
+        }
+    }
+
+    /// Whether the step at this place of the file has a matrix.
+    fn root_matrix(&self, origin: usize) -> bool {
+        match self.root.member("step").map(|member| &member.value.content) {
+            Some(Content::Array(items)) => items
+                .get(origin)
+                .is_some_and(|item| item.member("matrix").is_some()),
+            _ => false,
+        }
+    }
+
+    /// The output in which `path` lies, if another step makes it.
+    fn maker(&self, path: &str) -> Option<&String> {
+        let path = path.strip_prefix("./").unwrap_or(path);
+        let mut ends = path.match_indices('/').map(|(at, _)| at);
+        let found = ends.find_map(|end| self.makers.get(&path[..end]));
+        found.or_else(|| self.makers.get(path))
+    }
+
+    /// Checks what all steps make together: no two the same, none inside another.
+    fn outputs(&mut self, outline: &'a Outline) {
+        for (origin, step) in &outline.steps {
+            self.index = *origin;
+            for (name, output) in step.iter().flat_map(|step| &step.outputs) {
+                let key = step.as_ref().map_or("", |step| step.key.as_str());
+                let way =
+                    |part: &'static str| ["outputs".into(), name.as_str().into(), part.into()];
+                self.port(["outputs".into(), name.as_str().into()], name);
+                if let Some(port) = &output.port {
+                    self.port(way("port"), port);
+                }
+                if let Some(fault) = fault_in_output(&output.path) {
+                    let hint =
+                        "write a path relative to the run's directory, such as `out/report.txt`";
+                    let message = format!("`{}` {fault}", output.path.escape_debug());
+                    self.note(way("path"), message, Some(hint.into()));
+                    continue;
+                }
+                if let Some(other) = self.maker(&output.path) {
+                    let message = format!(
+                        "`{}` lies where `{other}` is made",
+                        output.path.escape_debug()
+                    );
+                    let hint = "give each output a place of its own";
+                    self.note(way("path"), message, Some(hint.into()));
+                } else {
+                    self.makers.insert(&output.path, format!("{key}.{name}"));
+                }
+            }
+        }
+        // One that was declared before what it lies in.
+        for (origin, step) in &outline.steps {
+            self.index = *origin;
+            for (name, output) in step.iter().flat_map(|step| &step.outputs) {
+                let mut ends = output.path.match_indices('/').map(|(at, _)| at);
+                if let Some(other) = ends.find_map(|end| self.makers.get(&output.path[..end])) {
+                    let path = output.path.escape_debug();
+                    let message = format!("`{path}` lies where `{other}` is made");
+                    let way = ["outputs".into(), name.as_str().into(), "path".into()];
+                    self.note(
+                        way,
+                        message,
+                        Some("give each output a place of its own".into()),
+                    );
+                }
+            }
+        }
+    }
+
+    fn secrets(&mut self, step: &Step) {
+        for (at, name) in step.secrets.iter().enumerate() {
+            let fault = if name.is_empty() || name.contains(['=', '\0']) {
+                format!(
+                    "`{}` cannot be an environment variable",
+                    name.escape_debug()
+                )
+            } else if step.environment.contains_key(name) {
+                format!("`{name}` stands in `env` too, in the clear")
+            } else {
+                continue;
+            };
+            self.note(["secrets".into(), at.into()], fault, None);
+        }
+    }
+
+    fn limits(&mut self, step: &Step) {
+        if step.timeout.is_some_and(|timeout| timeout.0.is_zero()) {
+            let hint = "leave it out for a step that may take as long as it likes";
+            self.note(
+                ["timeout".into()],
+                "the time-out is nothing".into(),
+                Some(hint.into()),
+            );
+        }
+        if let Some(retry) = &step.retry {
+            if retry.count == 0 {
+                let message = "no retries are no retry".into();
+                self.note(
+                    ["retry".into(), "count".into()],
+                    message,
+                    Some("leave `retry` out".into()),
+                );
+            }
+            if !(1..=10).contains(&retry.factor) {
+                let message = "the factor is to be from 1 to 10".into();
+                self.note(["retry".into(), "factor".into()], message, None);
+            }
+        }
+        if step.resources.cpus == Some(0) {
+            let message = "a step takes one processor at least".into();
+            self.note(["resources".into(), "cpus".into()], message, None);
+        }
+    }
+
+    fn condition(&mut self, step: &Step) {
+        let Some(when) = &step.when else { return };
+        if when.needs != Fate::Succeeded && step.needs.is_empty() {
+            let message = "the step needs no other whose end it could ask about";
+            let hint = "name steps in `needs`, or leave `when.needs` out";
+            self.note(
+                ["when".into(), "needs".into()],
+                message.into(),
+                Some(hint.into()),
+            );
+        }
+        for result in when.results.keys() {
+            let way = ["when".into(), "results".into()];
+            if !self.keys.contains_key(result.step.as_str()) {
+                self.unknown_step(way, &result.step);
+            } else if !step.needs.contains(&result.step) {
+                let message = format!("`{result}` may not be known when the step is to start");
+                let hint = format!("add `{}` to its `needs`", result.step);
+                self.note(way, message, Some(hint));
             }
         }
     }
@@ -220,6 +448,20 @@ impl StepCheck<'_> {
             message,
             hint,
         });
+    }
+}
+
+/// What keeps a path from being one that a step may make.
+fn fault_in_output(path: &str) -> Option<&'static str> {
+    let mut parts = path.split('/');
+    if path.is_empty() || path.contains('\0') {
+        Some("is no path")
+    } else if path.starts_with('/') {
+        Some("is an absolute path")
+    } else if parts.any(|part| matches!(part, "" | "." | "..")) {
+        Some("has a part that is empty, `.` or `..`")
+    } else {
+        None
     }
 }
 

@@ -12,19 +12,22 @@
 mod check;
 mod decode;
 mod hint;
+mod matrix;
 mod source;
+mod step;
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema, schema_for};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use vox_contract::{Finding, PluginId, RunnerName};
+use schemars::{JsonSchema, schema_for};
+use serde::{Deserialize, Serialize, de};
+use vox_contract::{Finding, PluginId};
 
 pub use check::MAX_KEY_BYTES;
+pub use matrix::MAX_MATRIX_STEPS;
+pub use step::{
+    Fate, Input, Output, Period, PortRef, Resources, Restart, Retry, Scalar, Step, Transform, When,
+};
 pub use vox_contract::{Invalid as PlanError, Problem};
 
 use crate::graph::Graph;
@@ -42,7 +45,8 @@ pub type Arguments = serde_json::Map<String, serde_json::Value>;
 pub struct Plan {
     /// What the pipeline is called.
     pub pipeline: Pipeline,
-    /// The pieces of work, in the order of the file.
+    /// The pieces of work, in the order of the file; a step with a matrix is already all that it
+    /// becomes.
     #[serde(rename = "step")]
     #[schemars(length(min = 1))]
     pub steps: Vec<Step>,
@@ -52,6 +56,9 @@ pub struct Plan {
     pub hooks: Vec<Hook>,
     #[serde(skip)]
     graph: Graph,
+    /// For each step, the place in the file of the one that it was made of.
+    #[serde(skip)]
+    origins: Vec<usize>,
     #[serde(skip)]
     text: PlanText,
 }
@@ -67,61 +74,6 @@ pub struct Pipeline {
     pub description: Option<String>,
 }
 
-/// A piece of work: one call of a runner.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Step {
-    /// The step's name in the plan; other steps refer to it.
-    pub key: String,
-    /// What people read in place of the key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub label: Option<String>,
-    /// The runner that carries it out.
-    pub uses: RunnerName,
-    /// The runner's arguments; the runner's own schema says which there are.
-    #[serde(default, rename = "with", skip_serializing_if = "Arguments::is_empty")]
-    pub arguments: Arguments,
-    /// Keys of steps that must have succeeded before this one starts.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub needs: Vec<String>,
-    /// Environment variables, added to the environment that the run gives to every step.
-    #[serde(default, rename = "env", skip_serializing_if = "BTreeMap::is_empty")]
-    pub environment: BTreeMap<String, String>,
-    /// The streams that the step reads, by the name of its port. A step runs at the same time as
-    /// the steps that it reads from.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub inputs: BTreeMap<String, Input>,
-}
-
-impl Step {
-    /// What people read: the label, or else the key.
-    pub fn title(&self) -> &str {
-        self.label.as_deref().unwrap_or(&self.key)
-    }
-}
-
-/// A stream that a step reads.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Input {
-    /// The port that writes the stream. Several inputs may name one port; each gets every chunk.
-    pub from: PortRef,
-    /// Stages that every chunk passes on its way, in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub through: Vec<Transform>,
-}
-
-/// A stage in a stream.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Transform {
-    /// Id of the plugin.
-    pub stage: PluginId,
-    /// The stage's arguments.
-    #[serde(default, rename = "with", skip_serializing_if = "Arguments::is_empty")]
-    pub arguments: Arguments,
-}
-
 /// A plugin that watches the run; its manifest says at which hook points.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -131,66 +83,6 @@ pub struct Hook {
     /// Configuration that the plugin starts with, in place of the user's own table for it.
     #[serde(default, rename = "with", skip_serializing_if = "Arguments::is_empty")]
     pub arguments: Arguments,
-}
-
-/// A port of a step, written `step.port`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PortRef {
-    /// Key of the step; may itself contain dots.
-    pub step: String,
-    /// Name of the port; contains none.
-    pub port: String,
-}
-
-impl fmt::Display for PortRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.step, self.port)
-    }
-}
-
-impl FromStr for PortRef {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.rsplit_once('.') {
-            Some((step, port)) if !step.is_empty() && !port.is_empty() => Ok(Self {
-                step: step.into(),
-                port: port.into(),
-            }),
-            _ => Err(format!(
-                "`{}` names no port: write `step.port`, such as `read.stdout`",
-                text.escape_debug()
-            )),
-        }
-    }
-}
-
-impl Serialize for PortRef {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for PortRef {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<'de, str>::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
-    }
-}
-
-impl JsonSchema for PortRef {
-    fn schema_name() -> Cow<'static, str> {
-        "PortRef".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "description": "A port of a step: `step.port`.",
-            "pattern": "^.+\\.[^.]+$",
-        })
-    }
 }
 
 /// The text that a plan was read from; later problems are placed in it.
@@ -213,19 +105,25 @@ impl Plan {
         let refuse = |findings| PlanError::new(file, text, findings);
         let root = Node::parse(text).map_err(refuse)?;
         let mut findings = Vec::new();
-        let outline = Outline::decode(&root, &mut findings);
+        let mut outline = Outline::decode(&root, &mut findings);
+        outline.expand(&root, &mut findings);
         check::names(&outline, &root, &mut findings);
+        // A step with a matrix is wrong once, however many it becomes.
+        let mut told = HashSet::new();
+        findings.retain(|finding| told.insert((finding.span.clone(), finding.message.clone())));
         let Some((pipeline, steps, hooks)) = outline.complete() else {
             return Err(refuse(findings));
         };
         if !findings.is_empty() {
             return Err(refuse(findings));
         }
+        let (origins, mut steps): (Vec<_>, Vec<_>) = steps.into_iter().unzip();
+        name_each_needed(&mut steps, &origins, &root);
         let graph = Graph::new(&steps).map_err(|waits| {
             refuse(
                 waits
                     .into_iter()
-                    .map(|wait| check::endless_wait(&wait, &root))
+                    .map(|wait| check::endless_wait(&wait, &origins, &root))
                     .collect(),
             )
         })?;
@@ -239,6 +137,7 @@ impl Plan {
             steps,
             hooks,
             graph,
+            origins,
             text,
         })
     }
@@ -256,6 +155,16 @@ impl Plan {
     /// The file that the plan was read from.
     pub fn file(&self) -> &Path {
         &self.text.file
+    }
+
+    /// The text that the plan was read from.
+    pub fn text(&self) -> &str {
+        &self.text.text
+    }
+
+    /// The way to a step in the text.
+    pub(crate) fn way_to(&self, step: usize) -> [Part<'static>; 2] {
+        [Part::Key("step"), Part::Index(self.origins[step])]
     }
 
     /// The problem `message` at what `path` leads to.
@@ -282,7 +191,8 @@ impl Plan {
 /// file keep their index.
 struct Outline {
     pipeline: Option<Pipeline>,
-    steps: Vec<Option<Step>>,
+    /// With the place in the file of the one that each was made of.
+    steps: Vec<(usize, Option<Step>)>,
     hooks: Vec<Option<Hook>>,
 }
 
@@ -319,14 +229,35 @@ impl Outline {
         }
         Self {
             pipeline: pipeline.and_then(|member| decode::decode(&member.value, findings)),
-            steps,
+            steps: steps.into_iter().enumerate().collect(),
             hooks: each(root, "hook", findings),
         }
     }
 
+    /// Puts what a matrix makes in the place of each step that has one.
+    fn expand(&mut self, root: &Node, findings: &mut Vec<Finding>) {
+        let mut expanded = Vec::with_capacity(self.steps.len());
+        for (origin, step) in std::mem::take(&mut self.steps) {
+            match step {
+                Some(step) if !step.matrix.is_empty() => match matrix::expand(&step) {
+                    Ok(made) => expanded.extend(made.into_iter().map(|step| (origin, Some(step)))),
+                    Err(fault) => {
+                        findings.push(check::matrix(&fault, origin, &step, root));
+                        expanded.push((origin, None));
+                    }
+                },
+                step => expanded.push((origin, step)),
+            }
+        }
+        self.steps = expanded;
+    }
+
     /// The parts of the plan, if none is missing.
-    fn complete(self) -> Option<(Pipeline, Vec<Step>, Vec<Hook>)> {
-        let steps = self.steps.into_iter().collect::<Option<Vec<_>>>()?;
+    fn complete(self) -> Option<(Pipeline, Vec<(usize, Step)>, Vec<Hook>)> {
+        let steps = self.steps.into_iter();
+        let steps = steps
+            .map(|(origin, step)| Some((origin, step?)))
+            .collect::<Option<Vec<_>>>()?;
         let hooks = self.hooks.into_iter().collect::<Option<Vec<_>>>()?;
         Some((self.pipeline?, steps, hooks))
     }
@@ -354,4 +285,33 @@ fn each<T: de::DeserializeOwned>(
         .iter()
         .map(|item| decode::decode(item, findings))
         .collect()
+}
+
+/// Puts the steps that a matrix has made in the place of its own key, in every `needs`.
+fn name_each_needed(steps: &mut [Step], origins: &[usize], root: &Node) {
+    let Some(Content::Array(items)) = root.member("step").map(|member| &member.value.content)
+    else {
+        return;
+    };
+    let mut families: HashMap<&str, Vec<String>> = HashMap::new();
+    for (step, origin) in steps.iter().zip(origins) {
+        let written = items.get(*origin).and_then(|item| item.member("key"));
+        if let Some(written) = written.and_then(|key| key.value.text())
+            && written != step.key
+        {
+            families.entry(written).or_default().push(step.key.clone());
+        }
+    }
+    if families.is_empty() {
+        return;
+    }
+    for step in steps {
+        let needs = std::mem::take(&mut step.needs).into_iter();
+        step.needs = needs
+            .flat_map(|need| match families.get(need.as_str()) {
+                Some(family) => family.clone(),
+                None => vec![need],
+            })
+            .collect();
+    }
 }

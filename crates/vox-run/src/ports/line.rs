@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tracing::Span;
-use vox_contract::{HookPoint, PluginId};
+use vox_contract::{HookPoint, Modality, PluginId, StageEntry};
 use vox_host::contract::{Chunk, ChunkHead, Error, stage};
 use vox_host::{CallError, CancelToken, HOST_SAMPLES, Host, Instance, InstanceOptions, Ports};
 
@@ -28,6 +28,10 @@ pub(crate) struct Opening<'a> {
     /// Cancels the writing step, in whose thread the stages run.
     pub cancel: CancelToken,
     pub reporter: &'a Reporter,
+    /// For each stage, what its manifest says that it takes; nothing said when shorter.
+    pub accepts: &'a [Option<StageEntry>],
+    /// Chunks at the beginning that the reader is done with already.
+    pub skip: u64,
 }
 
 /// A stream from the side of its writer.
@@ -54,7 +58,8 @@ impl Line {
     ///
     /// A stage cannot be made, or refuses to be opened; the text names it.
     pub fn open(opening: &Opening<'_>) -> Result<Self, String> {
-        let Input { from, through } = opening.input;
+        let Input { from, through, .. } = opening.input;
+        let from = from.as_ref().ok_or("it is no stream")?;
         let to = &opening.to;
         let span = tracing::info_span!("vox.run.stream", %from, %to);
         let entered = span.clone().entered();
@@ -63,12 +68,13 @@ impl Line {
             to: to.clone(),
             channel: Arc::clone(&opening.channel),
             hooks: Arc::clone(opening.hooks),
+            skip: AtomicU64::new(opening.skip),
             chunks: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
         });
         let mut entrance: Arc<dyn Accept> = Arc::clone(&tail) as _;
         let mut stages = Vec::with_capacity(through.len());
-        for transform in through.iter().rev() {
+        for (at, transform) in through.iter().enumerate().rev() {
             let plugin = transform.stage.clone();
             let failed = |error: &dyn std::fmt::Display| format!("stage `{plugin}`: {error}");
             let mut options = InstanceOptions::default();
@@ -91,6 +97,7 @@ impl Line {
                 .map_err(|error| failed(&error))?;
             let link = Arc::new(Link {
                 plugin,
+                accepts: opening.accepts.get(at).cloned().flatten(),
                 instance: Mutex::new(Some(instance)),
                 tail: Arc::clone(&tail),
             });
@@ -215,6 +222,8 @@ pub(crate) fn measure(instance: &mut Instance) -> Option<Vec<vox_host::contract:
 /// A stage in its place.
 struct Link {
     plugin: PluginId,
+    /// What its manifest says that it takes.
+    accepts: Option<StageEntry>,
     /// Held while the stage is called, and with it everything behind it in the stream; the order
     /// of the stages is the order of locking. None once the stream is closed.
     instance: Mutex<Option<Instance>>,
@@ -250,6 +259,17 @@ impl Link {
 
 impl Accept for Link {
     fn accept(&self, head: ChunkHead, data: &[u8], _: Option<Instant>) -> Result<(), Error> {
+        if let Some(accepts) = &self.accepts
+            && !accepts.takes(&head.modality)
+        {
+            let accepted: Vec<_> = accepts.accepts.iter().map(Modality::as_str).collect();
+            return Err(self.tail.break_off(format!(
+                "stage `{}` takes {}, and a chunk of modality {} came",
+                self.plugin,
+                accepted.join(", "),
+                head.modality.escape_debug()
+            )));
+        }
         self.call(|instance| instance.stage()?.process(&head, data))
     }
 }
@@ -288,6 +308,8 @@ struct Tail {
     to: PortRef,
     channel: Arc<ChunkChannel>,
     hooks: Arc<Hooks>,
+    /// Chunks that are still to be passed over.
+    skip: AtomicU64,
     chunks: AtomicU64,
     bytes: AtomicU64,
 }
@@ -338,6 +360,12 @@ impl Tail {
 
 impl Accept for Tail {
     fn accept(&self, head: ChunkHead, data: &[u8], deadline: Option<Instant>) -> Result<(), Error> {
+        // A stream is written by one thread at a time.
+        let skip = self.skip.load(Ordering::Relaxed);
+        if skip > 0 {
+            self.skip.store(skip - 1, Ordering::Relaxed);
+            return Ok(());
+        }
         let refused = |interruption| contract_error(interruption, &self.name());
         // Before the hooks are asked: a chunk that is not taken was not there.
         self.channel

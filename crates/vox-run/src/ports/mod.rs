@@ -14,12 +14,14 @@
 
 mod channel;
 mod line;
+mod mask;
 mod output;
 mod step;
 
 pub use channel::{CAPACITY, CAPACITY_BYTES, Channel, Interruption};
 pub(crate) use line::{Line, Opening, measure};
-pub(crate) use step::StepPorts;
+pub(crate) use mask::Mask;
+pub(crate) use step::{InputPort, Sink, StepPorts};
 
 use std::time::{Duration, Instant};
 

@@ -1,52 +1,129 @@
 //! The ports of one running step.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use vox_host::Ports;
 use vox_host::contract::{Chunk, ChunkHead, Error};
 
+use super::mask::Mask;
 use super::output::Lines;
 use super::{ChunkChannel, Interruption, Line, contract_error, deadline};
 use crate::engine::Reporter;
 
 /// Where a step's pushes go and its pulls come from.
 ///
-/// A push to a port that no step reads is output for people: it becomes
+/// A push to a port that no step reads and no file takes is output for people: it becomes
 /// [`StepOutput`](crate::event::EventKind::StepOutput) events and never fails.
 pub(crate) struct StepPorts {
-    inputs: BTreeMap<String, Arc<ChunkChannel>>,
+    inputs: BTreeMap<String, InputPort>,
     outputs: BTreeMap<String, Output>,
     /// Guards what was written to unread ports and is not a whole line yet. The events are told
     /// under it, so that lines of one port keep their order.
     unread: Mutex<Lines>,
+    mask: Mask,
     reporter: Reporter,
 }
 
-/// A port that at least one step reads.
+/// A port that the step reads.
+pub(crate) struct InputPort {
+    pub channel: Arc<ChunkChannel>,
+    /// Told how many chunks the step is done with, where somebody wants to know.
+    pub acknowledge: Option<Box<dyn Fn(u64) + Send + Sync>>,
+    /// Chunks that were pulled.
+    pulled: AtomicU64,
+}
+
+impl InputPort {
+    pub fn new(channel: Arc<ChunkChannel>) -> Self {
+        Self {
+            channel,
+            acknowledge: None,
+            pulled: AtomicU64::new(0),
+        }
+    }
+
+    fn pull(&self, port: &str, deadline: Option<Instant>) -> Result<Option<Chunk>, Error> {
+        if let Some(acknowledge) = &self.acknowledge {
+            acknowledge(self.pulled.load(Ordering::Relaxed));
+        }
+        let chunk = self
+            .channel
+            .pull(deadline)
+            .map_err(|interruption| contract_error(interruption, &format!("input `{port}`")))?;
+        if chunk.is_some() {
+            self.pulled.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(chunk)
+    }
+}
+
+/// A port that at least one step reads, or that becomes a file.
 #[derive(Default)]
 struct Output {
     lines: Vec<Line>,
+    file: Option<Sink>,
     /// Held during a push, so that every reader sees chunks in one order, and the room that one
     /// push has waited for is not taken by another.
     turn: Mutex<()>,
 }
 
+/// A file that is made of a port's chunks.
+pub(crate) struct Sink {
+    path: PathBuf,
+    file: Mutex<BufWriter<File>>,
+}
+
+impl Sink {
+    /// Begins the file.
+    pub fn create(path: PathBuf) -> io::Result<Self> {
+        let file = BufWriter::with_capacity(128 << 10, File::create(&path)?);
+        Ok(Self {
+            path,
+            file: Mutex::new(file),
+        })
+    }
+
+    fn write(&self, data: &[u8]) -> Result<(), Error> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.write_all(data).map_err(|error| self.failed(&error))
+    }
+
+    fn flush(&self) -> Result<(), Error> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.flush().map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &io::Error) -> Error {
+        Error::Failed(format!("cannot write {}: {error}", self.path.display()))
+    }
+}
+
 impl StepPorts {
     pub fn new(
-        inputs: BTreeMap<String, Arc<ChunkChannel>>,
+        inputs: BTreeMap<String, InputPort>,
         lines: Vec<(String, Line)>,
+        files: Vec<(String, Sink)>,
+        mask: Mask,
         reporter: Reporter,
     ) -> Self {
         let mut outputs: BTreeMap<String, Output> = BTreeMap::new();
         for (port, line) in lines {
             outputs.entry(port).or_default().lines.push(line);
         }
+        for (port, file) in files {
+            outputs.entry(port).or_default().file = Some(file);
+        }
         Self {
             inputs,
             outputs,
             unread: Mutex::default(),
+            mask,
             reporter,
         }
     }
@@ -56,7 +133,7 @@ impl StepPorts {
         self.inputs.keys().cloned().collect()
     }
 
-    /// Names of the ports that another step reads.
+    /// Names of the ports that somebody reads.
     pub fn outputs(&self) -> Vec<String> {
         self.outputs.keys().cloned().collect()
     }
@@ -70,7 +147,7 @@ impl StepPorts {
     pub fn broken_input(&self) -> Option<(&str, String)> {
         self.inputs
             .iter()
-            .find_map(|(port, channel)| match channel.interruption() {
+            .find_map(|(port, input)| match input.channel.interruption() {
                 Some(Interruption::Broken(reason)) => Some((port.as_str(), reason)),
                 _ => None,
             })
@@ -82,22 +159,34 @@ impl StepPorts {
         let mut channels = self
             .inputs
             .values()
-            .map(|channel| &**channel)
+            .map(|input| &*input.channel)
             .chain(outputs);
         channels.any(|channel| channel.interruption().is_some())
     }
 
     /// The step reads no more.
     pub fn hang_up(&self) {
-        self.inputs.values().for_each(|channel| channel.hang_up());
+        self.inputs
+            .values()
+            .for_each(|input| input.channel.hang_up());
     }
 
-    /// Tells what was written to unread ports without an end of line.
-    pub fn flush(&self) {
+    /// Tells what was written to unread ports without an end of line, and writes out what files
+    /// hold back.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be written.
+    pub fn flush(&self) -> Result<(), Error> {
         let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
         for (port, text) in unread.finish() {
-            self.reporter.output(&port, text);
+            self.reporter.output(&port, self.mask.apply(text));
         }
+        let files = self
+            .outputs
+            .values()
+            .filter_map(|output| output.file.as_ref());
+        files.map(Sink::flush).collect()
     }
 }
 
@@ -114,25 +203,24 @@ impl Ports for StepPorts {
         }
         let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(text) = unread.push(port, data) {
-            self.reporter.output(port, text);
+            self.reporter.output(port, self.mask.apply(text));
         }
         Ok(())
     }
 
     fn pull(&self, port: &str, timeout: Option<Duration>) -> Result<Option<Chunk>, Error> {
-        let Some(channel) = self.inputs.get(port) else {
+        let Some(input) = self.inputs.get(port) else {
             return Err(Error::NotFound(format!(
                 "the plan connects nothing to port `{port}`; add it to the step's `inputs`"
             )));
         };
-        channel
-            .pull(deadline(timeout))
-            .map_err(|interruption| contract_error(interruption, &format!("input `{port}`")))
+        input.pull(port, deadline(timeout))
     }
 }
 
 impl Output {
-    /// Hands a chunk to every stream that still takes one; fails when none does.
+    /// Hands a chunk to every stream that still takes one; fails when none does. What becomes a
+    /// file is written whether anybody reads or not.
     fn push(&self, head: ChunkHead, data: &[u8], deadline: Option<Instant>) -> Result<(), Error> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut refusal = Error::Cancelled;
@@ -150,8 +238,21 @@ impl Output {
             }
         }
         let mut taken = false;
-        for line in open {
-            match line.push(head.clone(), data) {
+        if let Some(file) = &self.file {
+            file.write(data)?;
+            taken = true;
+        }
+        let last = open.len();
+        let mut head = Some(head);
+        for (index, line) in open.into_iter().enumerate() {
+            // The last reader gets the head itself.
+            let head = if index + 1 == last {
+                head.take()
+            } else {
+                head.clone()
+            };
+            let Some(head) = head else { break };
+            match line.push(head, data) {
                 Ok(()) => taken = true,
                 Err(Error::Cancelled) => return Err(Error::Cancelled),
                 Err(error) => refusal = error,
@@ -165,7 +266,7 @@ impl Output {
 mod tests {
     use super::*;
     use crate::engine::{Hooks, Message};
-    use crate::plan::{Input, PortRef};
+    use crate::plan::{Input, PortRef, Restart};
     use crate::ports::{CAPACITY, Opening};
     use crossbeam_channel::{Receiver, unbounded};
     use std::thread;
@@ -191,8 +292,10 @@ mod tests {
         let hooks = hooks.unwrap();
         let from: PortRef = "w.out".parse().unwrap();
         let input = Input {
-            from,
+            from: Some(from),
+            path: None,
             through: Vec::new(),
+            restart: Restart::Beginning,
         };
         let channels: Vec<_> = (0..readers)
             .map(|_| Arc::new(ChunkChannel::new()))
@@ -207,12 +310,20 @@ mod tests {
                 hooks: &hooks,
                 cancel: CancelToken::new(),
                 reporter: &reporter,
+                accepts: &[],
+                skip: 0,
             };
             ("out".to_owned(), Line::open(&opening).unwrap())
         });
         let lines = lines.collect();
         (
-            StepPorts::new(BTreeMap::new(), lines, reporter),
+            StepPorts::new(
+                BTreeMap::new(),
+                lines,
+                Vec::new(),
+                Mask::default(),
+                reporter,
+            ),
             channels,
             messages,
         )
@@ -300,7 +411,7 @@ mod tests {
         let (ports, _, messages) = writer(0);
         ports.push("stdout", head(0), b"one\ntw", None).unwrap();
         ports.push("stdout", head(1), b"o", None).unwrap();
-        ports.flush();
+        ports.flush().unwrap();
         let told: Vec<_> = messages
             .try_iter()
             .map(|message| match message {

@@ -82,7 +82,7 @@ pub(crate) fn run(context: &Context, arguments: &RunArgs) -> Result<Exit, Failur
         .inspect_err(|error| tracing::warn!(%error, "grants stay as they are during this run"))
         .ok();
     let _listening = context.listen(&host, &format!("run {}", pipeline.display()));
-    let engine = Engine::prepare(&host, plan)?;
+    let engine = Engine::prepare(&host, plan, vox_run::Surroundings::default())?;
     let mut options = RunOptions::new(directory);
     options.environment = environment::of_steps(&arguments.env)?;
     options.keep_going = arguments.keep_going;
@@ -96,7 +96,7 @@ pub(crate) fn run(context: &Context, arguments: &RunArgs) -> Result<Exit, Failur
             watcher.failure.get_or_insert(failure);
             options.cancel.cancel();
         }
-    });
+    })?;
     match watcher.failure {
         // The run did not come to its end, and nobody is there to be told.
         Some(failure) if failure.is_quiet() => return Err(Failure::told(Exit::Interrupted)),

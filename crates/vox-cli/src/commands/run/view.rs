@@ -40,7 +40,9 @@ impl EventLine<'_> {
 
     fn write(self, out: &mut String) -> fmt::Result {
         match &self.event.kind {
-            EventKind::RunStarted { pipeline, steps } => {
+            EventKind::RunStarted {
+                pipeline, steps, ..
+            } => {
                 self.lines.width = steps.iter().map(|step| step.key.width()).max().unwrap_or(0);
                 let pipeline = paint(STRONG, plain(pipeline));
                 writeln!(
@@ -50,7 +52,7 @@ impl EventLine<'_> {
                     paint(DIM, self.event.run)
                 )
             }
-            EventKind::StepStarted { step } => {
+            EventKind::StepStarted { step, .. } => {
                 writeln!(out, "{} {}", self.key(LITERAL, step), paint(DIM, "started"))
             }
             EventKind::StepOutput { step, port, text } => {
@@ -68,6 +70,7 @@ impl EventLine<'_> {
                 step,
                 outcome,
                 duration,
+                ..
             } => {
                 let key = self.key(LITERAL, step);
                 let status = paint(style_of(outcome), outcome.status());
@@ -122,7 +125,7 @@ fn text_of(outcome: &StepOutcome) -> String {
     plain(match outcome {
         StepOutcome::Succeeded { summary, .. } => summary,
         StepOutcome::Failed { message, .. } => message,
-        StepOutcome::Cancelled { reason } | StepOutcome::Skipped { reason } => reason,
+        StepOutcome::Cancelled { reason } | StepOutcome::Skipped { reason, .. } => reason,
     })
 }
 

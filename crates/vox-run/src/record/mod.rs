@@ -1,0 +1,214 @@
+//! What is kept of runs.
+//!
+//! | place | what | how long |
+//! |---|---|---|
+//! | the op-log | every transition of a run, each durable before anything follows from it | as the log's policy says |
+//! | the store | the text of the plan, and results that later runs may take over | the plan as long as the log, results as the budget allows |
+//! | `runs/<id>/events.jsonl` | every event of the run, what the steps wrote included | the last runs, see [`KEPT_RUNS`] |
+//! | `runs/<id>/lock` | locked by the process that carries the run out | as long as it lives |
+//!
+//! The log is the truth: from it alone follows what a run has completed. The events are for people;
+//! without them a run can still be resumed.
+//!
+//! What must stay true: a step's end is in the log before another step starts because of it; what the
+//! log says of a group of steps that streams join, it says of all of them in one op, so that none of
+//! them counts as done while another has to begin anew; and nothing that is secret is recorded.
+
+mod history;
+mod journal;
+mod ops;
+mod transcript;
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use vox_oplog::OpLog;
+use vox_store::Store;
+
+pub use history::{History, RecordedRun, RunState, RunSummary};
+pub(crate) use journal::Journal;
+pub use ops::{
+    RUN_ENDED, RUN_RESUMED, RUN_STARTED, RunEnded, RunStarted, STEPS_ENDED, STEPS_STARTED,
+    STREAM_ACKNOWLEDGED, StepEnd, StepsEnded, StepsStarted, StreamAcknowledged,
+};
+pub use transcript::Transcript;
+pub(crate) use transcript::Writer as TranscriptWriter;
+
+use crate::event::RunId;
+
+/// Runs whose events are kept; those of older ones are removed when a run begins.
+pub const KEPT_RUNS: usize = 100;
+
+/// Where runs are recorded.
+#[derive(Clone)]
+pub struct Record {
+    pub(crate) log: Arc<OpLog>,
+    pub(crate) store: Store,
+    directory: PathBuf,
+}
+
+/// Why a run cannot be recorded, or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// The op-log.
+    #[error("the op-log: {0}")]
+    Log(#[from] vox_oplog::Error),
+    /// The store.
+    #[error("the store: {0}")]
+    Store(#[from] vox_store::Error),
+    /// A file of the record.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// An op, or an event, is not what Vox writes.
+    #[error("the record of run {run} cannot be read: {detail}")]
+    Unreadable {
+        /// The run.
+        run: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// No run has this id.
+    #[error("there is no run `{wanted}`; `vox runs ls` lists them")]
+    NoRun {
+        /// What was asked for.
+        wanted: String,
+    },
+    /// Several runs have ids that begin so.
+    #[error("`{wanted}` is the beginning of several ids: {}", found.join(", "))]
+    Ambiguous {
+        /// What was asked for.
+        wanted: String,
+        /// Some of them.
+        found: Vec<String>,
+    },
+    /// Another process carries the run out.
+    #[error("run {run} is being carried out by process {process}; `vox runs cancel {run}` ends it")]
+    Running {
+        /// The run.
+        run: RunId,
+        /// The process; 0 when it does not say.
+        process: u32,
+    },
+}
+
+impl RecordError {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+}
+
+/// A run that this process carries out: nobody else can while it is kept.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    _lock: File,
+}
+
+impl Record {
+    /// Records in this log and store; events go below `directory`, the data directory of the user.
+    pub fn new(log: Arc<OpLog>, store: Store, directory: impl Into<PathBuf>) -> Self {
+        Self {
+            log,
+            store,
+            directory: directory.into(),
+        }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What was recorded.
+    ///
+    /// # Errors
+    ///
+    /// The log cannot be read.
+    pub fn history(&self) -> Result<History, RecordError> {
+        Ok(History::new(self.log.reader()?, &self.directory))
+    }
+
+    /// Claims a run for this process and makes its directory.
+    pub(crate) fn claim(&self, run: RunId) -> Result<Claim, RecordError> {
+        let directory = run_directory(&self.directory, run);
+        fs::create_dir_all(&directory).map_err(RecordError::io("create", &directory))?;
+        let path = directory.join("lock");
+        let mut lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .read(true)
+            .open(&path)
+            .map_err(RecordError::io("open", &path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(RecordError::Running {
+                    run,
+                    process: history::holder(&path).unwrap_or(0),
+                });
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(RecordError::io("lock", &path)(error));
+            }
+        }
+        lock.set_len(0)
+            .and_then(|()| write!(lock, "{}", std::process::id()))
+            .map_err(RecordError::io("write", &path))?;
+        Ok(Claim { _lock: lock })
+    }
+
+    /// The events of a run, to be added to.
+    pub(crate) fn transcript(&self, run: RunId) -> Result<transcript::Writer, RecordError> {
+        transcript::Writer::open(&run_directory(&self.directory, run))
+    }
+
+    /// Removes the events of runs that are older than the last [`KEPT_RUNS`] and not being carried
+    /// out; answers how many.
+    pub(crate) fn prune(&self) -> usize {
+        let Ok(entries) = fs::read_dir(runs_directory(&self.directory)) else {
+            return 0;
+        };
+        let mut runs: Vec<(RunId, PathBuf)> = entries
+            .flatten()
+            .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())))
+            .collect();
+        // Ids of later runs sort after those of earlier ones.
+        runs.sort_unstable();
+        let old = runs.len().saturating_sub(KEPT_RUNS);
+        let removed = runs[..old].iter().filter(|(_, directory)| {
+            !history::is_held(&directory.join("lock")) && fs::remove_dir_all(directory).is_ok()
+        });
+        removed.count()
+    }
+}
+
+impl std::fmt::Debug for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Record")
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
+    }
+}
+
+fn runs_directory(data: &Path) -> PathBuf {
+    data.join("runs")
+}
+
+fn run_directory(data: &Path, run: RunId) -> PathBuf {
+    runs_directory(data).join(run.to_string())
+}

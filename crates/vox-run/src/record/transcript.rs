@@ -1,0 +1,145 @@
+//! The events of a run as a file: one JSON object a line, as they were told.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, BufWriter, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use vox_crypto::{Algorithm, Digest, Hasher};
+
+use super::RecordError;
+use crate::event::RunEvent;
+
+/// Adds to the events of a run.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl Writer {
+    /// Opens the events of the run in `directory`. A line that a crash has cut off is taken away.
+    pub fn open(directory: &Path) -> Result<Self, RecordError> {
+        let path = directory.join("events.jsonl");
+        let open = || -> io::Result<File> {
+            let mut file = File::options()
+                .create(true)
+                .truncate(false)
+                .read(true)
+                .write(true)
+                .open(&path)?;
+            let whole = end_of_last_line(&mut file)?;
+            file.set_len(whole)?;
+            file.seek(SeekFrom::Start(whole))?;
+            Ok(file)
+        };
+        let file = open().map_err(RecordError::io("open", &path))?;
+        Ok(Self {
+            path,
+            file: BufWriter::with_capacity(64 << 10, file),
+        })
+    }
+
+    /// Adds an event.
+    pub fn write(&mut self, event: &RunEvent) -> Result<(), RecordError> {
+        let failed = RecordError::io("write", &self.path);
+        serde_json::to_writer(&mut self.file, event)
+            .map_err(io::Error::from)
+            .and_then(|()| self.file.write_all(b"\n"))
+            .map_err(failed)
+    }
+
+    /// Hands everything to the system, so that other processes see it.
+    pub fn flush(&mut self) -> Result<(), RecordError> {
+        self.file
+            .flush()
+            .map_err(RecordError::io("write", &self.path))
+    }
+
+    /// Makes the file durable, and answers its hash.
+    pub fn finish(mut self) -> Result<Digest, RecordError> {
+        self.flush()?;
+        let hash = || -> io::Result<Digest> {
+            self.file.get_ref().sync_data()?;
+            let mut hasher = Hasher::of(Algorithm::Sha256);
+            let mut file = BufReader::with_capacity(256 << 10, File::open(&self.path)?);
+            loop {
+                let bytes = file.fill_buf()?;
+                if bytes.is_empty() {
+                    return Ok(hasher.finish());
+                }
+                hasher.update(bytes);
+                let read = bytes.len();
+                file.consume(read);
+            }
+        };
+        hash().map_err(RecordError::io("read", &self.path))
+    }
+}
+
+/// The length of the file up to the end of its last whole line.
+fn end_of_last_line(file: &mut File) -> io::Result<u64> {
+    use std::io::Read as _;
+    const PIECE: u64 = 64 << 10;
+    let mut end = file.metadata()?.len();
+    while end > 0 {
+        let start = end.saturating_sub(PIECE);
+        file.seek(SeekFrom::Start(start))?;
+        let mut piece = Vec::new();
+        io::Read::by_ref(file)
+            .take(end - start)
+            .read_to_end(&mut piece)?;
+        if let Some(at) = piece.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+/// The events of a run, in the order in which they were told.
+#[derive(Debug)]
+pub struct Transcript {
+    path: PathBuf,
+    lines: BufReader<File>,
+    line: String,
+}
+
+impl Transcript {
+    /// Opens the events of a run; none when they were removed.
+    pub(crate) fn open(directory: &Path) -> Result<Option<Self>, RecordError> {
+        let path = directory.join("events.jsonl");
+        match File::open(&path) {
+            Ok(file) => Ok(Some(Self {
+                path,
+                lines: BufReader::with_capacity(64 << 10, file),
+                line: String::new(),
+            })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(RecordError::io("open", &path)(error)),
+        }
+    }
+
+    /// Bytes of the file.
+    pub fn size(&self) -> u64 {
+        fs::metadata(&self.path).map_or(0, |meta| meta.len())
+    }
+}
+
+impl Iterator for Transcript {
+    type Item = Result<RunEvent, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.line.clear();
+        match self.lines.read_line(&mut self.line) {
+            Ok(0) => return None,
+            Ok(_) if !self.line.ends_with('\n') => return None,
+            Ok(_) => {}
+            Err(error) => return Some(Err(RecordError::io("read", &self.path)(error))),
+        }
+        let event = serde_json::from_str(&self.line);
+        Some(event.map_err(|error| RecordError::Unreadable {
+            run: self.path.display().to_string(),
+            detail: error.to_string(),
+        }))
+    }
+}
