@@ -1,53 +1,23 @@
-//! Programs that do what they should not, and hosts that are killed.
+//! Programs that do what they should not.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+#[cfg(target_os = "linux")]
 use std::thread;
-use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+#[cfg(target_os = "linux")]
+use rustix::process::{Signal, kill_process};
 use vox_plugin::Error;
 use vox_plugin::serde_json::{Value, json};
 use vox_plugin::step::Outcome;
 
-use crate::guard;
-use crate::testing::{Memory, both_ways, carried_out, fact, invocation};
-
-/// Longer than anything here takes on the slowest machine.
-const DEADLINE: Duration = Duration::from_secs(60);
+use crate::testing::{Memory, both_ways, carried_out, invocation, is_gone, pids};
+#[cfg(target_os = "linux")]
+use crate::testing::{fact, fifo};
 
 fn ran(arguments: Value) -> (Outcome, Vec<u8>) {
     let (outcome, streams) = carried_out(&invocation(arguments), Memory::default());
     (outcome.unwrap(), streams.chunks("stdout").concat())
-}
-
-/// Process ids, as a script wrote them.
-fn pids(output: &[u8]) -> Vec<Pid> {
-    let text = std::str::from_utf8(output).unwrap();
-    let pids = text
-        .split_ascii_whitespace()
-        .map(|id| Pid::from_raw(id.parse().unwrap()).unwrap());
-    pids.collect()
-}
-
-fn is_gone(process: Pid) -> bool {
-    test_kill_process(process).is_err()
-}
-
-/// A named pipe in a directory.
-fn fifo(directory: &Path, name: &str) -> PathBuf {
-    let path = directory.join(name);
-    assert!(
-        Command::new("mkfifo")
-            .arg(&path)
-            .status()
-            .unwrap()
-            .success()
-    );
-    path
 }
 
 #[test]
@@ -316,143 +286,4 @@ fn strange_names_reach_the_program_as_they_are() {
             assert_eq!(streams.chunks("stdout").concat(), wanted.as_bytes());
         }
     }
-}
-
-#[test]
-fn a_guard_that_has_been_killed_is_replaced() {
-    ran(json!({ "shell": ":" }));
-    let first = guard::id().unwrap();
-    kill_process(first, Signal::KILL).unwrap();
-    let began = Instant::now();
-    // It may take a moment to end.
-    while guard::id() == Some(first) {
-        ran(json!({ "shell": ":" }));
-        assert!(began.elapsed() < DEADLINE);
-    }
-    assert!(!is_gone(guard::id().unwrap()));
-}
-
-/// Carries the step out that `EXEC_TEST_HOST` holds: the body of a host that another test starts.
-#[test]
-fn a_host_of_its_own() {
-    let Ok(arguments) = std::env::var("EXEC_TEST_HOST") else {
-        return;
-    };
-    let mut asked = invocation(vox_plugin::serde_json::from_str(&arguments).unwrap());
-    asked.directory = std::env::var("EXEC_TEST_DIRECTORY").unwrap();
-    let _ = carried_out(&asked, Memory::default());
-}
-
-/// A host in a process of its own, which runs a script that tells process ids in `told`.
-struct Host {
-    process: Child,
-    /// What the script told, and what becomes readable when each process has ended.
-    steps: Vec<(Pid, OwnedFd)>,
-}
-
-#[cfg(target_os = "linux")]
-impl Host {
-    fn start(script: &str, directory: &Path) -> Self {
-        let told = fifo(directory, "told");
-        let process = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "faults::a_host_of_its_own", "--nocapture"])
-            .env("EXEC_TEST_HOST", json!({ "shell": script }).to_string())
-            .env("EXEC_TEST_DIRECTORY", directory)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(fs::File::open(told).unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let flags = rustix::process::PidfdFlags::empty();
-        let open = |pid| (pid, rustix::process::pidfd_open(pid, flags).unwrap());
-        let steps = pids(line.as_bytes()).into_iter().map(open).collect();
-        Self { process, steps }
-    }
-
-    /// Waits until every process that the script told of has ended.
-    fn are_gone(&self) -> bool {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let patience = Timespec::try_from(DEADLINE).unwrap();
-        self.steps.iter().all(|(_, process)| {
-            poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&patience)) == Ok(1)
-        })
-    }
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_host_that_is_killed_leaves_nothing_running() {
-    let directory = tempfile::tempdir().unwrap();
-    let script = "sleep 1000 & child=$!
-        setsid sleep 1000 & daemon=$!
-        env -i sleep 1000 & unmarked=$!
-        trap '' TERM HUP
-        echo $$ $child $daemon $unmarked > told
-        while :; do sleep 1000; done";
-    let mut host = Host::start(script, directory.path());
-    assert_eq!(host.steps.len(), 4);
-    host.process.kill().unwrap();
-    host.process.wait().unwrap();
-    assert!(host.are_gone());
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_host_within_a_step_leaves_nothing_running_when_the_step_is_ended() {
-    let directory = tempfile::tempdir().unwrap();
-    let told = fifo(directory.path(), "told");
-    let executable = std::env::current_exe().unwrap();
-    let mut asked = invocation(json!({
-        "command": [executable, "--exact", "faults::a_host_of_its_own", "--nocapture"],
-    }));
-    let script = "setsid sleep 1000 >/dev/null 2>&1 & echo $$ $! > told; wait";
-    asked.environment = vec![
-        vox_plugin::attribute("EXEC_TEST_HOST", json!({ "shell": script }).to_string()),
-        vox_plugin::attribute("EXEC_TEST_DIRECTORY", directory.path().to_str().unwrap()),
-    ];
-    let reader = thread::spawn(move || {
-        let mut text = String::new();
-        fs::File::open(told)
-            .unwrap()
-            .read_to_string(&mut text)
-            .unwrap();
-        let flags = rustix::process::PidfdFlags::empty();
-        let open = |pid| (pid, rustix::process::pidfd_open(pid, flags).unwrap());
-        pids(text.as_bytes())
-            .into_iter()
-            .map(open)
-            .collect::<Vec<_>>()
-    });
-    let outer = thread::spawn(move || carried_out(&asked, Memory::default()));
-    let steps = reader.join().unwrap();
-    assert_eq!(steps.len(), 2);
-    // The inner host is the parent of the step's leader.
-    let parent = fs::read_to_string(format!("/proc/{}/stat", steps[0].0)).unwrap();
-    let parent = parent
-        .rsplit_once(')')
-        .unwrap()
-        .1
-        .split_ascii_whitespace()
-        .nth(1)
-        .unwrap();
-    kill_process(
-        Pid::from_raw(parent.parse().unwrap()).unwrap(),
-        Signal::KILL,
-    )
-    .unwrap();
-    let (outcome, _) = outer.join().unwrap();
-    assert_eq!(fact(&outcome.unwrap(), "signal"), Some("9"));
-    for (pid, _) in steps {
-        assert!(is_gone(pid) || is_ending(pid));
-    }
-}
-
-/// A process that has ended, and that nobody has waited for yet.
-#[cfg(target_os = "linux")]
-fn is_ending(process: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    stat.rsplit_once(')')
-        .is_none_or(|(_, fields)| fields.trim_start().starts_with('Z'))
 }

@@ -36,7 +36,7 @@
 //!   where the program has needed more memory than the host.
 //! - **Nothing is left running.** Processes that the program leaves are ended with it, two seconds
 //!   later when they hold its output; also those that have left its group and session, and also when
-//!   the host itself is killed. See [`mark`] and [`guard`], which say what cannot be found.
+//!   the host itself is killed. The modules `mark` and `guard` say what cannot be found.
 //! - **Cancellation** asks the whole process group to end, and kills it after the grace.
 
 mod arguments;
@@ -45,6 +45,8 @@ mod environment;
 mod faults;
 mod group;
 mod guard;
+#[cfg(all(test, target_os = "linux"))]
+mod killed;
 mod last;
 mod lookup;
 mod mark;

@@ -1,11 +1,14 @@
 //! Invocations, and streams in memory, for the tests.
 
 use std::collections::{BTreeMap, VecDeque};
+#[cfg(target_os = "linux")]
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Pid, test_kill_process};
 use vox_plugin::serde_json::Value;
 use vox_plugin::step::{Invocation, Outcome};
 use vox_plugin::{Error, Result};
@@ -177,4 +180,32 @@ pub fn both_ways(
 pub fn fact<'o>(outcome: &'o Outcome, name: &str) -> Option<&'o str> {
     let mut facts = outcome.attributes.iter();
     Some(&facts.find(|fact| fact.key == name)?.value)
+}
+
+/// Process ids, as a script wrote them.
+pub fn pids(output: &[u8]) -> Vec<Pid> {
+    let text = std::str::from_utf8(output).unwrap();
+    let pids = text
+        .split_ascii_whitespace()
+        .map(|id| Pid::from_raw(id.parse().unwrap()).unwrap());
+    pids.collect()
+}
+
+/// Whether there is no such process.
+pub fn is_gone(process: Pid) -> bool {
+    test_kill_process(process).is_err()
+}
+
+/// A named pipe in a directory.
+#[cfg(target_os = "linux")]
+pub fn fifo(directory: &Path, name: &str) -> PathBuf {
+    let path = directory.join(name);
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&path)
+            .status()
+            .unwrap()
+            .success()
+    );
+    path
 }
