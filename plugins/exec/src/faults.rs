@@ -57,6 +57,23 @@ fn a_program_is_asked_to_end_by_the_signal_of_its_step() {
     assert_eq!(streams.chunks("stderr").concat(), b"asked\n");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn what_tidies_up_has_the_grace_although_its_parent_was_quicker() {
+    for streams in ["", "exec >/dev/null 2>&1;"] {
+        let directory = tempfile::tempdir().unwrap();
+        let script = format!(
+            "(trap 'sleep 0.5; echo > tidied; exit' TERM; echo; {streams}
+              while :; do sleep 0.01; done) & wait"
+        );
+        let mut asked = invocation(json!({ "shell": script, "stop": { "grace": "1min" } }));
+        asked.directory = directory.path().to_str().unwrap().to_owned();
+        let (outcome, _) = carried_out(&asked, Memory::cancelled_by_output());
+        assert_eq!(outcome.unwrap_err(), Error::Cancelled);
+        assert!(directory.path().join("tidied").exists());
+    }
+}
+
 #[test]
 fn what_a_program_leaves_running_is_ended_with_it() {
     for (outcome, streams) in

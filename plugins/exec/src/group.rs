@@ -131,7 +131,12 @@ impl Group {
         let _ = kill_process_group(self.leader, signal);
     }
 
-    /// Kills the group and what has left it.
+    /// Whether a process of the group besides its leader is known to run.
+    pub fn has_members(&self) -> bool {
+        mark::has_members(&self.mark, self.leader)
+    }
+
+    /// Kills the group and what has left it, and answers how many processes had left it.
     pub fn kill(&self) -> usize {
         self.signal(Signal::KILL);
         mark::end_strays(&self.mark, self.leader, true)

@@ -15,8 +15,8 @@
 //! - It has neither the host's streams nor its directory, so that nobody waits for it.
 //!
 //! There is no moment in which a program is not covered: the guard knows its mark before it is
-//! started. Its group is told when it has started; only a program that changes its environment
-//! before that is not found.
+//! started, and finds its group by that until it is told. Only a program that changes its environment
+//! in the moment between its start and that telling is not found.
 
 use std::collections::BTreeSet;
 use std::io::{self, PipeWriter, Write};

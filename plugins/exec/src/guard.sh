@@ -19,7 +19,11 @@ while [ "$clean" -lt 2 ] && [ "$pass" -lt 100 ]; do
     clean=$((clean + 1))
     for file in $(grep -lsF "$1" /proc/[0-9]*/environ); do
         id=${file#/proc/}
-        kill -KILL "${id%/environ}" && clean=0
+        id=${id%/environ}
+        # With the group that it leads, which may not have been told yet.
+        kill -KILL "-$id"
+        kill -KILL "$id" && clean=0
     done
     sleep 0.1
 done
+exit 0

@@ -1,8 +1,9 @@
 //! Hosts, and guards, that are killed.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -14,6 +15,7 @@ use vox_plugin::attribute;
 use vox_plugin::serde_json::json;
 
 use crate::guard;
+use crate::mark::NAME;
 use crate::testing::{Memory, carried_out, fact, fifo, invocation, is_gone, pids};
 
 /// Longer than anything here takes on the slowest machine.
@@ -42,6 +44,60 @@ fn a_guard_that_has_been_killed_is_replaced() {
         assert!(began.elapsed() < DEADLINE);
     }
     assert!(!is_gone(guard::id().unwrap()));
+}
+
+/// Runs a guard to its end, for a host that has told of groups and died.
+fn guard_a_host_that_told(mark: &str, told: &str) {
+    let mut guard = Command::new("/bin/sh")
+        .args(["-c", include_str!("guard.sh"), "vox-guard", mark])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = guard.stdin.take().unwrap();
+    line.write_all(told.as_bytes()).unwrap();
+    drop(line);
+    assert!(guard.wait().unwrap().success());
+}
+
+#[test]
+fn a_group_that_was_not_told_yet_is_found_by_the_mark_of_its_leader() {
+    let mark = format!("vox-test-{}.", std::process::id());
+    let mut leader = Command::new("/bin/sh")
+        .args(["-c", "env -i sleep 1000 & echo $!; wait"])
+        .env(NAME, format!("{mark}0"))
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let output = BufReader::new(leader.stdout.take().unwrap());
+    output.take(64).read_line(&mut line).unwrap();
+    let unmarked = watched(&line);
+    guard_a_host_that_told(&mark, "");
+    assert!(all_end(&unmarked));
+    leader.wait().unwrap();
+}
+
+#[test]
+fn a_guard_ends_the_groups_that_are_open_and_no_other() {
+    let sleep = || {
+        let mut sleep = Command::new("sleep");
+        sleep.arg("1000").process_group(0).spawn().unwrap()
+    };
+    let mut groups = [sleep(), sleep(), sleep(), sleep()];
+    let [first, second, third, fourth] = groups.each_ref().map(Child::id);
+    let told = format!("+{first}\n+{second}\n+{third}\n-{second}\n+{fourth}\n-{first}\n");
+    guard_a_host_that_told("no such mark.", &told);
+    let [first, second, third, fourth] = &mut groups;
+    // These were killed, or this would wait for long.
+    third.wait().unwrap();
+    fourth.wait().unwrap();
+    for spared in [first, second] {
+        assert!(spared.try_wait().unwrap().is_none());
+        spared.kill().unwrap();
+        spared.wait().unwrap();
+    }
 }
 
 /// Waits until every one of the processes has ended.

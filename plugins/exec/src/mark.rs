@@ -67,7 +67,7 @@ pub fn host() -> &'static str {
 }
 
 #[cfg(target_os = "linux")]
-pub use linux::{adopt_orphans, end_strays};
+pub use linux::{adopt_orphans, end_strays, has_members};
 
 /// Nothing is adopted here, and nothing is found.
 #[cfg(not(target_os = "linux"))]
@@ -77,9 +77,13 @@ mod elsewhere {
     pub fn end_strays(_: &super::Mark, _: rustix::process::Pid, _: bool) -> usize {
         0
     }
+
+    pub fn has_members(_: &super::Mark, _: rustix::process::Pid) -> bool {
+        false
+    }
 }
 #[cfg(not(target_os = "linux"))]
-pub use elsewhere::{adopt_orphans, end_strays};
+pub use elsewhere::{adopt_orphans, end_strays, has_members};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -155,6 +159,21 @@ mod linux {
         ended
     }
 
+    /// Whether a process of `group` carries the mark and has not ended.
+    pub fn has_members(mark: &Mark, group: Pid) -> bool {
+        processes().any(|pid| {
+            let environment = fs::read(format!("/proc/{pid}/environ"));
+            environment.is_ok_and(|environment| mark.is_in(&environment))
+                && getpgid(Some(pid)) == Ok(group)
+        })
+    }
+
+    /// Every process that there is.
+    fn processes() -> impl Iterator<Item = Pid> {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        entries.filter_map(|entry| pid(entry.file_name().to_str()?))
+    }
+
     /// What a child of this process is.
     enum Child {
         /// It carries the mark.
@@ -214,12 +233,7 @@ mod linux {
     /// Kills every process that carries the mark, and waits until they have ended. The group is left
     /// to whoever waits for its leader.
     fn end_marked(mark: &Mark, group: Pid) -> usize {
-        let Ok(processes) = fs::read_dir("/proc") else {
-            return 0;
-        };
-        let marked: Vec<(Pid, OwnedFd)> = processes
-            .flatten()
-            .filter_map(|entry| pid(entry.file_name().to_str()?))
+        let marked: Vec<(Pid, OwnedFd)> = processes()
             .filter_map(|pid| Some((pid, kill_marked(pid, mark, group)?)))
             .collect();
         for (pid, process) in &marked {

@@ -94,7 +94,7 @@ pub fn run(program: &Program, connected: Connected, streams: &Arc<dyn Streams>) 
     if let Some(pipe) = group.child.stderr.take() {
         pumps.drain(pipe.into(), "stderr", connected.stderr)?;
     }
-    while !(watch.ended_at.is_some() && pumps.are_over()) {
+    while !(watch.ended_at.is_some() && pumps.are_over() && watch.is_tidy(&group)) {
         watch.wait(&mut pumps);
         if streams.should_cancel() {
             watch.fail(Error::Cancelled);
@@ -313,6 +313,11 @@ impl Watch {
         }
     }
 
+    /// Whether nothing is left of the group that was asked to end and is still about it.
+    fn is_tidy(&self, group: &Group) -> bool {
+        self.stopped_at.is_none() || self.killed_at.is_some() || !group.has_members()
+    }
+
     /// Does what is due: asks the program to end, kills it, gives up waiting.
     fn act(&mut self, group: &Group, pumps: &mut Pumps) {
         let now = Instant::now();
@@ -324,8 +329,11 @@ impl Watch {
             Signal::KILL => Duration::ZERO,
             _ => self.stop.grace,
         };
-        let is_due =
-            has_passed(self.stopped_at, grace, now) || has_passed(self.ended_at, LINGER, now);
+        // What was asked to end has its grace, also when the program itself was quicker.
+        let is_due = match self.stopped_at {
+            Some(_) => has_passed(self.stopped_at, grace, now),
+            None => has_passed(self.ended_at, LINGER, now),
+        };
         if is_due && self.killed_at.is_none() {
             self.strays += group.kill();
             self.killed_at = Some(Instant::now());
