@@ -31,12 +31,19 @@
 //! # Ok::<(), vox_vsa::Error>(())
 //! ```
 
+pub mod accuracy;
 mod bundle;
 mod hypervector;
+mod memory;
 mod symbol;
+mod tally;
+mod ternary;
+mod words;
 
 pub use bundle::TIE_BREAK;
 pub use hypervector::Hypervector;
+pub use memory::{ItemMemory, Match};
+pub use ternary::{Ternary, TernaryOperand};
 
 /// Why an operation on hypervectors makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +68,46 @@ pub enum Error {
         left: usize,
         /// Dimensions of the vector that does not fit it.
         right: usize,
+    },
+
+    /// Bytes that do not hold the two planes of a ternary vector.
+    #[error(
+        "{bytes} bytes are no ternary hypervector: it is two equal halves, \
+         the signs and what is not zero"
+    )]
+    TernaryBytes {
+        /// Number of bytes.
+        bytes: usize,
+    },
+
+    /// A ternary vector with a sign where it is zero.
+    #[error(
+        "dimension {dimension} of the ternary hypervector is zero and has a sign: \
+         clear its bit in the first half of the bytes"
+    )]
+    SignedZero {
+        /// The first such dimension, counted from 0.
+        dimension: usize,
+    },
+
+    /// A ternary vector with zeros, where a bipolar one was asked for.
+    #[error(
+        "{zeros} dimensions of the ternary hypervector are zero, which a bipolar one has not: \
+         fill them with the values of another vector"
+    )]
+    Zeros {
+        /// How many.
+        zeros: usize,
+    },
+
+    /// A memory that has as many vectors as it may.
+    #[error(
+        "the item memory holds {limit} hypervectors, which is its limit: \
+         remove one or make it with a higher limit"
+    )]
+    Full {
+        /// The limit.
+        limit: usize,
     },
 
     /// A bundle of no vectors, which would be like nothing.
