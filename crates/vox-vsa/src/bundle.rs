@@ -39,8 +39,10 @@ impl Hypervector {
         let mut majority = Vec::with_capacity(words);
         for start in tally::starts(words) {
             tally.clear();
-            for vote in &votes {
-                tally.add(tally::block(vote.words(), start));
+            let block = |vote: &&Self| tally::block(vote.words(), start);
+            for votes in votes.chunks(2) {
+                let second = votes.get(1).map(block);
+                tally.add(&block(&votes[0]), &second.unwrap_or_default());
             }
             tally::extend(&mut majority, &tally.at_least(votes.len() / 2 + 1), words);
         }

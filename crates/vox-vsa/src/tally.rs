@@ -2,11 +2,11 @@
 //!
 //! The counters stand upright: plane `p` holds bit `p` of each, and a vector is added to all of them
 //! by a ripple of half adders (a *bit-sliced* or carry-save counter, as in H. Warren, "Hacker's
-//! Delight", section 5-1). A block of 512 dimensions is counted to its end before the next one, so
+//! Delight", section 5-1). A block of 1,024 dimensions is counted to its end before the next one, so
 //! that its planes stay in registers or in the first cache.
 
 /// Words of a block.
-const BLOCK: usize = 8;
+const BLOCK: usize = 16;
 
 /// Words of one block, one bit for each counter.
 pub(crate) type Block = [u64; BLOCK];
@@ -34,10 +34,19 @@ impl Tally {
         self.at_most = 0;
     }
 
-    /// Adds 1 where the vote's bit is set.
-    pub(crate) fn add(&mut self, vote: Block) {
-        self.at_most += 1;
-        self.ripple(0, vote);
+    /// Adds the bits of two votes: one full adder for both, where two half adders would ripple twice.
+    pub(crate) fn add(&mut self, a: &Block, b: &Block) {
+        self.at_most += 2;
+        let Some(plane) = self.planes.first_mut() else {
+            return;
+        };
+        let mut carry = [0; BLOCK];
+        for at in 0..BLOCK {
+            let either = a[at] ^ b[at];
+            carry[at] = a[at] & b[at] | plane[at] & either;
+            plane[at] ^= either;
+        }
+        self.ripple(1, carry);
     }
 
     /// Adds 1 where the bit of `one` is set and 2 where that of `two` is; no bit is set in both.
@@ -54,7 +63,8 @@ impl Tally {
 
     /// Adds the carry to the planes from `first` on, as far as one can get.
     fn ripple(&mut self, first: usize, mut carry: Block) {
-        for plane in &mut self.planes[first..width(self.at_most)] {
+        let last = width(self.at_most).min(self.planes.len());
+        for plane in &mut self.planes[first..last] {
             for at in 0..BLOCK {
                 (plane[at], carry[at]) = (plane[at] ^ carry[at], plane[at] & carry[at]);
             }
@@ -117,7 +127,9 @@ mod tests {
             goal in 0_usize..90,
         ) {
             let mut tally = Tally::new(votes.len());
-            votes.iter().for_each(|vote| tally.add(*vote));
+            for votes in votes.chunks(2) {
+                tally.add(&votes[0], votes.get(1).unwrap_or(&[0; BLOCK]));
+            }
             let found = tally.at_least(goal);
             for (at, bit) in (0..BLOCK).flat_map(|at| (0..64).map(move |bit| (at, bit))) {
                 let sum = votes.iter().filter(|vote| vote[at] >> bit & 1 == 1).count();

@@ -10,8 +10,8 @@
 /// Bits in a word.
 pub(crate) const WORD: usize = u64::BITS as usize;
 
-/// Words that are counted at once: 128 bits, what the smallest SIMD registers hold.
-const LANES: usize = 2;
+/// Words that are counted at once: 256 bits, one to four SIMD registers.
+const LANES: usize = 4;
 /// Words between two counts of set bits.
 const BLOCK: usize = 8 * LANES;
 
@@ -33,9 +33,10 @@ pub(crate) fn count_ones<const INPUTS: usize>(
     let mut eights = 0;
     for block in 0..blocks {
         let block = split.map(|(blocks, _)| &blocks[block]);
-        let lanes = |at: usize| -> Lanes {
-            std::array::from_fn(|lane| combine(block.map(|words| words[at * LANES + lane])))
-        };
+        let combined: [u64; BLOCK] =
+            std::array::from_fn(|at| combine(std::array::from_fn(|input| block[input][at])));
+        let lanes =
+            |at: usize| -> Lanes { std::array::from_fn(|lane| combined[at * LANES + lane]) };
         let (two_a, sum) = full_add(ones, lanes(0), lanes(1));
         let (two_b, sum) = full_add(sum, lanes(2), lanes(3));
         let (four_a, two) = full_add(twos, two_a, two_b);
@@ -57,8 +58,12 @@ pub(crate) fn count_ones<const INPUTS: usize>(
 /// Adds three bits in each place: the carry and the sum.
 #[inline(always)]
 fn full_add(a: Lanes, b: Lanes, c: Lanes) -> (Lanes, Lanes) {
-    let carry = std::array::from_fn(|lane| a[lane] & b[lane] | (a[lane] ^ b[lane]) & c[lane]);
-    let sum = std::array::from_fn(|lane| a[lane] ^ b[lane] ^ c[lane]);
+    let (mut carry, mut sum) = ([0; LANES], [0; LANES]);
+    for lane in 0..LANES {
+        let either = a[lane] ^ b[lane];
+        carry[lane] = a[lane] & b[lane] | either & c[lane];
+        sum[lane] = either ^ c[lane];
+    }
     (carry, sum)
 }
 
