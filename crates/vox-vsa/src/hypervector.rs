@@ -121,14 +121,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Up to 1,000 dimensions, most of them not a whole number of words.
+    /// Up to 4,800 dimensions, most of them not a whole number of words or blocks.
     fn vector() -> impl Strategy<Value = Hypervector> {
-        proptest::collection::vec(any::<u8>(), 1..125)
+        proptest::collection::vec(any::<u8>(), 1..=600)
             .prop_map(|bytes| Hypervector::from_bytes(&bytes).unwrap())
     }
 
     fn pair() -> impl Strategy<Value = (Hypervector, Hypervector)> {
-        proptest::collection::vec(any::<(u8, u8)>(), 1..125).prop_map(|bytes| {
+        proptest::collection::vec(any::<(u8, u8)>(), 1..=600).prop_map(|bytes| {
             let (a, b): (Vec<u8>, Vec<u8>) = bytes.into_iter().unzip();
             let read = |bytes: &[u8]| Hypervector::from_bytes(bytes).unwrap();
             (read(&a), read(&b))
@@ -175,7 +175,7 @@ mod tests {
         }
 
         #[test]
-        fn permuting_rotates_each_dimension(a in vector(), positions in -3000_isize..3000) {
+        fn permuting_rotates_each_dimension(a in vector(), positions in -9000_isize..9000) {
             let mut rotated = bipolar(&a);
             rotated.rotate_right(positions.rem_euclid(a.dimensions() as isize) as usize);
             let permuted = a.permute(positions);

@@ -148,7 +148,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Up to nine blocks and a rest.
+        /// Up to four blocks and a rest.
         #[test]
         fn counting_in_blocks_counts_every_bit_once(
             pairs in proptest::collection::vec(any::<(u64, u64)>(), 0..150),
