@@ -312,24 +312,8 @@ impl Taken {
             return Err(too_large(order, target));
         }
         self.tell(world, false);
-        while !bodiless {
-            if world.is_cancelled() {
-                return Err(Error::Cancelled.into());
-            }
-            let piece = answer.body.read().map_err(|failure| {
-                let why = format!("{target}: after {} bytes: {failure}", self.bytes);
-                Stop::Failed(UNREACHABLE, why)
-            })?;
-            let Some(piece) = piece else { break };
-            self.bytes += piece.len() as u64;
-            if self.bytes > order.max_bytes {
-                return Err(too_large(order, target));
-            }
-            for hasher in &mut self.hashers {
-                hasher.update(&piece);
-            }
-            self.hand_on(&piece, world)?;
-            self.tell(world, false);
+        if !bodiless {
+            self.take_body(order, target, &mut *answer.body, world)?;
         }
         if let Some(total) = self.total.filter(|total| *total != self.bytes) {
             let why = format!(
@@ -362,6 +346,35 @@ impl Taken {
             ),
             attributes: self.attributes(target, answer.status, &answer.headers, &digests),
         })
+    }
+
+    /// Takes the pieces of a body until there are no more.
+    fn take_body(
+        &mut self,
+        order: &Order,
+        target: &Target,
+        body: &mut dyn Body,
+        world: &mut dyn Surroundings,
+    ) -> std::result::Result<(), Stop> {
+        loop {
+            if world.is_cancelled() {
+                return Err(Error::Cancelled.into());
+            }
+            let piece = body.read().map_err(|failure| {
+                let why = format!("{target}: after {} bytes: {failure}", self.bytes);
+                Stop::Failed(UNREACHABLE, why)
+            })?;
+            let Some(piece) = piece else { return Ok(()) };
+            self.bytes += piece.len() as u64;
+            if self.bytes > order.max_bytes {
+                return Err(too_large(order, target));
+            }
+            for hasher in &mut self.hashers {
+                hasher.update(&piece);
+            }
+            self.hand_on(&piece, world)?;
+            self.tell(world, false);
+        }
     }
 
     fn hand_on(&mut self, piece: &[u8], world: &mut dyn Surroundings) -> Result<()> {

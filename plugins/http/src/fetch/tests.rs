@@ -26,6 +26,9 @@ impl Seen {
     }
 }
 
+/// A path, and what it is answered with: status, headers, body.
+type Scripted = (&'static str, u16, Vec<(&'static str, String)>, Vec<u8>);
+
 /// A server on this machine that ends with the test.
 struct Origin {
     server: Arc<Server>,
@@ -34,7 +37,7 @@ struct Origin {
 
 impl Origin {
     /// Answers each path with status, headers and body; others with 404.
-    fn new(answers: Vec<(&'static str, u16, Vec<(&'static str, String)>, Vec<u8>)>) -> Self {
+    fn new(answers: Vec<Scripted>) -> Self {
         let server = Arc::new(Server::http("127.0.0.1:0").unwrap());
         let serving = Arc::clone(&server);
         let thread = thread::spawn(move || {
@@ -201,11 +204,7 @@ fn fact<'o>(outcome: &'o Outcome, key: &str) -> Option<&'o str> {
         .map(|attribute| attribute.value.as_str())
 }
 
-fn lead(
-    path: &'static str,
-    status: u16,
-    to: &str,
-) -> (&'static str, u16, Vec<(&'static str, String)>, Vec<u8>) {
+fn lead(path: &'static str, status: u16, to: &str) -> Scripted {
     (path, status, vec![("Location", to.to_owned())], Vec::new())
 }
 
