@@ -33,6 +33,7 @@ mod digest;
 mod hasher;
 mod hex;
 pub mod merkle;
+#[cfg(not(target_family = "wasm"))]
 mod sign;
 pub mod tree;
 
