@@ -20,11 +20,16 @@ use crate::transport::{Answer, Request};
 /// What is installed. `moto[server]` would bring the packages of all of AWS's services.
 const PACKAGES: [&str; 3] = ["moto[s3]==5.2.5", "flask==3.1.3", "flask-cors==6.0.5"];
 
-/// Serves at a free port, says which, and ends with its standard input.
+/// Serves at a free port, says which, and ends with its standard input. The server's router matches
+/// keys with `.+`, which would leave out those with a newline.
 const PROGRAM: &str = r#"
-import os, sys, threading
+import os, re, sys, threading
+from moto.moto_server.utilities import RegexConverter
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server, WSGIRequestHandler
+before = RegexConverter.__init__
+RegexConverter.__init__ = lambda self, url_map, *items: before(
+    self, url_map, re.sub(r"(?<!\\)\.(?=[*+])", r"[\\s\\S]", items[0]), *items[1:])
 threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
 WSGIRequestHandler.log_request = lambda *arguments: None
 server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
