@@ -47,6 +47,7 @@
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod component;
+pub mod decode;
 mod describe;
 mod lifecycle_trait;
 #[cfg(not(target_arch = "wasm32"))]
