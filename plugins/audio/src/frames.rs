@@ -87,7 +87,7 @@ fn refuse_truncated(layout: &Layout) -> Result<()> {
         Some(promised) if promised > found => {
             format!("says it has {promised} bytes of samples and has {found}")
         }
-        Some(_) if found % block != 0 => {
+        Some(_) if !found.is_multiple_of(block) => {
             format!("has {found} bytes of samples, which are {block} bytes each")
         }
         _ => return Ok(()),

@@ -189,7 +189,7 @@ fn a_file_that_lies_is_refused_with_the_place() {
         ),
         (b"RIFF\0\0\0\0AVI LIST".to_vec(), "this is no WAV file"),
         (
-            wav(&[data.clone()]),
+            wav(std::slice::from_ref(&data)),
             "at offset 12: the samples stand before",
         ),
         (
