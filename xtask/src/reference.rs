@@ -1,5 +1,7 @@
 //! `cargo xtask reference`: makes the fixtures that say what GGUF models and what operations on
 //! hypervectors are, with the reference Python packages.
+//! `cargo xtask reference`: makes the fixtures that say what GGUF models are, and what stands in files of
+//! text, audio and images, with the reference Python packages.
 //!
 //! The programs in `xtask/reference` make them; `requirements*.txt` there pin what they use. What
 //! must stay true: nothing of Vox has a part in what is expected, and the same packages make the same
@@ -75,6 +77,9 @@ fn gguf(workspace: &Workspace) -> anyhow::Result<()> {
             .arg(&fixtures)
             .arg(&model),
     )?;
+
+    announce("Making text, audio and images");
+    run_command(program(&python, &programs, "media.py").arg(workspace.root.join("plugins")))?;
 
     announce("Rebuilding the tokenizers");
     let mut rebuild = workspace.cargo(["test", "--workspace", "--test", "gguf_models"]);

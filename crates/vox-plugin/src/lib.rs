@@ -49,6 +49,7 @@
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod component;
+pub mod decode;
 mod describe;
 #[cfg(feature = "http")]
 pub mod http;
