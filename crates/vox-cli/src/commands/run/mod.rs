@@ -1,7 +1,7 @@
 //! `vox run`: carries out a pipeline and shows what happens.
 
 mod environment;
-mod view;
+pub(crate) mod view;
 
 use std::fs::File;
 use std::io::{self, Read as _, Write};

@@ -16,22 +16,22 @@ use crate::output::table::{Cell, Table};
 
 /// What the lines of a run have in common.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     /// Width of the longest key of a step.
     width: usize,
 }
 
 /// An event as lines.
-pub(super) struct EventLine<'a> {
+pub(crate) struct EventLine<'a> {
     /// The event.
-    pub(super) event: &'a RunEvent,
+    pub(crate) event: &'a RunEvent,
     /// The run's lines.
-    pub(super) lines: &'a mut Lines,
+    pub(crate) lines: &'a mut Lines,
 }
 
 impl EventLine<'_> {
     /// The lines; empty for an event that the summary tells.
-    pub(super) fn text(self) -> String {
+    pub(crate) fn text(self) -> String {
         let mut text = String::new();
         // Writing to a `String` cannot fail.
         let _ = self.write(&mut text);
@@ -103,7 +103,7 @@ impl EventLine<'_> {
     }
 }
 
-fn style_of(outcome: &StepOutcome) -> Style {
+pub(crate) fn style_of(outcome: &StepOutcome) -> Style {
     match outcome {
         StepOutcome::Succeeded { .. } => GOOD,
         StepOutcome::Failed { .. } => BAD,
@@ -138,7 +138,7 @@ const MAX_RESULT: usize = 72;
 const MAX_EVENT: usize = 100;
 
 /// The end of a run: what failed with its last output, the steps, the streams, the measurements.
-pub(super) struct Summary<'a>(pub(super) &'a RunReport);
+pub(crate) struct Summary<'a>(pub(crate) &'a RunReport);
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -309,7 +309,7 @@ fn measurements(metrics: &[PluginMetrics]) -> Table {
 }
 
 /// A duration as people read it.
-fn seconds(duration: Duration) -> String {
+pub(crate) fn seconds(duration: Duration) -> String {
     match duration {
         short if short < Duration::from_millis(1) => format!("{} µs", short.as_micros()),
         short if short < Duration::from_secs(1) => format!("{} ms", short.as_millis()),
