@@ -6,15 +6,14 @@ use clap::Args;
 use serde::Serialize;
 use vox_contract::Bytes;
 use vox_crypto::Digest;
-use vox_run::cache::{Cache, CacheEntry, NAMESPACE};
+use vox_run::cache::{Cache, NAMESPACE};
 use vox_store::{BoxError, GcOptions, Store};
 
-use super::{Entry, age};
-use crate::commands::runs::short as short_run;
+use super::Entry;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
-use crate::output::style::{DIM, LITERAL, WARNING, paint, plain};
+use crate::output::style::{DIM, WARNING, paint};
 use crate::output::{View, bytes, count};
 
 /// Arguments of `vox cache gc`.
@@ -56,20 +55,7 @@ impl View for Collected {
             ("let go of", "removed")
         };
         for entry in &self.evicted {
-            let about = format!(
-                "({}, {} old, from run {})",
-                bytes(entry.bytes),
-                age(entry.age_seconds),
-                short_run(entry.run)
-            );
-            writeln!(
-                out,
-                "{} {} {} {}",
-                paint(WARNING, let_go),
-                paint(LITERAL, entry.short()),
-                plain(&entry.steps()),
-                paint(DIM, about)
-            )?;
+            entry.let_go(let_go, out)?;
         }
         let (objects, freed, kept) = (
             count(self.removed, "object"),
@@ -144,14 +130,7 @@ fn evict(
     } else {
         store.evict(budget.get(), &mut roots)?
     };
-    // In the order in which they went.
-    let place = |entry: &CacheEntry| {
-        let mut evicted = report.evicted.iter();
-        evicted.position(|name| name.name() == entry.key)
-    };
-    listed.retain(|entry| place(entry).is_some());
-    listed.sort_by_key(place);
-    let evicted = super::described(context, listed)?;
+    let evicted = super::evicted(context, listed, &report)?;
     Ok(Collected {
         dry_run,
         evicted,

@@ -9,16 +9,19 @@ mod ls;
 mod rm;
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 
 use clap::Subcommand;
 use serde::Serialize;
 use vox_run::RunId;
-use vox_run::cache::{Cache, CacheEntry};
-use vox_store::Store;
+use vox_run::cache::{Cache, CacheEntry, NAMESPACE};
+use vox_store::{EvictReport, Store};
 
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
+use crate::output::bytes;
+use crate::output::style::{DIM, LITERAL, WARNING, paint, plain};
 use crate::record::{now, written_time};
 
 /// The verbs of `vox cache`.
@@ -81,9 +84,24 @@ fn described(context: &Context, listed: Vec<CacheEntry>) -> Result<Vec<Entry>, F
     Ok(entries.collect())
 }
 
+/// The results among these that were evicted, in the order in which they went.
+pub(crate) fn evicted(
+    context: &Context,
+    mut listed: Vec<CacheEntry>,
+    report: &EvictReport,
+) -> Result<Vec<Entry>, Failure> {
+    let place = |entry: &CacheEntry| {
+        let mut names = report.evicted.iter();
+        names.position(|name| name.namespace() == NAMESPACE && name.name() == entry.key)
+    };
+    listed.retain(|entry| place(entry).is_some());
+    listed.sort_by_key(place);
+    described(context, listed)
+}
+
 /// A result as it is printed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct Entry {
+pub(crate) struct Entry {
     /// In hexadecimal.
     key: String,
     /// The steps, as the plan calls them that it comes from.
@@ -122,6 +140,24 @@ impl Entry {
 
     fn steps(&self) -> String {
         self.steps.join(", ")
+    }
+
+    /// Says that it goes: what it is, how large, and from which run.
+    pub(crate) fn let_go(&self, words: &str, out: &mut dyn Write) -> io::Result<()> {
+        let about = format!(
+            "({}, {} old, from run {})",
+            bytes(self.bytes),
+            age(self.age_seconds),
+            super::runs::short(self.run)
+        );
+        writeln!(
+            out,
+            "{} {} {} {}",
+            paint(WARNING, words),
+            paint(LITERAL, self.short()),
+            plain(&self.steps()),
+            paint(DIM, about)
+        )
     }
 }
 
