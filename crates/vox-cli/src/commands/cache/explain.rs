@@ -370,57 +370,14 @@ fn uncached(step: &str, plan: Option<&Plan>) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
-    use vox_run::StepOutcome;
-    use vox_run::record::{RunStarted, RunState, RunSummary, StepEnd};
     use vox_run::report::Provenance;
 
     use super::*;
+    use crate::commands::runs::fixture;
 
     /// A run of the step `s`, whose key is made of this.
     fn recorded(parts: &[(&str, &str)], provenance: Provenance) -> RecordedRun {
-        let parts: BTreeMap<String, String> = parts
-            .iter()
-            .map(|(part, value)| ((*part).to_owned(), (*value).to_owned()))
-            .collect();
-        let end = StepEnd {
-            step: "s".into(),
-            outcome: StepOutcome::Succeeded {
-                summary: String::new(),
-                attributes: Vec::new(),
-            },
-            provenance,
-            micros: 0,
-            outputs: BTreeMap::new(),
-        };
-        let mut run = RecordedRun {
-            summary: RunSummary {
-                id: RunId::generate(),
-                started: RunStarted {
-                    pipeline: "p".into(),
-                    file: "p.toml".into(),
-                    directory: "/".into(),
-                    plan: vox_crypto::hash(b"plan"),
-                    steps: 1,
-                    keep_going: false,
-                    variables: Vec::new(),
-                    of: None,
-                    version: "0".into(),
-                },
-                time: 0,
-                state: RunState::Interrupted,
-            },
-            resumed: 0,
-            ends: BTreeMap::from([("s".to_owned(), end)]),
-            attempts: BTreeMap::new(),
-            acknowledged: BTreeMap::new(),
-            parts: BTreeMap::new(),
-            keys: BTreeMap::new(),
-        };
-        if !parts.is_empty() {
-            run.keys.insert("s".to_owned(), format!("{parts:?}"));
-            run.parts.insert("s".to_owned(), parts);
-        }
-        run
+        fixture::with_step(fixture::recorded(), "s", provenance, parts)
     }
 
     #[test]

@@ -225,61 +225,17 @@ fn no_step(run: RunId, step: &str, keys: &[&str]) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use vox_run::StepOutcome;
-    use vox_run::record::{RunStarted, RunSummary, StepEnd};
     use vox_run::report::Provenance;
 
+    use super::super::fixture::{recorded, with_step};
     use super::*;
 
     /// A run with steps, each with the text that its key is made of, if it has one.
     fn run(steps: &[(&str, Option<&str>)]) -> RecordedRun {
-        let mut recorded = RecordedRun {
-            summary: RunSummary {
-                id: RunId::generate(),
-                started: RunStarted {
-                    pipeline: "p".into(),
-                    file: "p.toml".into(),
-                    directory: "/".into(),
-                    plan: vox_crypto::hash(b"plan"),
-                    steps: steps.len() as u64,
-                    keep_going: false,
-                    variables: Vec::new(),
-                    of: None,
-                    version: "0".into(),
-                },
-                time: 0,
-                state: RunState::Interrupted,
-            },
-            resumed: 0,
-            ends: BTreeMap::new(),
-            attempts: BTreeMap::new(),
-            acknowledged: BTreeMap::new(),
-            parts: BTreeMap::new(),
-            keys: BTreeMap::new(),
-        };
-        for (step, part) in steps {
-            let end = StepEnd {
-                step: (*step).to_owned(),
-                outcome: StepOutcome::Succeeded {
-                    summary: String::new(),
-                    attributes: Vec::new(),
-                },
-                provenance: Provenance::default(),
-                micros: 0,
-                outputs: BTreeMap::new(),
-            };
-            recorded.ends.insert((*step).to_owned(), end);
-            if let Some(part) = part {
-                let parts = BTreeMap::from([("arguments".to_owned(), (*part).to_owned())]);
-                recorded.parts.insert((*step).to_owned(), parts);
-                recorded
-                    .keys
-                    .insert((*step).to_owned(), format!("key of {part}"));
-            }
-        }
-        recorded
+        steps.iter().fold(recorded(), |run, (step, part)| {
+            let parts: Vec<(&str, &str)> = part.iter().map(|part| ("arguments", *part)).collect();
+            with_step(run, step, Provenance::default(), &parts)
+        })
     }
 
     #[test]

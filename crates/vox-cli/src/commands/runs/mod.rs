@@ -9,6 +9,8 @@
 //! looking at runs changes nothing.
 
 mod cancel;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod logs;
 mod ls;
 mod named;

@@ -91,8 +91,9 @@ fn step(key: &str, recorded: &RecordedRun, told: &Told) -> StepLine {
     let head = told.steps().iter().find(|step| step.key == key);
     let is_running = matches!(recorded.summary.state, RunState::Running(_));
     let was_told = told.end_of(key);
+    let is_over = matches!(recorded.summary.state, RunState::Ended(_));
     // A run that was resumed tries again what had not succeeded, and has no new end of it yet.
-    let is_again = is_running && head.is_some() && was_told.is_none();
+    let is_again = !is_over && head.is_some() && was_told.is_none();
     let end = recorded
         .ends
         .get(key)
@@ -307,4 +308,93 @@ pub(super) fn run(context: &Context, arguments: &ShowArgs) -> Result<Exit, Failu
         warnings: told.warnings().to_vec(),
     })?;
     Ok(Exit::Success)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::fixture::{recorded, with_step};
+    use super::*;
+
+    /// What these events tell, given without what all events have.
+    fn told(events: Vec<serde_json::Value>) -> Told {
+        let run = RunId::generate().to_string();
+        let mut told = Told::default();
+        for mut event in events {
+            event["version"] = 1.into();
+            event["run"] = run.clone().into();
+            event["timestamp"] = 1.into();
+            told.take(serde_json::from_value(event).unwrap());
+        }
+        told
+    }
+
+    fn begun() -> serde_json::Value {
+        let step = |key: &str| json!({ "key": key, "uses": "exec" });
+        json!({
+            "event": "run-started", "pipeline": "p", "file": "p.toml", "resumed": false,
+            "steps": [step("c"), step("b"), step("a")],
+        })
+    }
+
+    #[test]
+    fn steps_stand_in_the_order_of_the_plan_and_those_without_an_end_say_how_far_they_came() {
+        let mut run = with_step(recorded(), "c", Provenance::default(), &[("code", "1")]);
+        run.attempts.insert("b".to_owned(), 2);
+        let events = vec![
+            begun(),
+            json!({ "event": "step-started", "step": "b", "attempt": 2 }),
+        ];
+        let shown = steps(&run, &told(events));
+        let shown: Vec<_> = shown
+            .iter()
+            .map(|step| (step.step.as_str(), step.state, step.attempts))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("c", "succeeded", 0),
+                ("b", "interrupted", 2),
+                ("a", "not-started", 0)
+            ]
+        );
+    }
+
+    #[test]
+    fn without_events_the_record_says_what_became_of_the_steps() {
+        let run = with_step(recorded(), "b", Provenance::default(), &[]);
+        let shown = steps(&run, &Told::default());
+        assert_eq!(shown.len(), 1);
+        assert_eq!((shown[0].state, shown[0].seconds), ("succeeded", Some(1.0)));
+        assert_eq!(shown[0].message.as_deref(), Some("done"));
+    }
+
+    #[test]
+    fn what_failed_comes_with_all_of_its_message_and_its_last_lines() {
+        let events = vec![
+            begun(),
+            json!({ "event": "step-started", "step": "a", "attempt": 1 }),
+            json!({ "event": "step-output", "step": "a", "port": "stderr", "text": "oh no\n" }),
+            json!({
+                "event": "step-ended", "step": "a", "status": "failed", "cause": "code", "code": 2,
+                "message": "exit code 2\nmore of it", "attempts": 1, "seconds": 1.0,
+            }),
+        ];
+        let shown = steps(&recorded(), &told(events));
+        let mut text = Vec::new();
+        failed(&mut text, &shown[2]).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert_eq!(
+            anstream::adapter::strip_str(&text).to_string(),
+            "failed: a: exit code 2\n  more of it\n  | oh no\n\n"
+        );
+        let table = table(&shown).to_string();
+        let table = anstream::adapter::strip_str(&table).to_string();
+        let second = table.lines().nth(1).unwrap();
+        assert!(
+            second.starts_with("a ") && second.ends_with("exit code 2"),
+            "{table}"
+        );
+    }
 }
