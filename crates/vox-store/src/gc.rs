@@ -221,12 +221,7 @@ impl Store {
         self.evict_to(budget, roots, true)
     }
 
-    fn evict_to(
-        &self,
-        budget: u64,
-        roots: Roots<'_>,
-        dry_run: bool,
-    ) -> Result<EvictReport, Error> {
+    fn evict_to(&self, budget: u64, roots: Roots<'_>, dry_run: bool) -> Result<EvictReport, Error> {
         let span = tracing::info_span!("vox.store.gc", budget, dry_run);
         let _entered = span.enter();
         self.lease()?;

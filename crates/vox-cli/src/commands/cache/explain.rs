@@ -10,8 +10,8 @@ use clap::Args;
 use serde::Serialize;
 use vox_run::cache::key::differences;
 use vox_run::cache::{Cache, Difference};
-use vox_run::record::RecordedRun;
-use vox_run::{History, Plan, RunId};
+use vox_run::record::{RecordedRun, RunSummary};
+use vox_run::{History, Plan, RecordError, RunId};
 
 use crate::commands::runs::{history, short as short_run};
 use crate::context::Context;
@@ -164,20 +164,22 @@ pub(super) fn run(context: &Context, arguments: &ExplainArgs) -> Result<Exit, Fa
             }
             run
         }
-        None => newest(&history, |run| run.ends.contains_key(step))?.ok_or_else(|| {
-            let message = format!("no run has a step `{}` that has ended", plain(step));
-            Failure::new(Exit::NotFound, message)
-                .hint("`vox runs ls` lists runs, `vox runs show <run>` the steps of one")
-        })?,
+        None => {
+            newest(&history, |_| true, |run| run.ends.contains_key(step))?.ok_or_else(|| {
+                let message = format!("no run has a step `{}` that has ended", plain(step));
+                Failure::new(Exit::NotFound, message)
+                    .hint("`vox runs ls` lists runs, `vox runs show <run>` the steps of one")
+            })?
+        }
     };
     // Before it, and of the same pipeline: a name may be that of another step elsewhere.
     let started = &this.summary.started;
-    let before = newest(&history, |run| {
-        let other = &run.summary.started;
-        run.summary.id < this.summary.id
-            && (&other.pipeline, &other.directory) == (&started.pipeline, &started.directory)
-            && run.parts.contains_key(step)
-    })?;
+    let is_before = |other: &RunSummary| {
+        other.id < this.summary.id
+            && other.started.pipeline == started.pipeline
+            && other.started.directory == started.directory
+    };
+    let before = newest(&history, is_before, |run| run.parts.contains_key(step))?;
     let plan = plan(context, &this);
     let mut explained = explain(step, &this, before.as_ref(), plan.as_ref());
     if let (Some(key), Some(store)) = (&explained.key, super::reading_store(context)?) {
@@ -187,30 +189,26 @@ pub(super) fn run(context: &Context, arguments: &ExplainArgs) -> Result<Exit, Fa
     Ok(Exit::Success)
 }
 
-/// The newest run of which this holds.
+/// The newest run of which both hold: what a list says of it, and then all that is known of it.
 fn newest(
     history: &History,
+    listed: impl Fn(&RunSummary) -> bool,
     wanted: impl Fn(&RecordedRun) -> bool,
 ) -> Result<Option<RecordedRun>, Failure> {
-    let mut found = None;
-    let mut failure = None;
-    history.list(1, |summary| match history.load(summary.id) {
-        Ok(run) => {
-            let is_wanted = wanted(&run);
-            if is_wanted {
-                found = Some(run);
-            }
-            is_wanted
+    let mut found: Option<Result<RecordedRun, RecordError>> = None;
+    history.list(1, |summary| {
+        if !listed(summary) {
+            return false;
         }
-        Err(error) => {
-            failure = Some(error);
-            true
+        let loaded = history.load(summary.id);
+        // What cannot be read ends the search, and is told.
+        let ends = loaded.as_ref().map_or(true, &wanted);
+        if ends {
+            found = Some(loaded);
         }
+        ends
     })?;
-    match failure {
-        Some(error) => Err(error.into()),
-        None => Ok(found),
-    }
+    Ok(found.transpose()?)
 }
 
 fn no_end(step: &str, run: &RecordedRun) -> Failure {
