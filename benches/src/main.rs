@@ -14,6 +14,7 @@ mod report;
 mod start;
 mod store;
 mod trust;
+mod vsa;
 
 use clap::Parser;
 
@@ -59,6 +60,9 @@ const BENCHES: &[Bench] = &[
     ("oplog.durable-step", oplog::durable_step),
     ("oplog.verify", oplog::verify),
     ("oplog.open1m", oplog::open1m),
+    ("vsa.bind", vsa::bind),
+    ("vsa.similarity", vsa::similarity),
+    ("vsa.bundle", vsa::bundle),
 ];
 
 fn main() -> anyhow::Result<()> {

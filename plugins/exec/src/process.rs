@@ -1,439 +1,351 @@
-//! The life of a program: started in a process group of its own, watched until it has ended, and
-//! never left behind.
+//! The life of a program: started, fed and drained, watched until it has ended, and never left
+//! behind.
 //!
-//! One loop waits for what the threads tell: that the program has ended, that a pipe is drained,
-//! that the input is written. What must stay true:
+//! One loop on the caller's thread waits for the program's end and for its output. Streams that are
+//! connected to somebody have threads of their own, because these may wait as long as they like.
+//! What must stay true:
 //!
-//! - When [`run`] returns, nothing of the process group lives. The leader is not reaped before
-//!   that, so its id cannot have become another's.
-//! - Cancellation is asked for every [`TICK`]; it ends the group with SIGTERM, and with SIGKILL
-//!   after [`GRACE`].
-//! - A process that has left the group and holds a pipe open delays the end by twice [`GRACE`].
+//! - When [`run`] returns, nothing of the process group lives, and nothing that carries its mark.
+//! - Cancellation is asked for every [`TICK`]; it asks the group to end, and kills it after the
+//!   grace that the step sets.
+//! - A process that can no longer be found, and holds a pipe open, delays the end by no more than
+//!   [`LINGER`] and [`GIVEN_UP`].
 
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Signal;
 use vox_plugin::{Error, Result};
 
-use crate::arguments::Program;
-use crate::pump::{Drain, Drained, LastLines, Streams, fill};
+use crate::arguments::{Program, Stop};
+use crate::group::{Group, Reaped};
+use crate::last::LastLines;
+use crate::pump::{Budget, Drain, Drained, Drawn, Input, Streams, fill};
 
 /// How often cancellation is asked for.
 const TICK: Duration = Duration::from_millis(50);
-/// How long processes have to end by themselves.
-const GRACE: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 2000 });
+/// How long what a program leaves running may hold its pipes.
+const LINGER: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 2000 });
+/// How long pipes are waited for when everything that was found has been killed.
+const GIVEN_UP: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 1000 });
+/// Reads of one stream before the others get their turn.
+const TURN: usize = 16;
 
 /// How a program has ended.
 #[derive(Debug)]
 pub struct Ended {
     /// What the system says.
-    pub status: ExitStatus,
+    pub reaped: Reaped,
     /// Whether a stream of its output was closed because nobody took it any more.
     pub unwanted: bool,
-    /// The last lines that it wrote to `stderr`.
-    pub last_words: Vec<String>,
+    /// Whether it wrote more than it may.
+    pub excess: bool,
+    /// Whether it was killed because it did not end by itself.
+    pub killed: bool,
+    /// The ends of what it wrote.
+    pub stdout: LastLines,
+    /// As `stdout`.
+    pub stderr: LastLines,
 }
 
-/// What the threads tell.
-enum Notice {
-    /// The program has ended.
-    Exited,
-    /// A pump has ended.
-    Output(Result<Drained>),
-    /// The input is written.
-    Input(Result<()>),
+/// The streams that a plan has connected to a program.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Connected {
+    /// A stream comes in.
+    pub stdin: bool,
+    /// Somebody reads the output.
+    pub stdout: bool,
+    /// Somebody reads what it says besides.
+    pub stderr: bool,
 }
 
-/// Runs a program to its end. It reads port `stdin` where `has_input`, otherwise nothing.
+/// Runs a program to its end.
 ///
 /// # Errors
 ///
 /// The program cannot be started, a stream of it cannot be moved, or [`Error::Cancelled`].
-pub fn run(program: &Program, has_input: bool, streams: &Arc<dyn Streams>) -> Result<Ended> {
-    let mut group = Group::start(program, has_input)?;
-    let (notices, told) = mpsc::channel();
-    let mut watch = Watch::default();
-    let last_words = Arc::new(Mutex::new(LastLines::default()));
-
-    let leader = group.leader;
-    spawn(&notices, move || {
-        while let Err(rustix::io::Errno::INTR) = waitid(
-            WaitId::Pid(leader),
-            WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
-        ) {}
-        Notice::Exited
-    })?;
-    if let Some(pipe) = group.child.stdin.take() {
-        let (streams, ended) = (Arc::clone(streams), Arc::clone(&watch.ended));
-        spawn(&notices, move || {
-            Notice::Input(fill(pipe, "stdin", &*streams, &ended))
-        })?;
-        watch.inputs += 1;
+pub fn run(program: &Program, connected: Connected, streams: &Arc<dyn Streams>) -> Result<Ended> {
+    let input = match (connected.stdin, &program.stdin) {
+        (true, _) => Some(Input::Port),
+        (false, Some(text)) => Some(Input::Text(text.clone().into_bytes())),
+        (false, None) => None,
+    };
+    let mut group = Group::start(program, input.is_some())?;
+    let mut pumps = Pumps {
+        streams: Arc::clone(streams),
+        budget: Arc::new(Budget::new(program.output_limit)),
+        ended: Arc::default(),
+        abandoned: Arc::default(),
+        drains: Vec::new(),
+        workers: Vec::new(),
+    };
+    let mut watch = Watch::new(program.stop, group.ending()?);
+    if let (Some(pipe), Some(input)) = (group.child.stdin.take(), input) {
+        pumps.feed(pipe.into(), input)?;
     }
     if let Some(pipe) = group.child.stdout.take() {
-        let (streams, drain) = (Arc::clone(streams), watch.drain());
-        spawn(&notices, move || {
-            Notice::Output(drain.run(pipe, "stdout", &*streams, |_| {}))
-        })?;
+        pumps.drain(pipe.into(), "stdout", connected.stdout)?;
     }
     if let Some(pipe) = group.child.stderr.take() {
-        let (streams, drain, last) = (Arc::clone(streams), watch.drain(), Arc::clone(&last_words));
-        let listen = move |bytes: &[u8]| {
-            last.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(bytes)
-        };
-        spawn(&notices, move || {
-            Notice::Output(drain.run(pipe, "stderr", &*streams, listen))
-        })?;
+        pumps.drain(pipe.into(), "stderr", connected.stderr)?;
     }
-    drop(notices);
-
-    while !watch.is_over() {
-        match told.recv_timeout(TICK) {
-            Ok(notice) => watch.take(notice),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => break,
-        }
+    while !(watch.ended_at.is_some() && pumps.are_over() && watch.is_tidy(&group)) {
+        watch.wait(&mut pumps);
         if streams.should_cancel() {
-            watch.failure.get_or_insert(Error::Cancelled);
+            watch.fail(Error::Cancelled);
         }
-        if let Some(signal) = watch.signal() {
-            group.signal(signal);
-        }
+        watch.act(&group, &mut pumps);
     }
-    let status = group
-        .reap()
+    let mut reaped = group
+        .reap(watch.stopped_at.is_some() || watch.killed_at.is_some())
         .map_err(|error| Error::Failed(format!("`{}`: {error}", program.name)))?;
     if let Some(error) = watch.failure {
         return Err(error);
     }
-    let last_words =
-        std::mem::take(&mut *last_words.lock().unwrap_or_else(PoisonError::into_inner));
+    reaped.strays += watch.strays;
     Ok(Ended {
-        status,
+        reaped,
         unwanted: watch.unwanted,
-        last_words: last_words.finish(),
+        excess: watch.excess,
+        killed: watch.killed_at.is_some(),
+        stdout: watch.stdout,
+        stderr: watch.stderr,
     })
 }
 
-fn spawn(notices: &Sender<Notice>, work: impl FnOnce() -> Notice + Send + 'static) -> Result<()> {
-    let notices = notices.clone();
-    let body = move || {
-        // Nobody listens once the step has given up on this thread.
-        let _ = notices.send(work());
-    };
-    match thread::Builder::new().name("exec".to_owned()).spawn(body) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Error::Unavailable(format!(
-            "no thread can be started: {error}"
-        ))),
+/// What a pump has come to.
+enum Done {
+    /// The input is written.
+    Input(Result<()>),
+    /// A stream of output has ended.
+    Output(&'static str, Result<Drained>, LastLines),
+}
+
+/// A pump with a thread of its own. Its pipe is hung up when the thread ends, however it does.
+struct Worker {
+    ending: OwnedFd,
+    thread: JoinHandle<Done>,
+}
+
+/// The pumps of a program.
+struct Pumps {
+    streams: Arc<dyn Streams>,
+    budget: Arc<Budget>,
+    /// Set when the program has ended: it reads no more.
+    ended: Arc<AtomicBool>,
+    /// Set when nothing is waited for any more.
+    abandoned: Arc<AtomicBool>,
+    /// Those that the loop calls itself.
+    drains: Vec<(&'static str, Drain)>,
+    workers: Vec<Worker>,
+}
+
+impl Pumps {
+    fn feed(&mut self, pipe: OwnedFd, input: Input) -> Result<()> {
+        let (streams, ended) = (Arc::clone(&self.streams), Arc::clone(&self.ended));
+        self.spawn(move || Done::Input(fill(pipe, input, &*streams, &ended)))
+    }
+
+    fn drain(&mut self, pipe: OwnedFd, port: &'static str, is_read: bool) -> Result<()> {
+        let mut drain = Drain::new(pipe, port)?;
+        if !is_read {
+            self.drains.push((port, drain));
+            return Ok(());
+        }
+        let (streams, budget) = (Arc::clone(&self.streams), Arc::clone(&self.budget));
+        let abandoned = Arc::clone(&self.abandoned);
+        self.spawn(move || {
+            let drained = drain.run(&*streams, &budget, &abandoned);
+            Done::Output(port, drained, drain.into_last_lines())
+        })
+    }
+
+    fn spawn(&mut self, work: impl FnOnce() -> Done + Send + 'static) -> Result<()> {
+        let unavailable =
+            |error: io::Error| Error::Unavailable(format!("no thread can be started: {error}"));
+        let (ending, held) = io::pipe().map_err(unavailable)?;
+        let body = move || {
+            let _held = held;
+            work()
+        };
+        let thread = thread::Builder::new()
+            .name("exec".to_owned())
+            .spawn(body)
+            .map_err(unavailable)?;
+        let ending = ending.into();
+        self.workers.push(Worker { ending, thread });
+        Ok(())
+    }
+
+    fn are_over(&self) -> bool {
+        self.drains.is_empty() && self.workers.is_empty()
+    }
+
+    /// Draws from the pump at `place`; what it has come to, if it is over.
+    fn draw(&mut self, place: usize) -> Option<Done> {
+        let (port, drain) = &mut self.drains[place];
+        let mut drawn = Ok(Drawn::More);
+        for _ in 0..TURN {
+            drawn = drain.draw(&*self.streams, &self.budget);
+            if drawn != Ok(Drawn::More) {
+                break;
+            }
+        }
+        let how = match drawn {
+            Ok(Drawn::End(how)) => Ok(how),
+            Ok(_) => return None,
+            Err(error) => Err(error),
+        };
+        let port = *port;
+        let (_, drain) = self.drains.swap_remove(place);
+        Some(Done::Output(port, how, drain.into_last_lines()))
+    }
+
+    /// Takes no more from pipes that something holds open.
+    fn abandon(&mut self) -> Vec<Done> {
+        self.abandoned.store(true, Ordering::Release);
+        let over = self.drains.drain(..).map(|(port, drain)| {
+            Done::Output(port, Ok(Drained::Abandoned), drain.into_last_lines())
+        });
+        over.collect()
     }
 }
 
-/// What is known of the program and its pumps.
-#[derive(Default)]
+/// What is known of the program, and what is to be done about it.
 struct Watch {
-    /// Set when the program has ended; the pump of the input looks at it.
-    ended: Arc<AtomicBool>,
-    /// When that was.
+    stop: Stop,
+    /// Readable when the program has ended.
+    ending: OwnedFd,
     ended_at: Option<Instant>,
-    /// Pumps of the input that still run.
-    inputs: usize,
-    /// Pumps of the output, and how many of them have ended.
-    drains: Vec<Arc<Drain>>,
-    drained: usize,
     unwanted: bool,
-    /// Why the program has to end before its time.
+    excess: bool,
+    /// Why the step cannot be carried out.
     failure: Option<Error>,
-    /// When SIGTERM was sent, and SIGKILL.
-    terminated_at: Option<Instant>,
+    /// When the program was asked to end, and when it was killed.
+    stopped_at: Option<Instant>,
     killed_at: Option<Instant>,
+    /// Processes besides its own that were killed with it.
+    strays: usize,
+    stdout: LastLines,
+    stderr: LastLines,
 }
 
 impl Watch {
-    fn drain(&mut self) -> Arc<Drain> {
-        let drain = Drain::new();
-        self.drains.push(Arc::clone(&drain));
-        drain
+    fn new(stop: Stop, ending: OwnedFd) -> Self {
+        Self {
+            stop,
+            ending,
+            ended_at: None,
+            unwanted: false,
+            excess: false,
+            failure: None,
+            stopped_at: None,
+            killed_at: None,
+            strays: 0,
+            stdout: LastLines::default(),
+            stderr: LastLines::default(),
+        }
     }
 
-    fn take(&mut self, notice: Notice) {
-        let failure = match notice {
-            Notice::Exited => {
-                self.ended.store(true, Ordering::Release);
-                self.ended_at = Some(Instant::now());
-                None
+    fn fail(&mut self, error: Error) {
+        self.failure.get_or_insert(error);
+    }
+
+    /// Waits for something to happen, at most a [`TICK`], and takes note of it.
+    fn wait(&mut self, pumps: &mut Pumps) {
+        let drains = pumps.drains.iter().map(|(_, drain)| drain.pipe().as_fd());
+        let workers = pumps.workers.iter().map(|worker| worker.ending.as_fd());
+        let program = self.ended_at.is_none().then(|| self.ending.as_fd());
+        let mut polled: Vec<PollFd<'_>> = drains
+            .chain(workers)
+            .chain(program)
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
+        let tick = Timespec::try_from(TICK).ok();
+        if poll(&mut polled, tick.as_ref()).is_err() {
+            return;
+        }
+        let ready: Vec<bool> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let (drains, rest) = ready.split_at(pumps.drains.len());
+        let (workers, program) = rest.split_at(pumps.workers.len());
+        // From the last to the first, because those that are over are taken out.
+        let drains = (0..drains.len()).rev().filter(|place| drains[*place]);
+        for place in drains.collect::<Vec<_>>() {
+            if let Some(done) = pumps.draw(place) {
+                self.take(done);
             }
-            Notice::Output(result) => {
-                self.drained += 1;
+        }
+        let workers = (0..workers.len()).rev().filter(|place| workers[*place]);
+        for place in workers.collect::<Vec<_>>() {
+            match pumps.workers.swap_remove(place).thread.join() {
+                Ok(done) => self.take(done),
+                Err(_) => self.fail(Error::Failed(
+                    "a stream of the program could not be moved; the log says why".to_owned(),
+                )),
+            }
+        }
+        if program == [true] {
+            pumps.ended.store(true, Ordering::Release);
+            self.ended_at = Some(Instant::now());
+        }
+    }
+
+    fn take(&mut self, done: Done) {
+        let failure = match done {
+            Done::Input(result) => result.err(),
+            Done::Output(port, result, last) => {
                 self.unwanted |= result == Ok(Drained::Unwanted);
-                result.err()
-            }
-            Notice::Input(result) => {
-                self.inputs -= 1;
+                self.excess |= result == Ok(Drained::Excess);
+                match port {
+                    "stdout" => self.stdout = last,
+                    _ => self.stderr = last,
+                }
                 result.err()
             }
         };
         if let Some(error) = failure {
-            self.failure.get_or_insert(error);
+            self.fail(error);
         }
     }
 
-    /// The signal that is due, once.
-    fn signal(&mut self) -> Option<Signal> {
-        if self.killed_at.is_none()
-            && (is_over_grace(self.terminated_at) || is_over_grace(self.ended_at))
-        {
-            self.killed_at = Some(Instant::now());
-            return Some(Signal::KILL);
-        }
-        if self.failure.is_some() && self.terminated_at.is_none() {
-            self.terminated_at = Some(Instant::now());
-            return Some(Signal::TERM);
-        }
-        None
+    /// Whether nothing is left of the group that was asked to end and is still about it.
+    fn is_tidy(&self, group: &Group) -> bool {
+        self.stopped_at.is_none() || self.killed_at.is_some() || !group.has_members()
     }
 
-    /// Whether nothing is left to wait for: the program has ended, and each pump has, or waits for
-    /// a process that could not be ended.
-    fn is_over(&self) -> bool {
-        let pumped = self.inputs == 0 && self.drained == self.drains.len();
-        let stuck = || {
-            self.drains
-                .iter()
-                .filter(|drain| drain.is_waiting())
-                .count()
+    /// Does what is due: asks the program to end, kills it, gives up waiting.
+    fn act(&mut self, group: &Group, pumps: &mut Pumps) {
+        let now = Instant::now();
+        if (self.failure.is_some() || self.excess) && self.stopped_at.is_none() {
+            self.stopped_at = Some(now);
+            group.signal(self.stop.signal);
+        }
+        let grace = match self.stop.signal {
+            Signal::KILL => Duration::ZERO,
+            _ => self.stop.grace,
         };
-        let given_up =
-            || is_over_grace(self.killed_at) && self.drained + stuck() >= self.drains.len();
-        self.ended_at.is_some() && (pumped || given_up())
-    }
-}
-
-fn is_over_grace(since: Option<Instant>) -> bool {
-    since.is_some_and(|since| since.elapsed() > GRACE)
-}
-
-/// A process group and its leader.
-struct Group {
-    child: Child,
-    leader: Pid,
-    reaped: bool,
-}
-
-impl Group {
-    fn start(program: &Program, has_input: bool) -> Result<Self> {
-        let child = Command::new(&program.file)
-            .args(&program.arguments)
-            .env_clear()
-            .envs(program.environment.iter().map(|(key, value)| (key, value)))
-            .current_dir(&program.directory)
-            .stdin(if has_input {
-                Stdio::piped()
-            } else {
-                Stdio::null()
-            })
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .map_err(|error| {
-                let file = program.file.display();
-                Error::Failed(format!(
-                    "`{}` ({file}) cannot be started: {error}",
-                    program.name
-                ))
-            })?;
-        let leader = Pid::from_child(&child);
-        Ok(Self {
-            child,
-            leader,
-            reaped: false,
-        })
-    }
-
-    /// Sends a signal to every process of the group. One that has none left is no error.
-    fn signal(&self, signal: Signal) {
-        let _ = kill_process_group(self.leader, signal);
-    }
-
-    /// Ends what is left of the group, and answers how its leader ended.
-    fn reap(&mut self) -> std::io::Result<ExitStatus> {
-        self.signal(Signal::KILL);
-        self.reaped = true;
-        self.child.wait()
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if !self.reaped {
-            let _ = self.reap();
+        // What was asked to end has its grace, also when the program itself was quicker.
+        let is_due = match self.stopped_at {
+            Some(_) => has_passed(self.stopped_at, grace, now),
+            None => has_passed(self.ended_at, LINGER, now),
+        };
+        if is_due && self.killed_at.is_none() {
+            self.strays += group.kill();
+            self.killed_at = Some(Instant::now());
+        }
+        if self.ended_at.is_some() && has_passed(self.killed_at, GIVEN_UP, now) {
+            for done in pumps.abandon() {
+                self.take(done);
+            }
         }
     }
 }
 
-impl Ended {
-    /// The code as a shell tells it: 128 and the number of the signal for a program that one ended.
-    pub fn code(&self) -> i32 {
-        let signalled = || 128 + self.signal().unwrap_or_default();
-        self.status.code().unwrap_or_else(signalled)
-    }
-
-    /// The number of the signal that ended the program.
-    pub fn signal(&self) -> Option<i32> {
-        self.status.signal()
-    }
-
-    /// Whether the program has done what was wanted of it. One that went on writing after its
-    /// reader had enough ends with SIGPIPE, and has; so has a shell that tells this of a command.
-    pub fn is_success(&self) -> bool {
-        self.status.success() || self.unwanted && self.code() == 128 + Signal::PIPE.as_raw()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use vox_plugin::serde_json::json;
-    use vox_plugin::{Attribute, attribute};
-
-    use super::*;
-    use crate::testing::Memory;
-
-    fn shell_in(script: &str, environment: &[Attribute]) -> Program {
-        let arguments = json!({ "shell": script }).to_string();
-        Program::new(&arguments, environment, Path::new("/")).unwrap()
-    }
-
-    /// Runs a script whose streams are `streams`.
-    fn run_with(script: &str, streams: Memory) -> (Result<Ended>, Arc<Memory>) {
-        let has_input = streams.has_input();
-        let streams = Arc::new(streams);
-        let ended = run(
-            &shell_in(script, &[]),
-            has_input,
-            &(Arc::clone(&streams) as _),
-        );
-        (ended, streams)
-    }
-
-    #[test]
-    fn output_goes_to_the_port_of_its_name() {
-        let (ended, streams) = run_with("echo out; echo err >&2", Memory::default());
-        assert!(ended.unwrap().is_success());
-        assert_eq!(streams.chunks("stdout").concat(), b"out\n");
-        assert_eq!(streams.chunks("stderr").concat(), b"err\n");
-    }
-
-    #[test]
-    fn input_of_any_length_comes_out_again() {
-        let chunk = b"0123456789abcde\n".repeat(4096);
-        let input = vec![chunk.clone(); 50];
-        let (ended, streams) = run_with("cat", Memory::with_input(input));
-        assert!(ended.unwrap().is_success());
-        assert!(streams.chunks("stdout").concat() == chunk.repeat(50));
-    }
-
-    #[test]
-    fn without_input_there_is_nothing_to_read() {
-        let (ended, streams) = run_with("wc -c", Memory::default());
-        assert!(ended.unwrap().is_success());
-        assert_eq!(streams.chunks("stdout").concat().trim_ascii(), b"0");
-    }
-
-    #[test]
-    fn input_that_is_not_read_does_not_keep_the_step_from_ending() {
-        let (ended, _) = run_with("exit 0", Memory::with_endless_input());
-        assert!(ended.unwrap().is_success());
-    }
-
-    #[test]
-    fn the_environment_is_the_one_that_was_given() {
-        let streams = Arc::new(Memory::default());
-        let program = shell_in("/usr/bin/env", &[attribute("GREETING", "hello world")]);
-        run(&program, false, &(Arc::clone(&streams) as _)).unwrap();
-        let output = String::from_utf8(streams.chunks("stdout").concat()).unwrap();
-        assert!(output.contains("GREETING=hello world\n"), "{output}");
-        // A shell adds these.
-        let added = ["GREETING", "PATH", "PWD", "OLDPWD", "SHLVL", "_"];
-        for name in output
-            .lines()
-            .filter_map(|line| Some(line.split_once('=')?.0))
-        {
-            assert!(added.contains(&name), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_failure_has_its_code_and_last_words() {
-        let (ended, _) = run_with(
-            "echo first >&2; echo no such luck >&2; exit 3",
-            Memory::default(),
-        );
-        let ended = ended.unwrap();
-        assert!(!ended.is_success());
-        assert_eq!(ended.code(), 3);
-        assert_eq!(ended.last_words, ["first", "no such luck"]);
-    }
-
-    #[test]
-    fn a_signal_is_told_as_a_shell_does() {
-        let (ended, _) = run_with("kill -USR1 $$", Memory::default());
-        let ended = ended.unwrap();
-        assert_eq!(ended.code(), 128 + Signal::USR1.as_raw());
-        assert_eq!(ended.signal(), Some(Signal::USR1.as_raw()));
-    }
-
-    #[test]
-    fn cancellation_ends_the_whole_group() {
-        let began = Instant::now();
-        let (ended, _) = run_with("sleep 1000 & echo; wait", Memory::cancelled_by_output());
-        assert_eq!(ended.unwrap_err(), Error::Cancelled);
-        // Both had to be gone for the pipes to close; nothing was given up.
-        assert!(began.elapsed() < Duration::from_secs(100));
-    }
-
-    #[test]
-    fn a_program_that_does_not_heed_cancellation_is_killed() {
-        let script = "trap '' TERM; echo; while :; do sleep 1000; done";
-        let (ended, _) = run_with(script, Memory::cancelled_by_output());
-        assert_eq!(ended.unwrap_err(), Error::Cancelled);
-    }
-
-    #[test]
-    fn what_a_program_leaves_running_is_ended_with_it() {
-        let (ended, streams) = run_with("sleep 1000 & echo done", Memory::default());
-        assert!(ended.unwrap().is_success());
-        assert_eq!(streams.chunks("stdout").concat(), b"done\n");
-    }
-
-    #[test]
-    fn a_writer_whose_reader_had_enough_has_succeeded() {
-        let refusing = || Memory::refusing(|| Error::Unavailable("enough".to_owned()));
-        let (ended, _) = run_with("exec yes", refusing());
-        assert!(ended.unwrap().is_success());
-        let (ended, _) = run_with("yes; exit $?", refusing());
-        assert!(ended.unwrap().is_success());
-    }
-
-    #[test]
-    fn a_stream_that_breaks_ends_the_program() {
-        let broken = || Error::Unavailable("the stream broke".to_owned());
-        let (ended, _) = run_with("cat", Memory::with_broken_input(broken));
-        assert_eq!(ended.unwrap_err(), broken());
-        let (ended, _) = run_with(
-            "echo; sleep 1000",
-            Memory::refusing(|| Error::Invalid("no".into())),
-        );
-        assert_eq!(ended.unwrap_err(), Error::Invalid("no".into()));
-    }
+fn has_passed(since: Option<Instant>, time: Duration, now: Instant) -> bool {
+    since.is_some_and(|since| now.saturating_duration_since(since) >= time)
 }

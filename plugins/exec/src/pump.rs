@@ -1,25 +1,28 @@
 //! Moving bytes between a program's pipes and the step's streams.
 //!
-//! Each pump is a thread of its own and knows nothing of the others. What must stay true: a pump
-//! never keeps the step from ending. It answers within [`IDLE`] that the program has ended, or says
-//! that it is [waiting](Drain::is_waiting) for a pipe that some other process holds open.
+//! A [`Drain`] moves what a program writes, one read at a time. Where the port is read by nobody it
+//! never waits for anything but the pipe, and the loop that watches the program calls it; where
+//! somebody reads the port it can wait for them, and has a thread of its own, like [`fill`]. Pipes
+//! do not block on this side. What must stay true: a pump never keeps a step from ending. It looks
+//! every [`IDLE`] whether it shall go on, whatever holds the other end of its pipe.
 
-use std::collections::VecDeque;
-use std::io::{self, Read, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, ioctl_fionbio, read, write};
 use vox_plugin::{Error, Result};
+
+use crate::last::LastLines;
+use crate::progress::Progress;
 
 /// Bytes of a chunk at most.
 pub const CHUNK: usize = 64 * 1024;
-/// How long a pull waits before the pump looks whether the program still reads.
+/// Bytes of a chunk of a program that writes little.
+const FIRST_CHUNK: usize = 4 * 1024;
+/// How long a pump waits before it looks whether it shall go on.
 pub const IDLE: Duration = Duration::from_millis(50);
-/// Lines of the program's last words.
-const LAST_LINES: usize = 20;
-/// Bytes of a line of them.
-const LAST_LINE: usize = 512;
 
 /// What a program needs of the host.
 pub trait Streams: Send + Sync + 'static {
@@ -27,179 +30,280 @@ pub trait Streams: Send + Sync + 'static {
     fn push(&self, port: &str, sequence: u64, data: &[u8]) -> Result<()>;
     /// The next chunk of a port; none at its end.
     fn pull(&self, port: &str, timeout: Duration) -> Result<Option<Vec<u8>>>;
+    /// Tells whoever watches the run, in JSON.
+    fn progress(&self, event: &str) -> Result<()>;
     /// Whether the step shall end.
     fn should_cancel(&self) -> bool;
 }
 
+/// Bytes that a program may still write, to all its streams together.
+#[derive(Debug)]
+pub struct Budget(AtomicU64);
+
+impl Budget {
+    /// A budget of so many bytes.
+    pub fn new(bytes: u64) -> Self {
+        Self(AtomicU64::new(bytes))
+    }
+
+    /// How many of `bytes` there was room for.
+    fn take(&self, bytes: usize) -> usize {
+        let wanted = bytes as u64;
+        let after = |left: u64| Some(left.saturating_sub(wanted));
+        let left = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, after)
+            .unwrap_or_default();
+        left.min(wanted) as usize
+    }
+}
+
 /// How a stream of the program's output has ended.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drained {
     /// The program closed it.
     Closed,
     /// Nobody takes it any more, so it was closed in the program's face.
     Unwanted,
+    /// The program wrote more than it may.
+    Excess,
+    /// It was given up while something held it open.
+    Abandoned,
+}
+
+/// What a [`Drain`] has done.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Drawn {
+    /// It read, and there may be more at once.
+    More,
+    /// There was nothing more to read for now.
+    Empty,
+    /// The stream has ended.
+    End(Drained),
 }
 
 /// A pump from the program's output to a port.
 pub struct Drain {
-    waiting: AtomicBool,
+    pipe: OwnedFd,
+    port: &'static str,
+    buffer: Vec<u8>,
+    filled: usize,
+    sequence: u64,
+    progress: Progress,
+    /// Where output is put together that progress was taken out of.
+    kept: Vec<u8>,
+    last: LastLines,
 }
 
 impl Drain {
     /// A pump that has not begun.
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self {
-            waiting: AtomicBool::new(false),
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`] when the pipe cannot be made not to block.
+    pub fn new(pipe: OwnedFd, port: &'static str) -> Result<Self> {
+        Ok(Self {
+            pipe: unblocked(pipe, port)?,
+            port,
+            buffer: Vec::new(),
+            filled: 0,
+            sequence: 0,
+            progress: Progress::default(),
+            kept: Vec::new(),
+            last: LastLines::default(),
         })
     }
 
-    /// Whether the pump waits for the program to write.
-    pub fn is_waiting(&self) -> bool {
-        self.waiting.load(Ordering::Acquire)
+    /// The pipe, to be waited for.
+    pub fn pipe(&self) -> &OwnedFd {
+        &self.pipe
     }
 
-    /// Pushes what comes out of `pipe`, in whole lines where a chunk holds them, until there is no
-    /// more. `seen` gets every byte that was read.
+    /// The last lines that were read.
+    pub fn into_last_lines(self) -> LastLines {
+        self.last
+    }
+
+    /// Reads once, and pushes what came out of the pipe, in whole lines where a chunk holds them.
     ///
     /// # Errors
     ///
     /// The pipe cannot be read, or the port refuses a chunk for another reason than that nobody
     /// takes it.
-    pub fn run(
-        &self,
-        mut pipe: impl Read,
-        port: &str,
-        streams: &dyn Streams,
-        mut seen: impl FnMut(&[u8]),
-    ) -> Result<Drained> {
-        let mut buffer = vec![0; CHUNK];
-        let mut filled = 0;
-        let mut sequence = 0;
-        loop {
-            self.waiting.store(true, Ordering::Release);
-            let read = pipe.read(&mut buffer[filled..]);
-            self.waiting.store(false, Ordering::Release);
-            let read = match read {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    return Err(Error::Failed(format!("`{port}` cannot be read: {error}")));
-                }
-                Ok(read) => read,
-            };
-            let fresh = filled..filled + read;
-            seen(&buffer[fresh.clone()]);
-            filled = fresh.end;
-            let whole = match buffer[fresh].iter().rposition(|byte| *byte == b'\n') {
-                _ if read == 0 => filled,
-                Some(end) => filled - read + end + 1,
-                None if filled == CHUNK => filled,
-                None => continue,
-            };
-            if whole > 0 {
-                match streams.push(port, sequence, &buffer[..whole]) {
-                    Ok(()) => sequence += 1,
-                    // Nothing is connected there, and the program need not know.
-                    Err(Error::NotFound(_)) => {}
-                    Err(Error::Unavailable(_)) => return Ok(Drained::Unwanted),
-                    Err(error) => return Err(error),
-                }
-            }
-            if read == 0 {
-                return Ok(Drained::Closed);
-            }
-            buffer.copy_within(whole..filled, 0);
-            filled -= whole;
+    pub fn draw(&mut self, streams: &dyn Streams, budget: &Budget) -> Result<Drawn> {
+        if self.filled == self.buffer.len() {
+            let larger = (2 * self.buffer.len()).clamp(FIRST_CHUNK, CHUNK);
+            self.buffer.resize(larger, 0);
         }
+        let room = self.buffer.len() - self.filled;
+        let came = match read(&self.pipe, &mut self.buffer[self.filled..]) {
+            Err(Errno::AGAIN) => return Ok(Drawn::Empty),
+            Err(Errno::INTR) => return Ok(Drawn::More),
+            Err(error) => {
+                return Err(Error::Failed(format!(
+                    "`{}` cannot be read: {error}",
+                    self.port
+                )));
+            }
+            Ok(came) => came,
+        };
+        let allowed = budget.take(came);
+        let is_end = came == 0 || allowed < came;
+        let fresh = self.filled..self.filled + allowed;
+        self.last.take(&self.buffer[fresh.clone()]);
+        self.filled = fresh.end;
+        let whole = match memchr::memrchr(b'\n', &self.buffer[fresh.clone()]) {
+            _ if is_end => self.filled,
+            Some(end) => fresh.start + end + 1,
+            None if self.filled == CHUNK => self.filled,
+            None => 0,
+        };
+        if whole > 0 {
+            if !self.push(whole, streams)? {
+                return Ok(Drawn::End(Drained::Unwanted));
+            }
+            self.buffer.copy_within(whole..self.filled, 0);
+            self.filled -= whole;
+        }
+        Ok(match came {
+            0 => Drawn::End(Drained::Closed),
+            _ if is_end => Drawn::End(Drained::Excess),
+            _ if came == room => Drawn::More,
+            _ => Drawn::Empty,
+        })
+    }
+
+    /// Draws until the stream ends, or `abandoned` is set while there is nothing to read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::draw`].
+    pub fn run(
+        &mut self,
+        streams: &dyn Streams,
+        budget: &Budget,
+        abandoned: &AtomicBool,
+    ) -> Result<Drained> {
+        loop {
+            match self.draw(streams, budget)? {
+                Drawn::More => {}
+                Drawn::End(how) => return Ok(how),
+                Drawn::Empty if abandoned.load(Ordering::Acquire) => return Ok(Drained::Abandoned),
+                Drawn::Empty => wait(&self.pipe, PollFlags::IN),
+            }
+        }
+    }
+
+    /// Pushes the first `whole` bytes of the buffer; false when nobody takes them any more.
+    fn push(&mut self, whole: usize, streams: &dyn Streams) -> Result<bool> {
+        let text = &self.buffer[..whole];
+        let emit = |event: &str| streams.progress(event);
+        let output = self.progress.take(text, &mut self.kept, emit);
+        if output.is_empty() {
+            return Ok(true);
+        }
+        match streams.push(self.port, self.sequence, output) {
+            Ok(()) => self.sequence += 1,
+            // Nothing is connected there, and the program need not know.
+            Err(Error::NotFound(_)) => {}
+            Err(Error::Unavailable(_)) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        Ok(true)
     }
 }
 
-/// Writes what comes from a port into `pipe`, until either ends or `ended` is set.
+/// What a program reads.
+pub enum Input {
+    /// What comes from the port `stdin`.
+    Port,
+    /// A text that the step gives.
+    Text(Vec<u8>),
+}
+
+/// Writes a program's input into `pipe`, until either ends or `ended` is set.
 ///
 /// # Errors
 ///
 /// The stream ended before its time, or the pipe cannot be written for another reason than that the
 /// program reads no more.
-pub fn fill(
-    mut pipe: impl Write,
-    port: &str,
-    streams: &dyn Streams,
-    ended: &AtomicBool,
-) -> Result<()> {
+pub fn fill(pipe: OwnedFd, input: Input, streams: &dyn Streams, ended: &AtomicBool) -> Result<()> {
+    let pipe = unblocked(pipe, "stdin")?;
+    if let Input::Text(text) = input {
+        return write_all(&pipe, &text, ended).map(drop);
+    }
     while !ended.load(Ordering::Acquire) {
-        let chunk = match streams.pull(port, IDLE) {
+        let chunk = match streams.pull("stdin", IDLE) {
             Ok(Some(chunk)) => chunk,
             Ok(None) => break,
             Err(Error::TimedOut(_)) => continue,
             Err(error) => return Err(error),
         };
-        match pipe.write_all(&chunk) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
-            Err(error) => {
-                return Err(Error::Failed(format!(
-                    "`{port}` cannot be written: {error}"
-                )));
-            }
+        if !write_all(&pipe, &chunk, ended)? {
+            break;
         }
     }
     Ok(())
 }
 
-/// The last lines that a program wrote.
-#[derive(Debug, Default)]
-pub struct LastLines {
-    lines: VecDeque<String>,
-    /// The line that is not complete, as much of it as is kept.
-    partial: Vec<u8>,
-}
-
-impl LastLines {
-    /// Takes what the program wrote.
-    pub fn take(&mut self, bytes: &[u8]) {
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let line = piece.strip_suffix(b"\n");
-            let text = line.unwrap_or(piece);
-            let room = LAST_LINE - self.partial.len();
-            self.partial
-                .extend_from_slice(&text[..text.len().min(room)]);
-            if line.is_some() {
-                self.end_line();
+/// False when the program reads no more.
+fn write_all(pipe: &OwnedFd, mut bytes: &[u8], ended: &AtomicBool) -> Result<bool> {
+    while !bytes.is_empty() {
+        match write(pipe, bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno::INTR) => {}
+            Err(Errno::PIPE) => return Ok(false),
+            Err(Errno::AGAIN) if ended.load(Ordering::Acquire) => return Ok(false),
+            Err(Errno::AGAIN) => wait(pipe, PollFlags::OUT),
+            Err(error) => {
+                return Err(Error::Failed(format!("`stdin` cannot be written: {error}")));
             }
         }
     }
+    Ok(true)
+}
 
-    /// The lines, the last one also without its end.
-    pub fn finish(mut self) -> Vec<String> {
-        self.end_line();
-        self.lines.into()
-    }
+/// Waits for a pipe, at most [`IDLE`]; whoever waits tries again, whatever came of it.
+fn wait(pipe: &OwnedFd, what: PollFlags) {
+    let patience = Timespec::try_from(IDLE).ok();
+    let _ = poll(&mut [PollFd::new(pipe, what)], patience.as_ref());
+}
 
-    fn end_line(&mut self) {
-        let line = String::from_utf8_lossy(&self.partial).trim_end().to_owned();
-        self.partial.clear();
-        if !line.is_empty() {
-            self.lines.push_back(line);
-        }
-        if self.lines.len() > LAST_LINES {
-            self.lines.pop_front();
-        }
-    }
+fn unblocked(pipe: OwnedFd, port: &str) -> Result<OwnedFd> {
+    ioctl_fionbio(&pipe, true)
+        .map_err(|error| Error::Failed(format!("the pipe of `{port}` is unusable: {error}")))?;
+    Ok(pipe)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, Write};
+    use std::thread;
+
     use super::*;
     use crate::testing::Memory;
 
+    fn drained_within(output: &[u8], streams: &Memory, budget: u64) -> Result<Drained> {
+        let (end, mut pipe) = io::pipe().unwrap();
+        let output = output.to_vec();
+        let writer = thread::spawn(move || pipe.write_all(&output));
+        let mut drain = Drain::new(end.into(), "stdout").unwrap();
+        let ended = drain.run(streams, &Budget::new(budget), &AtomicBool::new(false));
+        drop(drain);
+        // A stream that was closed in its face is not written to its end.
+        let _ = writer.join().unwrap();
+        ended
+    }
+
     fn drained(output: &[u8], streams: &Memory) -> Result<Drained> {
-        Drain::new().run(output, "stdout", streams, |_| {})
+        drained_within(output, streams, u64::MAX)
     }
 
     #[test]
     fn chunks_end_with_a_line_where_they_can() {
         let streams = Memory::default();
         let line = [b"x".repeat(99), b"\n".to_vec()].concat();
-        let output = [line.repeat(1000), b"rest".to_vec()].concat();
+        let output = [line.repeat(5000), b"rest".to_vec()].concat();
         assert_eq!(drained(&output, &streams), Ok(Drained::Closed));
         let chunks = streams.chunks("stdout");
         assert_eq!(chunks.concat(), output);
@@ -240,15 +344,20 @@ mod tests {
     }
 
     #[test]
-    fn the_last_words_are_the_last_twenty_lines() {
-        let mut last = LastLines::default();
-        for number in 0..30 {
-            last.take(format!("line {number}\r\n\n").as_bytes());
-        }
-        last.take(&b"y".repeat(2 * LAST_LINE));
-        let lines = last.finish();
-        assert_eq!(lines.len(), LAST_LINES);
-        assert_eq!(lines[0], "line 11");
-        assert_eq!(lines[19], "y".repeat(LAST_LINE));
+    fn of_output_beyond_the_budget_what_fits_goes_on() {
+        let streams = Memory::default();
+        assert_eq!(drained_within(b"a\nbc", &streams, 3), Ok(Drained::Excess));
+        assert_eq!(streams.chunks("stdout").concat(), b"a\nb");
+        let streams = Memory::default();
+        assert_eq!(drained_within(b"a\nb", &streams, 3), Ok(Drained::Closed));
+    }
+
+    #[test]
+    fn a_pump_that_is_given_up_ends_while_its_pipe_is_open() {
+        let (end, pipe) = io::pipe().unwrap();
+        let mut drain = Drain::new(end.into(), "stdout").unwrap();
+        let ended = drain.run(&Memory::default(), &Budget::new(1), &AtomicBool::new(true));
+        assert_eq!(ended, Ok(Drained::Abandoned));
+        drop(pipe);
     }
 }

@@ -121,6 +121,12 @@ pub(crate) struct Claim {
     _lock: File,
 }
 
+/// A pipeline in a directory, where nobody else runs it while this is kept.
+#[derive(Debug)]
+pub struct Place {
+    _lock: File,
+}
+
 impl Record {
     /// Records in this log and store; events go below `directory`, the data directory of the user.
     pub fn new(log: Arc<OpLog>, store: Store, directory: impl Into<PathBuf>) -> Self {
@@ -145,34 +151,40 @@ impl Record {
         Ok(History::new(self.log.reader()?, &self.directory))
     }
 
+    /// Claims a pipeline in a directory for this process; otherwise answers the process that has it, 0
+    /// when that does not say which.
+    ///
+    /// # Errors
+    ///
+    /// The file of the claim cannot be made.
+    pub fn place(
+        &self,
+        pipeline: &str,
+        directory: &Path,
+    ) -> Result<Result<Place, u32>, RecordError> {
+        let name = format!("{}\0{pipeline}", directory.display());
+        let name = vox_crypto::hash(name.as_bytes()).to_hex();
+        let locks = self.directory.join("runs/places");
+        fs::create_dir_all(&locks).map_err(RecordError::io("create", &locks))?;
+        let path = locks.join(name);
+        Ok(match lock(&path)? {
+            Some(lock) => Ok(Place { _lock: lock }),
+            None => Err(history::holder(&path).unwrap_or(0)),
+        })
+    }
+
     /// Claims a run for this process and makes its directory.
     pub(crate) fn claim(&self, run: RunId) -> Result<Claim, RecordError> {
         let directory = run_directory(&self.directory, run);
         fs::create_dir_all(&directory).map_err(RecordError::io("create", &directory))?;
         let path = directory.join("lock");
-        let mut lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .read(true)
-            .open(&path)
-            .map_err(RecordError::io("open", &path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(RecordError::Running {
-                    run,
-                    process: history::holder(&path).unwrap_or(0),
-                });
-            }
-            Err(TryLockError::Error(error)) => {
-                return Err(RecordError::io("lock", &path)(error));
-            }
+        match lock(&path)? {
+            Some(lock) => Ok(Claim { _lock: lock }),
+            None => Err(RecordError::Running {
+                run,
+                process: history::holder(&path).unwrap_or(0),
+            }),
         }
-        lock.set_len(0)
-            .and_then(|()| write!(lock, "{}", std::process::id()))
-            .map_err(RecordError::io("write", &path))?;
-        Ok(Claim { _lock: lock })
     }
 
     /// The events of a run, to be added to.
@@ -206,6 +218,27 @@ impl std::fmt::Debug for Record {
             .field("directory", &self.directory)
             .finish_non_exhaustive()
     }
+}
+
+/// Locks a file for as long as this process keeps it, and writes the process into it; none when another
+/// process has it.
+fn lock(path: &Path) -> Result<Option<File>, RecordError> {
+    let mut file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .read(true)
+        .open(path)
+        .map_err(RecordError::io("open", path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(RecordError::io("lock", path)(error)),
+    }
+    file.set_len(0)
+        .and_then(|()| write!(file, "{}", std::process::id()))
+        .map_err(RecordError::io("write", path))?;
+    Ok(Some(file))
 }
 
 fn runs_directory(data: &Path) -> PathBuf {

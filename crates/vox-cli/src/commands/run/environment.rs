@@ -59,34 +59,44 @@ impl FromStr for Variable {
     }
 }
 
-/// The environment that every step sees.
+/// What every step sees of the environment here.
+pub(super) fn of_steps() -> BTreeMap<String, String> {
+    passed_on(&here())
+}
+
+/// The variables that the user passes on or sets.
 ///
 /// # Errors
 ///
-/// A variable that is to be passed on is not set.
-pub(super) fn of_steps(asked: &[Variable]) -> Result<BTreeMap<String, String>, Failure> {
-    let here: BTreeMap<String, String> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    choose(&here, asked)
+/// One that is to be passed on is not set.
+pub(super) fn asked(variables: &[Variable]) -> Result<BTreeMap<String, String>, Failure> {
+    chosen(&here(), variables)
 }
 
-fn choose(
-    here: &BTreeMap<String, String>,
-    asked: &[Variable],
-) -> Result<BTreeMap<String, String>, Failure> {
+fn here() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+fn passed_on(here: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let is_passed_on = |name: &str| {
         PASSED_ON.iter().any(|known| match known.strip_suffix('*') {
             Some(prefix) => name.starts_with(prefix),
             None => *known == name,
         })
     };
-    let mut chosen: BTreeMap<_, _> = here
-        .iter()
+    here.iter()
         .filter(|(name, _)| is_passed_on(name))
         .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    for Variable { name, value } in asked {
+        .collect()
+}
+
+fn chosen(
+    here: &BTreeMap<String, String>,
+    asked: &[Variable],
+) -> Result<BTreeMap<String, String>, Failure> {
+    let value_of = |Variable { name, value }: &Variable| {
         let value = value.as_ref().or_else(|| here.get(name)).ok_or_else(|| {
             Failure::new(
                 Exit::NotFound,
@@ -94,9 +104,9 @@ fn choose(
             )
             .hint(format!("set it for the run: `--env {name}=<value>`"))
         })?;
-        chosen.insert(name.clone(), value.clone());
-    }
-    Ok(chosen)
+        Ok((name.clone(), value.clone()))
+    };
+    asked.iter().map(value_of).collect()
 }
 
 #[cfg(test)]
@@ -115,13 +125,16 @@ mod tests {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into();
         let asked = ["KEY", "MODE=fast", "PATH=/opt"].map(|text| text.parse().unwrap());
-        let chosen = choose(&here, &asked).unwrap();
-        let names: Vec<_> = chosen
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        assert_eq!(names, ["KEY=k", "LC_ALL=C", "MODE=fast", "PATH=/opt"]);
-        let missing = choose(&here, &["NOPE".parse().unwrap()]).unwrap_err();
+        let named = |variables: BTreeMap<String, String>| -> Vec<String> {
+            let named = variables.iter();
+            named
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect()
+        };
+        assert_eq!(named(passed_on(&here)), ["LC_ALL=C", "PATH=/bin"]);
+        let asked = chosen(&here, &asked).unwrap();
+        assert_eq!(named(asked), ["KEY=k", "MODE=fast", "PATH=/opt"]);
+        let missing = chosen(&here, &["NOPE".parse().unwrap()]).unwrap_err();
         assert_eq!(missing.exit(), Exit::NotFound);
     }
 }

@@ -1,25 +1,41 @@
 //! `vox run`: carries out a pipeline and shows what happens.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `environment` | what steps see of the caller's environment |
+//! | `request` | which plan, where, and what an earlier run has done of it |
+//! | `watch` | who is told of the events: people, programs, a file |
+//! | `live` | the part of a terminal that is drawn over and over |
+//! | `view` | events as lines, and the summary |
 
 mod environment;
+mod live;
+mod request;
 pub(crate) mod view;
+mod watch;
 
-use std::fs::File;
-use std::io::{self, Read as _, Write};
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
-use serde::Serialize;
+use vox_contract::Bytes;
 use vox_host::Watched;
-use vox_run::{Engine, Plan, RunEvent, RunOptions, RunOutcome, RunReport};
+use vox_run::machine::Machine;
+use vox_run::{CacheUse, Engine, Plan, Record, RunId, RunOptions, RunOutcome, Surroundings};
 
 use self::environment::Variable;
-use self::view::{EventLine, Summary};
+use self::request::Request;
+use self::watch::Watcher;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::interrupt;
-use crate::output::{self, View};
+use crate::output;
+
+/// The most steps of which it is looked up how long they took the last time.
+const MOST_EXPECTED: u64 = 2_000;
 
 /// Arguments of `vox run`.
 #[derive(Debug, Args)]
@@ -30,50 +46,122 @@ use crate::output::{self, View};
                         cleans up; a second one ends it at once."
 )]
 pub struct RunArgs {
-    /// The pipeline, TOML or JSON; `-` reads it from standard input
-    #[arg(required_unless_present = "schema")]
+    /// The pipeline, TOML or JSON; `-` reads it from standard input [default: pipeline.toml]
     pipeline: Option<PathBuf>,
+    #[command(flatten)]
+    how: HowToRun,
+    /// Go on with a run that did not come to its end: the last one, or this one
+    #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "")]
+    resume: Option<String>,
+    /// Print the JSON Schema of a pipeline, and run nothing
+    #[arg(long, conflicts_with_all = ["pipeline", "resume", "keep_going", "jobs", "env", "events"])]
+    schema: bool,
+}
+
+/// How to run, whatever it is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct HowToRun {
     /// Go on with steps that do not depend on a failed one
     #[arg(short, long)]
     keep_going: bool,
-    /// How many steps may run at once [default: as many as there are processors]
+    /// How many processors the steps may take together [default: all]
     #[arg(short, long, value_name = "NUMBER", value_parser = number_of_jobs)]
     jobs: Option<NonZeroUsize>,
+    /// How many graphics processors there are [default: as many as can be seen]
+    #[arg(long, value_name = "NUMBER")]
+    gpus: Option<u32>,
     /// A variable that steps see: NAME takes it over from here, NAME=VALUE sets it
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     env: Vec<Variable>,
+    /// Run every step, whether its result is in the cache or not
+    #[arg(long)]
+    no_cache: bool,
+    /// Record nothing: the run cannot be resumed, and nothing is cached
+    #[arg(long)]
+    no_record: bool,
+    /// How much of what one step writes is shown and kept
+    #[arg(long, value_name = "BYTES", default_value = "256MiB")]
+    log_limit: Bytes,
+    /// A line for each event, also on a terminal
+    #[arg(long)]
+    plain: bool,
     /// Write every event of the run to this file, one JSON object a line
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
-    /// Print the JSON Schema of a pipeline, and run nothing
-    #[arg(long, conflicts_with_all = ["pipeline", "keep_going", "jobs", "env", "events"])]
-    schema: bool,
 }
 
 fn number_of_jobs(text: &str) -> Result<NonZeroUsize, &'static str> {
     text.parse().map_err(|_| "write a whole number, 1 or more")
 }
 
-/// The report of a run; its keys are those of the engine's report.
-#[derive(Serialize)]
-#[serde(transparent)]
-struct ReportView<'a>(&'a RunReport);
-
-impl View for ReportView<'_> {
-    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
-        write!(out, "{}", Summary(self.0))
-    }
-}
-
 /// Runs a pipeline.
 pub(crate) fn run(context: &Context, arguments: &RunArgs) -> Result<Exit, Failure> {
-    let Some(pipeline) = &arguments.pipeline else {
+    if arguments.schema {
         let mut text = Vec::new();
         output::json(&Plan::schema(), &mut text)?;
         output::print(&text)?;
         return Ok(Exit::Success);
+    }
+    let record = record(context, &arguments.how)?;
+    let request = match &arguments.resume {
+        Some(wanted) => {
+            let record = record.as_ref().ok_or_else(|| {
+                Failure::new(
+                    Exit::InvalidInput,
+                    "without a record there is nothing to go on with",
+                )
+                .hint("leave `--no-record` out")
+            })?;
+            Request::resumed(record, wanted, arguments.pipeline.as_deref())?
+        }
+        None => Request::read(context, record.as_ref(), arguments.pipeline.as_deref())?,
     };
-    let (plan, directory) = read(pipeline)?;
+    carry_out(context, request, record, &arguments.how)
+}
+
+/// Runs the plan of an earlier run once more, or what did not succeed of it.
+pub(crate) fn rerun(
+    context: &Context,
+    run: RunId,
+    failed_only: bool,
+    how: &HowToRun,
+) -> Result<Exit, Failure> {
+    let Some(record) = record(context, how)? else {
+        let message = "what did an earlier run is known from its record alone";
+        return Err(Failure::new(Exit::InvalidInput, message).hint("leave `--no-record` out"));
+    };
+    let request = Request::again(&record, run, failed_only)?;
+    carry_out(context, request, Some(record), how)
+}
+
+/// Where the run is recorded.
+fn record(context: &Context, how: &HowToRun) -> Result<Option<Record>, Failure> {
+    if how.no_record {
+        return Ok(None);
+    }
+    let opened = context
+        .log()
+        .and_then(|log| Ok((log, context.store()?)))
+        .map_err(|failure| failure.hint("`--no-record` runs without a record"))?;
+    let (log, store) = opened;
+    let data = context.directories.data.clone();
+    Ok(Some(Record::new(log.into(), store, data)))
+}
+
+fn carry_out(
+    context: &Context,
+    request: Request,
+    record: Option<Record>,
+    how: &HowToRun,
+) -> Result<Exit, Failure> {
+    let Request {
+        plan,
+        directory,
+        resume,
+        keep_going,
+        variables,
+        id,
+    } = request;
     let host = context.host()?;
     // What is revoked while it runs is gone at the next call. A system that allows no more watches
     // is no reason not to run.
@@ -81,29 +169,59 @@ pub(crate) fn run(context: &Context, arguments: &RunArgs) -> Result<Exit, Failur
         .watch(Watched::Grants)
         .inspect_err(|error| tracing::warn!(%error, "grants stay as they are during this run"))
         .ok();
-    let _listening = context.listen(&host, &format!("run {}", pipeline.display()));
-    let engine = Engine::prepare(&host, plan, vox_run::Surroundings::default())?;
-    let mut options = RunOptions::new(directory);
-    options.environment = environment::of_steps(&arguments.env)?;
-    options.keep_going = arguments.keep_going;
-    options.jobs = arguments.jobs.unwrap_or(options.jobs);
-    options.cancel = interrupt::token();
+    let _listening = context.listen(&host, &format!("run {}", plan.file().display()));
+    let asked = environment::asked(&how.env)?;
+    if let Some(missing) = variables.iter().find(|name| !asked.contains_key(*name)) {
+        let message =
+            format!("the run was given the variable `{missing}`, whose value is not recorded");
+        let hint = format!("give it once more: `--env {missing}`");
+        return Err(Failure::new(Exit::InvalidInput, message).hint(hint));
+    }
+    let mut surroundings = Surroundings::default();
+    surroundings.machine = Machine::detect();
+    if let Some(gpus) = how.gpus {
+        surroundings.machine = surroundings.machine.with_gpus(gpus);
+    }
+    surroundings.directory = Some(directory.clone());
+    surroundings.secrets = secrets(&plan);
+    let engine = Engine::prepare(&host, plan, surroundings)?;
+    let cancel = interrupt::token();
+    let _place = match &record {
+        Some(record) => Some(request::wait_for_place(
+            context,
+            record,
+            engine.plan(),
+            &directory,
+            &cancel,
+        )?),
+        None => None,
+    };
 
-    let mut watcher = Watcher::new(context, arguments.events.as_deref())?;
+    let mut options = RunOptions::new(&directory);
+    options.id = id.unwrap_or(options.id);
+    options.environment = environment::of_steps();
+    options.variables = asked;
+    options.keep_going = how.keep_going || keep_going;
+    options.jobs = how.jobs.unwrap_or(options.jobs);
+    options.cancel = cancel;
+    options.log_limit = how.log_limit.get();
+    options.resume = resume;
+    options.cache = if how.no_cache {
+        CacheUse::Refresh
+    } else {
+        CacheUse::Full
+    };
+    options.expected = expected(record.as_ref(), engine.plan(), &directory);
+    options.record = record;
+
+    let mut watcher = Watcher::new(context, how)?;
     let report = engine.run(&options, &mut |event| {
-        if let Err(failure) = watcher.tell(event) {
+        if watcher.tell(event).is_err() {
             // Nobody watches any more: there is no use in going on.
-            watcher.failure.get_or_insert(failure);
             options.cancel.cancel();
         }
-    })?;
-    match watcher.failure {
-        // The run did not come to its end, and nobody is there to be told.
-        Some(failure) if failure.is_quiet() => return Err(Failure::told(Exit::Interrupted)),
-        Some(failure) => return Err(failure),
-        None => {}
-    }
-    context.output.show(&ReportView(&report))?;
+    });
+    let report = watcher.finish(report?)?;
     Ok(match report.outcome {
         RunOutcome::Succeeded => Exit::Success,
         RunOutcome::Cancelled => Exit::Interrupted,
@@ -111,73 +229,35 @@ pub(crate) fn run(context: &Context, arguments: &RunArgs) -> Result<Exit, Failur
     })
 }
 
-/// Reads a plan, and says where its relative paths start.
-fn read(pipeline: &Path) -> Result<(Plan, PathBuf), Failure> {
-    if pipeline == Path::new("-") {
-        let mut text = String::new();
-        io::stdin().read_to_string(&mut text).map_err(|error| {
-            Failure::new(
-                Exit::InvalidInput,
-                format!("cannot read standard input: {error}"),
-            )
-        })?;
-        return Ok((Plan::parse(&text, "standard input")?, ".".into()));
-    }
-    if pipeline.is_dir() {
-        let message = format!("{} is a directory, and no pipeline", pipeline.display());
-        let file = pipeline.join("pipeline.toml");
-        let hint = format!("name the file of the pipeline, such as {}", file.display());
-        return Err(Failure::new(Exit::InvalidInput, message).hint(hint));
-    }
-    let text = vox_contract::document::read_text(pipeline)?;
-    let parent = pipeline
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    Ok((
-        Plan::parse(&text, pipeline)?,
-        parent.unwrap_or(Path::new(".")).to_owned(),
-    ))
+/// The secrets that a plan names and that are set here.
+fn secrets(plan: &Plan) -> BTreeMap<String, String> {
+    let names = plan.steps.iter().flat_map(|step| &step.secrets);
+    names
+        .filter_map(|name| Some((name.clone(), std::env::var(name).ok()?)))
+        .collect()
 }
 
-/// Whoever is told of the events: people line by line, a file all of them.
-struct Watcher {
-    human: bool,
-    lines: view::Lines,
-    file: Option<(PathBuf, File)>,
-    /// Why nobody could be told, the first time.
-    failure: Option<Failure>,
-}
-
-impl Watcher {
-    fn new(context: &Context, file: Option<&Path>) -> Result<Self, Failure> {
-        let file = file.map(|path| {
-            let created =
-                File::create(path).map_err(|error| Failure::io("create", path, &error))?;
-            Ok::<_, Failure>((path.to_owned(), created))
-        });
-        Ok(Self {
-            human: context.output.is_human(),
-            lines: view::Lines::default(),
-            file: file.transpose()?,
-            failure: None,
-        })
-    }
-
-    fn tell(&mut self, event: &RunEvent) -> Result<(), Failure> {
-        if let Some((path, file)) = &mut self.file {
-            let mut line = serde_json::to_vec(event).map_err(io::Error::from)?;
-            line.push(b'\n');
-            file.write_all(&line)
-                .map_err(|error| Failure::io("write", path, &error))?;
-        }
-        if self.human {
-            let line = EventLine {
-                event,
-                lines: &mut self.lines,
-            }
-            .text();
-            output::print(line.as_bytes())?;
-        }
-        Ok(())
-    }
+/// How long the steps took when the pipeline ran the last time, as far as that is known.
+fn expected(
+    record: Option<&Record>,
+    plan: &Plan,
+    directory: &std::path::Path,
+) -> BTreeMap<String, Duration> {
+    let look_up = || {
+        let history = record?.history().ok()?;
+        let (file, directory) = (
+            plan.file().display().to_string(),
+            directory.display().to_string(),
+        );
+        let same = |run: &vox_run::record::RunSummary| {
+            run.started.file == file
+                && run.started.directory == directory
+                && run.started.steps <= MOST_EXPECTED
+        };
+        let last = history.list(1, same).ok()?.pop()?;
+        let ends = history.load(last.id).ok()?.ends;
+        let ran = ends.into_iter().filter(|(_, end)| end.micros > 0);
+        Some(ran.map(|(key, end)| (key, end.duration())).collect())
+    };
+    look_up().unwrap_or_default()
 }

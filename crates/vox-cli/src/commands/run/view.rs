@@ -7,12 +7,12 @@ use anstyle::Style;
 use unicode_width::UnicodeWidthStr as _;
 use vox_host::HOST_SAMPLES;
 use vox_host::contract::metrics::Sample;
-use vox_run::report::{PluginMetrics, StepReport, StreamReport};
+use vox_run::report::{PluginMetrics, Provenance, StepReport, StreamReport};
 use vox_run::{EventKind, RunEvent, RunOutcome, RunReport, StepOutcome};
 
-use crate::output::shortened;
 use crate::output::style::{BAD, DIM, GOOD, LITERAL, STRONG, WARNING, paint, plain};
 use crate::output::table::{Cell, Table};
+use crate::output::{count, shortened};
 
 /// What the lines of a run have in common.
 #[derive(Debug, Default)]
@@ -52,8 +52,23 @@ impl EventLine<'_> {
                     paint(DIM, self.event.run)
                 )
             }
-            EventKind::StepStarted { step, .. } => {
-                writeln!(out, "{} {}", self.key(LITERAL, step), paint(DIM, "started"))
+            EventKind::StepStarted { step, attempt } => {
+                let key = self.key(LITERAL, step);
+                match attempt {
+                    1 => writeln!(out, "{key} {}", paint(DIM, "started")),
+                    _ => writeln!(out, "{key} {} try {attempt}", paint(DIM, "started")),
+                }
+            }
+            EventKind::StepRetried {
+                step,
+                attempt,
+                outcome,
+                wait,
+            } => {
+                let key = self.key(LITERAL, step);
+                let failed = paint(WARNING, format!("try {attempt} failed"));
+                let wait = seconds(*wait);
+                writeln!(out, "{key} {failed}, again in {wait}: {}", text_of(outcome))
             }
             EventKind::StepOutput { step, port, text } => {
                 let bar = if port == "stderr" {
@@ -69,12 +84,16 @@ impl EventLine<'_> {
             EventKind::StepEnded {
                 step,
                 outcome,
+                provenance,
                 duration,
-                ..
             } => {
                 let key = self.key(LITERAL, step);
                 let status = paint(style_of(outcome), outcome.status());
-                writeln!(out, "{key} {status} {}", said(outcome, *duration))
+                writeln!(
+                    out,
+                    "{key} {status} {}",
+                    said(outcome, provenance, *duration)
+                )
             }
             EventKind::Plugin(event) => {
                 let name = format!("{}: {}", event.plugin, plain(&event.name));
@@ -103,7 +122,7 @@ impl EventLine<'_> {
     }
 }
 
-pub(crate) fn style_of(outcome: &StepOutcome) -> Style {
+fn style_of(outcome: &StepOutcome) -> Style {
     match outcome {
         StepOutcome::Succeeded { .. } => GOOD,
         StepOutcome::Failed { .. } => BAD,
@@ -112,21 +131,23 @@ pub(crate) fn style_of(outcome: &StepOutcome) -> Style {
 }
 
 /// What there is to say of a step besides its status.
-fn said(outcome: &StepOutcome, duration: Duration) -> String {
+fn said(outcome: &StepOutcome, provenance: &Provenance, duration: Duration) -> String {
     let text = text_of(outcome);
-    match outcome {
-        StepOutcome::Skipped { .. } => text,
-        _ if text.is_empty() => format!("in {}", seconds(duration)),
-        _ => format!("in {}: {text}", seconds(duration)),
+    let how = match outcome {
+        StepOutcome::Skipped { .. } => return text,
+        _ if provenance.cached.is_some() => "from the cache".to_owned(),
+        _ if provenance.earlier.is_some() => "before".to_owned(),
+        _ => format!("in {}", seconds(duration)),
+    };
+    if text.is_empty() {
+        how
+    } else {
+        format!("{how}: {text}")
     }
 }
 
-fn text_of(outcome: &StepOutcome) -> String {
-    plain(match outcome {
-        StepOutcome::Succeeded { summary, .. } => summary,
-        StepOutcome::Failed { message, .. } => message,
-        StepOutcome::Cancelled { reason } | StepOutcome::Skipped { reason, .. } => reason,
-    })
+pub(super) fn text_of(outcome: &StepOutcome) -> String {
+    plain(outcome.text())
 }
 
 /// The most of a step's result that the table shows, in columns; what failed is told in full above
@@ -149,9 +170,18 @@ impl fmt::Display for Summary<'_> {
             .iter()
             .filter(|step| matches!(step.outcome, StepOutcome::Failed { .. }))
         {
-            failed(f, step)?;
+            failed(f, step, report)?;
         }
-        write!(f, "{}", steps(&report.steps))?;
+        let (table, left_out) = steps(&report.steps);
+        write!(f, "{table}")?;
+        if left_out > 0 {
+            let more = format!(
+                "and {} more; vox runs show {}",
+                count(left_out, "step"),
+                report.run
+            );
+            writeln!(f, "{}", paint(DIM, more))?;
+        }
         if !report.streams.is_empty() {
             write!(f, "\n{}", streams(&report.streams))?;
         }
@@ -192,28 +222,72 @@ impl fmt::Display for Summary<'_> {
     }
 }
 
-/// A step that failed, with the last that it wrote.
-fn failed(f: &mut fmt::Formatter<'_>, step: &StepReport) -> fmt::Result {
+/// A step that failed: what, how long and how often, why, and the last that it wrote.
+fn failed(f: &mut fmt::Formatter<'_>, step: &StepReport, report: &RunReport) -> fmt::Result {
+    let StepOutcome::Failed { cause, message, .. } = &step.outcome else {
+        return Ok(());
+    };
+    let key = plain(&step.step.key);
+    let tries = match step.provenance.attempts {
+        0 => ", not started".to_owned(),
+        1 => format!(" after {}", seconds(step.duration)),
+        tries => format!(" after {} in try {tries}", seconds(step.duration)),
+    };
     writeln!(
         f,
-        "{} {}: {}",
+        "{} {} ({}){tries}, cause: {}",
         paint(BAD, "failed:"),
-        plain(&step.step.key),
-        text_of(&step.outcome)
+        paint(STRONG, &key),
+        step.step.uses,
+        cause.name()
     )?;
+    for line in message.lines() {
+        writeln!(f, "  {}", plain(line))?;
+    }
+    if !step.output.is_empty() {
+        writeln!(f, "  {}", paint(DIM, "the last that it wrote:"))?;
+    }
     for line in &step.output {
+        let bar = if line.port == "stderr" {
+            paint(WARNING, "|")
+        } else {
+            paint(DIM, "|")
+        };
+        writeln!(f, "  {bar} {}", line.text.trim_end_matches('\r'))?;
+    }
+    let because = |other: &&StepReport| {
+        let StepOutcome::Skipped {
+            reason,
+            by_condition: false,
+        } = &other.outcome
+        else {
+            return false;
+        };
+        reason.contains(&format!("`{}`", step.step.key))
+    };
+    let skipped = report.steps.iter().filter(because).count();
+    if skipped > 0 {
+        let steps = count(skipped, "step");
         writeln!(
             f,
-            "  {} {}",
-            paint(DIM, "|"),
-            line.text.trim_end_matches('\r')
+            "  {}",
+            paint(DIM, format!("{steps} did not run because of it"))
         )?;
     }
-    writeln!(f)
+    let quoted = if key.contains(char::is_whitespace) {
+        format!("'{key}'")
+    } else {
+        key
+    };
+    let hint = format!("all of it: vox runs logs {} {quoted}", report.run);
+    writeln!(f, "  {}\n", paint(DIM, hint))
 }
 
+/// The most steps that the table lists; those that succeeded are left out first.
+const MAX_ROWS: usize = 60;
+
 /// Failures first, then in the order of the plan.
-fn steps(steps: &[StepReport]) -> Table {
+fn steps(steps: &[StepReport]) -> (Table, usize) {
     let mut steps: Vec<&StepReport> = steps.iter().collect();
     steps.sort_by_key(|step| match step.outcome {
         StepOutcome::Failed { .. } => 0,
@@ -221,16 +295,21 @@ fn steps(steps: &[StepReport]) -> Table {
         StepOutcome::Skipped { .. } => 2,
         StepOutcome::Succeeded { .. } => 3,
     });
+    let left_out = steps.len().saturating_sub(MAX_ROWS);
+    steps.truncate(MAX_ROWS);
     let mut table = Table::new(["STEP", "STATUS", "TIME", "RUNNER", "RESULT"]).right(2);
     for StepReport {
         step,
         outcome,
+        provenance,
         duration,
         ..
     } in steps
     {
         let time = match outcome {
             StepOutcome::Skipped { .. } => String::new(),
+            _ if provenance.cached.is_some() => "cached".to_owned(),
+            _ if provenance.earlier.is_some() => "before".to_owned(),
             _ => seconds(*duration),
         };
         table.row([
@@ -241,7 +320,7 @@ fn steps(steps: &[StepReport]) -> Table {
             Cell::styled(DIM, shortened(text_of(outcome), MAX_RESULT)),
         ]);
     }
-    table
+    (table, left_out)
 }
 
 fn streams(streams: &[StreamReport]) -> Table {

@@ -210,8 +210,7 @@ fn gone(run: RunId, step: &str, from: RunId) -> Failure {
         "run {run} took the result of `{}` over from run {from}, of which the log says nothing any more",
         plain(step)
     );
-    Failure::new(Exit::NotFound, message)
-        .hint(format!("`vox runs show {run}` says what is known of it"))
+    Failure::new(Exit::NotFound, message).hint("`vox run --no-cache` carries it out again")
 }
 
 fn no_step(run: RunId, step: &str, keys: &[&str]) -> Failure {

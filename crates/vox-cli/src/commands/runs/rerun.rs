@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::named::NamedRun;
+use crate::commands::run::HowToRun;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
@@ -19,9 +20,11 @@ pub struct RerunArgs {
     /// Run only what did not succeed, and what depends on it
     #[arg(long)]
     failed: bool,
+    #[command(flatten)]
+    how: HowToRun,
 }
 
 pub(super) fn rerun(context: &Context, arguments: &RerunArgs) -> Result<Exit, Failure> {
     let run = arguments.run.find(&super::history(context)?)?;
-    crate::commands::run::rerun(context, run, arguments.failed)
+    crate::commands::run::rerun(context, run, arguments.failed, &arguments.how)
 }

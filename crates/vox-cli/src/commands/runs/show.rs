@@ -152,7 +152,7 @@ impl View for RunView {
         head(out, run, *resumed)?;
         writeln!(out)?;
         for step in steps.iter().filter(|step| step.state == "failed") {
-            failed(out, step)?;
+            failed(out, step, run.id)?;
         }
         if !steps.is_empty() {
             writeln!(out, "{}", table(steps))?;
@@ -208,25 +208,43 @@ fn head(out: &mut dyn Write, run: &RunLine, resumed: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// A step that failed: all of its message, and the last that it wrote.
-fn failed(out: &mut dyn Write, step: &StepLine) -> io::Result<()> {
-    let message = step.message.as_deref().unwrap_or_default();
-    let mut lines = message.lines();
+/// A step that failed, as `vox run` tells it: what, how long and how often, why, and the last that it wrote.
+fn failed(out: &mut dyn Write, step: &StepLine, run: RunId) -> io::Result<()> {
+    let key = plain(&step.step);
+    let time = step.seconds.map_or_else(String::new, in_words);
+    let tries = match step.attempts {
+        0 => ", not started".to_owned(),
+        1 => format!(" after {time}"),
+        tries => format!(" after {time} in try {tries}"),
+    };
+    let runner = step.runner.as_ref();
+    let runner = runner.map_or_else(String::new, |runner| format!(" ({runner})"));
     writeln!(
         out,
-        "{} {}: {}",
+        "{} {}{runner}{tries}, cause: {}",
         paint(BAD, "failed:"),
-        plain(&step.step),
-        plain(lines.next().unwrap_or_default())
+        paint(STRONG, &key),
+        step.cause.unwrap_or("unknown")
     )?;
-    for line in lines {
+    for line in step.message.iter().flat_map(|message| message.lines()) {
         writeln!(out, "  {}", plain(line))?;
     }
+    if step.output.is_empty() {
+        return writeln!(out);
+    }
+    writeln!(out, "  {}", paint(DIM, "the last that it wrote:"))?;
     for line in &step.output {
-        let bar = paint(DIM, "|");
+        let style = if line.port == "stderr" { WARNING } else { DIM };
+        let bar = paint(style, "|");
         writeln!(out, "  {bar} {}", line.text.trim_end_matches('\r'))?;
     }
-    writeln!(out)
+    let quoted = if key.contains(char::is_whitespace) {
+        format!("'{key}'")
+    } else {
+        key
+    };
+    let hint = format!("all of it: vox runs logs {run} {quoted}");
+    writeln!(out, "  {}\n", paint(DIM, hint))
 }
 
 /// Failures first, then in the order of the plan.
@@ -383,11 +401,15 @@ mod tests {
         ];
         let shown = steps(&recorded(), &told(events));
         let mut text = Vec::new();
-        failed(&mut text, &shown[2]).unwrap();
+        let run = RunId::generate();
+        failed(&mut text, &shown[2], run).unwrap();
         let text = String::from_utf8(text).unwrap();
         assert_eq!(
             anstream::adapter::strip_str(&text).to_string(),
-            "failed: a: exit code 2\n  more of it\n  | oh no\n\n"
+            format!(
+                "failed: a (exec) after 1.00 s, cause: code\n  exit code 2\n  more of it\n  \
+                 the last that it wrote:\n  | oh no\n  all of it: vox runs logs {run} a\n\n"
+            )
         );
         let table = table(&shown).to_string();
         let table = anstream::adapter::strip_str(&table).to_string();

@@ -1,0 +1,247 @@
+//! What is to be run: a plan from a file, or one from the record with what was done of it.
+
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use vox_host::CancelToken;
+use vox_run::record::{Place, RecordedRun, RunState};
+use vox_run::{Plan, Record, Resume, RunId};
+
+use crate::context::Context;
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::output::count;
+
+/// The file of a pipeline when none is named.
+const PIPELINE: &str = "pipeline.toml";
+
+/// A plan, and where and how it is to be run.
+pub(super) struct Request {
+    pub plan: Plan,
+    /// Where relative paths start, absolute.
+    pub directory: PathBuf,
+    pub resume: Option<Resume>,
+    /// Whether the run that goes on was to go on after failures.
+    pub keep_going: bool,
+    /// Names of the variables that the run had been given.
+    pub variables: Vec<String>,
+    /// The run that goes on.
+    pub id: Option<RunId>,
+}
+
+impl Request {
+    /// The plan of a file. Where the last run of it was interrupted, going on with that is offered.
+    pub fn read(
+        context: &Context,
+        record: Option<&Record>,
+        pipeline: Option<&Path>,
+    ) -> Result<Self, Failure> {
+        let (plan, directory) = read(pipeline)?;
+        if let Some(record) = record
+            && let Some(resumed) = offered(context, record, &plan, &directory)?
+        {
+            return Ok(resumed);
+        }
+        Ok(Self {
+            plan,
+            directory,
+            resume: None,
+            keep_going: false,
+            variables: Vec::new(),
+            id: None,
+        })
+    }
+
+    /// The run `wanted`, or where that is empty the last one that was interrupted, of `pipeline` if
+    /// one is named.
+    pub fn resumed(
+        record: &Record,
+        wanted: &str,
+        pipeline: Option<&Path>,
+    ) -> Result<Self, Failure> {
+        let history = record.history()?;
+        let file = pipeline.map(|file| file.display().to_string());
+        let run = if wanted.is_empty() {
+            let open = |run: &vox_run::record::RunSummary| {
+                run.state == RunState::Interrupted
+                    && file.as_ref().is_none_or(|file| *file == run.started.file)
+            };
+            let last = history.list(1, open)?.pop();
+            let last = last.ok_or_else(|| {
+                Failure::new(Exit::NotFound, "no run was interrupted")
+                    .hint("`vox runs ls` lists the runs, `vox run <pipeline>` begins one")
+            })?;
+            last.id
+        } else {
+            history.find(wanted)?
+        };
+        let recorded = history.load(run)?;
+        if let RunState::Ended(_) = recorded.summary.state {
+            let message = format!("run {run} has {}", recorded.summary.state.name());
+            let hint = format!("`vox runs rerun {run} --failed` runs again what did not succeed");
+            return Err(Failure::new(Exit::InvalidInput, message).hint(hint));
+        }
+        Self::of(record, &recorded, Some(Resume::of(&recorded)), Some(run))
+    }
+
+    /// The plan of an earlier run once more.
+    pub fn again(record: &Record, run: RunId, failed_only: bool) -> Result<Self, Failure> {
+        let recorded = record.history()?.load(run)?;
+        if let RunState::Running(_) = recorded.summary.state {
+            let message = format!("run {run} is still going on");
+            let hint = format!("`vox runs cancel {run}` ends it");
+            return Err(Failure::new(Exit::InvalidInput, message).hint(hint));
+        }
+        let resume = failed_only.then(|| Resume::rerun(&recorded));
+        Self::of(record, &recorded, resume, None)
+    }
+
+    fn of(
+        record: &Record,
+        recorded: &RecordedRun,
+        resume: Option<Resume>,
+        id: Option<RunId>,
+    ) -> Result<Self, Failure> {
+        let started = &recorded.summary.started;
+        let mut text = String::new();
+        record
+            .store()
+            .get(&started.plan)?
+            .read_to_string(&mut text)
+            .map_err(|error| {
+                Failure::new(
+                    Exit::Failed,
+                    format!("the plan of the run cannot be read: {error}"),
+                )
+            })?;
+        let plan = Plan::parse(&text, &started.file)?;
+        let directory = PathBuf::from(&started.directory);
+        if let Some(resume) = &resume {
+            resume.check(&plan, &directory, recorded, record)?;
+        }
+        Ok(Self {
+            plan,
+            directory,
+            resume,
+            keep_going: started.keep_going,
+            variables: started.variables.clone(),
+            id,
+        })
+    }
+}
+
+/// Asks whether to go on with the last run of this plan, where that was interrupted.
+fn offered(
+    context: &Context,
+    record: &Record,
+    plan: &Plan,
+    directory: &Path,
+) -> Result<Option<Request>, Failure> {
+    let file = plan.file().display().to_string();
+    let history = record.history()?;
+    let Some(interrupted) = history.interrupted(&file, directory)? else {
+        return Ok(None);
+    };
+    let run = interrupted.id;
+    let recorded = history.load(run)?;
+    let done = recorded.ends.values();
+    let done = done.filter(|end| end.outcome.is_success()).count();
+    let steps = usize::try_from(interrupted.started.steps).unwrap_or(usize::MAX);
+    let what = format!(
+        "the last run of this pipeline was interrupted after {done} of {}",
+        count(steps, "step")
+    );
+    if context.output.can_ask() {
+        crate::output::complain(format_args!("{what}. Go on with it? [Y/n] "));
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer)?;
+        if matches!(answer.trim().to_lowercase().as_str(), "" | "y" | "yes") {
+            let resume = Some(Resume::of(&recorded));
+            return Request::of(record, &recorded, resume, Some(run)).map(Some);
+        }
+        return Ok(None);
+    }
+    context.output.note(format_args!(
+        "{what}; this is a new one, `vox run --resume {run}` goes on with that"
+    ));
+    Ok(None)
+}
+
+/// Reads a plan, and says where its relative paths start.
+fn read(pipeline: Option<&Path>) -> Result<(Plan, PathBuf), Failure> {
+    let absolute = |directory: &Path| {
+        std::path::absolute(directory).map_err(|error| Failure::io("find", directory, &error))
+    };
+    let pipeline = match pipeline {
+        Some(pipeline) => pipeline,
+        None if Path::new(PIPELINE).is_file() => Path::new(PIPELINE),
+        None => {
+            return Err(
+                Failure::new(Exit::NotFound, format!("there is no {PIPELINE} here"))
+                    .hint("name the file of a pipeline: `vox run <file>`"),
+            );
+        }
+    };
+    if pipeline == Path::new("-") {
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text).map_err(|error| {
+            Failure::new(
+                Exit::InvalidInput,
+                format!("cannot read standard input: {error}"),
+            )
+        })?;
+        let directory = std::env::current_dir();
+        let directory = directory.map_err(|error| Failure::io("find", Path::new("."), &error))?;
+        return Ok((Plan::parse(&text, "standard input")?, directory));
+    }
+    if pipeline.is_dir() {
+        let message = format!("{} is a directory, and no pipeline", pipeline.display());
+        let file = pipeline.join(PIPELINE);
+        let hint = format!("name the file of the pipeline, such as {}", file.display());
+        return Err(Failure::new(Exit::InvalidInput, message).hint(hint));
+    }
+    let text = vox_contract::document::read_text(pipeline)?;
+    let parent = pipeline
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let directory = match parent {
+        Some(parent) => absolute(parent)?,
+        None => {
+            let here = std::env::current_dir();
+            here.map_err(|error| Failure::io("find", Path::new("."), &error))?
+        }
+    };
+    Ok((Plan::parse(&text, pipeline)?, directory))
+}
+
+/// Waits until no other run of this pipeline goes on in this directory: they would make the same
+/// files.
+pub(super) fn wait_for_place(
+    context: &Context,
+    record: &Record,
+    plan: &Plan,
+    directory: &Path,
+    cancel: &CancelToken,
+) -> Result<Place, Failure> {
+    const EVERY: Duration = Duration::from_millis(100);
+    let mut told = false;
+    loop {
+        match record.place(&plan.pipeline.name, directory)? {
+            Ok(place) => return Ok(place),
+            Err(process) => {
+                if !told {
+                    context.output.note(format_args!(
+                        "process {process} runs this pipeline here; waiting until it is done"
+                    ));
+                    told = true;
+                }
+            }
+        }
+        if cancel.is_cancelled() {
+            return Err(Failure::told(Exit::Interrupted));
+        }
+        thread::sleep(EVERY);
+    }
+}
