@@ -6,17 +6,21 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::commands::cache::CacheCommand;
 use crate::commands::log::LogCommand;
 use crate::commands::model::ModelCommand;
 use crate::commands::plugin::PluginCommand;
+use crate::commands::runs::RunsCommand;
 use crate::commands::{completions, dist, run};
 use crate::exit::Exit;
 use crate::output::style;
 
 /// The verbs that Vox serves itself; no plugin may have one of them.
-pub const BUILT_IN_VERBS: [&str; 7] = [
+pub const BUILT_IN_VERBS: [&str; 9] = [
     "plugin",
     "run",
+    "runs",
+    "cache",
     "model",
     "log",
     "dist",
@@ -105,6 +109,12 @@ pub enum TopLevel {
     Plugin(PluginCommand),
     /// Run a pipeline
     Run(run::RunArgs),
+    /// List, look at, replay, cancel and repeat runs
+    #[command(subcommand)]
+    Runs(RunsCommand),
+    /// Look at results that runs take over, and let them go
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Import, look at and keep models
     #[command(subcommand)]
     Model(ModelCommand),

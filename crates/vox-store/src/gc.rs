@@ -210,7 +210,19 @@ impl Store {
     /// # Errors
     /// As [`gc`](Self::gc).
     pub fn evict(&self, budget: u64, roots: Roots<'_>) -> Result<EvictReport, Error> {
-        let span = tracing::info_span!("vox.store.gc", budget);
+        self.evict_to(budget, roots, false)
+    }
+
+    /// What [`evict`](Self::evict) would do now, without doing it.
+    ///
+    /// # Errors
+    /// As [`gc`](Self::gc).
+    pub fn plan_eviction(&self, budget: u64, roots: Roots<'_>) -> Result<EvictReport, Error> {
+        self.evict_to(budget, roots, true)
+    }
+
+    fn evict_to(&self, budget: u64, roots: Roots<'_>, dry_run: bool) -> Result<EvictReport, Error> {
+        let span = tracing::info_span!("vox.store.gc", budget, dry_run);
         let _entered = span.enter();
         self.lease()?;
         let _guard = lock::alone(&self.inner.layout, true)?;
@@ -223,15 +235,24 @@ impl Store {
             self.within(budget, &roots)?
         };
         for name in evicted {
-            layout::remove_file(&self.ref_file(&name))?;
+            if !dry_run {
+                layout::remove_file(&self.ref_file(&name))?;
+            }
             report.evicted.push(name);
         }
-        self.sync_refs()?;
+        if !dry_run {
+            self.sync_refs()?;
+        }
         if size > budget {
-            (report.removed, report.freed) = self.sweep(&needed, false)?;
+            (report.removed, report.freed) = self.sweep(&needed, dry_run)?;
         }
         report.kept = Kept::of(self, &needed);
-        report.over = self.count()?.saturating_sub(budget);
+        let left = if dry_run {
+            size.saturating_sub(report.freed)
+        } else {
+            self.count()?
+        };
+        report.over = left.saturating_sub(budget);
         let (refs, bytes) = (report.evicted.len(), report.freed);
         tracing::info!(refs, bytes, over = report.over, "evicted");
         Ok(report)

@@ -396,7 +396,11 @@ fn what_was_not_used_for_longest_is_evicted_first_until_the_rest_fits() {
     let store = place.open();
     let report = store.evict(4000, &mut nothing).unwrap();
     assert!(report.evicted.is_empty() && report.over == 0);
+    let planned = store.plan_eviction(2500, &mut nothing).unwrap();
+    assert!(store.contains(&digests["oldest"]));
+    assert_eq!(store.refs("cache").unwrap().len(), 4);
     let report = store.evict(2500, &mut nothing).unwrap();
+    assert_eq!(report, planned);
     assert_eq!(evicted(&report), ["oldest", "older"]);
     assert_eq!((report.freed, report.over), (2000, 0));
     assert!(!store.contains(&digests["older"]) && store.contains(&digests["newer"]));

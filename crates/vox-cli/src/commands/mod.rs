@@ -1,6 +1,7 @@
 //! The commands, one file each. Every one of them takes its parsed arguments and the
 //! [`Context`], and answers an exit code or a [`Failure`].
 
+pub(crate) mod cache;
 pub(crate) mod completions;
 pub(crate) mod dist;
 pub(crate) mod external;
@@ -8,6 +9,7 @@ pub(crate) mod log;
 pub(crate) mod model;
 pub(crate) mod plugin;
 pub(crate) mod run;
+pub(crate) mod runs;
 pub(crate) mod verb;
 
 use std::process::ExitCode;
@@ -22,6 +24,8 @@ pub(crate) fn run(context: &Context, verb: TopLevel) -> Result<ExitCode, Failure
     match verb {
         TopLevel::Plugin(command) => plugin::run(context, command).map(Exit::into),
         TopLevel::Run(arguments) => run::run(context, &arguments).map(Exit::into),
+        TopLevel::Runs(command) => runs::run(context, command).map(Exit::into),
+        TopLevel::Cache(command) => cache::run(context, command).map(Exit::into),
         TopLevel::Model(command) => model::run(context, command).map(Exit::into),
         TopLevel::Log(command) => log::run(context, command).map(Exit::into),
         TopLevel::Dist(command) => dist::run(context, command).map(Exit::into),

@@ -119,7 +119,23 @@ impl History {
         Ok(runs)
     }
 
-    /// The run that `wanted` names: an id, its beginning, or `last`.
+    /// A run as a list has it; none when the log does not know it.
+    ///
+    /// # Errors
+    ///
+    /// The log cannot be read.
+    pub fn summary_of(&self, run: RunId) -> Result<Option<RunSummary>, RecordError> {
+        let query = Query {
+            run: Some(run.to_string()),
+            kinds: vec![RUN_STARTED.parse()?],
+            limit: Some(1),
+            ..Query::default()
+        };
+        let started = self.reader.ops(query).next().transpose()?;
+        started.map(|op| self.summary(&op)).transpose()
+    }
+
+    /// The run that `wanted` names: an id, its beginning or its end, or `last`.
     ///
     /// # Errors
     ///

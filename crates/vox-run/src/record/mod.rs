@@ -17,6 +17,8 @@
 mod history;
 mod journal;
 mod ops;
+mod told;
+pub mod trace;
 mod transcript;
 
 use std::fs::{self, File, TryLockError};
@@ -33,6 +35,7 @@ pub use ops::{
     RUN_ENDED, RUN_RESUMED, RUN_STARTED, RunEnded, RunStarted, STEPS_ENDED, STEPS_STARTED,
     STREAM_ACKNOWLEDGED, StepEnd, StepsEnded, StepsStarted, StreamAcknowledged,
 };
+pub use told::Told;
 pub use transcript::Transcript;
 pub(crate) use transcript::Writer as TranscriptWriter;
 
@@ -83,8 +86,8 @@ pub enum RecordError {
         /// What was asked for.
         wanted: String,
     },
-    /// Several runs have ids that begin so.
-    #[error("`{wanted}` is the beginning of several ids: {}", found.join(", "))]
+    /// Several runs have ids that begin or end so.
+    #[error("`{wanted}` is the beginning or the end of several ids: {}", found.join(", "))]
     Ambiguous {
         /// What was asked for.
         wanted: String,

@@ -97,11 +97,15 @@ fn end_of_last_line(file: &mut File) -> io::Result<u64> {
 }
 
 /// The events of a run, in the order in which they were told.
+///
+/// While the run goes on there may be more after the last one: who follows a run asks again. A line that
+/// is not whole yet, or that a crash has cut off, is no event.
 #[derive(Debug)]
 pub struct Transcript {
     path: PathBuf,
     lines: BufReader<File>,
-    line: String,
+    /// What was read of the line that comes. The end of what is written may lie within a letter.
+    line: Vec<u8>,
 }
 
 impl Transcript {
@@ -112,7 +116,7 @@ impl Transcript {
             Ok(file) => Ok(Some(Self {
                 path,
                 lines: BufReader::with_capacity(64 << 10, file),
-                line: String::new(),
+                line: Vec::new(),
             })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(RecordError::io("open", &path)(error)),
@@ -129,17 +133,55 @@ impl Iterator for Transcript {
     type Item = Result<RunEvent, RecordError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.line.clear();
-        match self.lines.read_line(&mut self.line) {
-            Ok(0) => return None,
-            Ok(_) if !self.line.ends_with('\n') => return None,
+        match self.lines.read_until(b'\n', &mut self.line) {
+            Ok(_) if !self.line.ends_with(b"\n") => return None,
             Ok(_) => {}
             Err(error) => return Some(Err(RecordError::io("read", &self.path)(error))),
         }
-        let event = serde_json::from_str(&self.line);
+        let event = serde_json::from_slice(&self.line);
+        self.line.clear();
         Some(event.map_err(|error| RecordError::Unreadable {
             run: self.path.display().to_string(),
             detail: error.to_string(),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{EVENT_VERSION, EventKind, RunId};
+
+    fn warning(message: &str) -> RunEvent {
+        RunEvent {
+            version: EVENT_VERSION,
+            run: RunId::generate(),
+            timestamp: 1,
+            kind: EventKind::Warning {
+                message: message.to_owned(),
+            },
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_not_whole_yet_is_an_event_once_it_is() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("events.jsonl");
+        let (one, two) = (warning("one"), warning("zwölf"));
+        let mut text = serde_json::to_vec(&one).unwrap();
+        text.push(b'\n');
+        let first = text.len();
+        text.extend(serde_json::to_vec(&two).unwrap());
+        text.push(b'\n');
+        // Within the letter of two bytes.
+        let cut = first + text[first..].iter().position(|byte| *byte > 127).unwrap() + 1;
+        fs::write(&path, &text[..cut]).unwrap();
+        let mut events = Transcript::open(place.path()).unwrap().unwrap();
+        assert_eq!(events.next().unwrap().unwrap(), one);
+        assert!(events.next().is_none());
+        let mut file = File::options().append(true).open(&path).unwrap();
+        file.write_all(&text[cut..]).unwrap();
+        assert_eq!(events.next().unwrap().unwrap(), two);
+        assert!(events.next().is_none());
     }
 }

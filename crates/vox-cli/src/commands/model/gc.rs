@@ -5,10 +5,13 @@ use std::io::{self, Write};
 use clap::Args;
 use serde::Serialize;
 use vox_contract::Bytes;
+use vox_crypto::Digest;
 use vox_model::library::{Library, MODELS, Named};
 use vox_model::record::MODEL_REMOVE;
-use vox_store::GcOptions;
+use vox_run::cache::Cache;
+use vox_store::{BoxError, GcOptions, Store};
 
+use crate::commands::cache;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
@@ -19,7 +22,8 @@ use crate::output::{View, bytes, count};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Needed is what has a name or a pin, what an op of the log links to, and what a running process \
-                  uses.\nWith a budget, models that are not pinned go as well, those used longest ago first."
+                  uses.\nWith a budget, models that are not pinned and results of steps go as well, those used \
+                  longest ago\nfirst."
 )]
 pub struct GcArgs {
     /// Make the store no larger than this: a whole number and B, KiB, MiB or GiB
@@ -39,6 +43,8 @@ struct Collected {
     freed: u64,
     /// Names that went because of the budget, the one first that was not used for longest.
     evicted: Vec<String>,
+    /// Results of steps that went because of the budget, in the same order.
+    results: Vec<cache::Entry>,
     /// Bytes that stay.
     kept: u64,
     /// Bytes by which the store is still over the budget.
@@ -56,6 +62,9 @@ impl View for Collected {
                 paint(WARNING, "let go of"),
                 paint(LITERAL, plain(name))
             )?;
+        }
+        for result in &self.results {
+            result.let_go("let go of the result", out)?;
         }
         let what = if self.dry_run {
             "would remove"
@@ -106,6 +115,7 @@ pub(super) fn run(context: &Context, arguments: &GcArgs) -> Result<Exit, Failure
         removed: collected.removed.len(),
         freed: collected.freed,
         evicted: Vec::new(),
+        results: Vec::new(),
         kept: collected.kept.bytes(),
         over: 0,
         quarantined: collected.quarantined.bytes,
@@ -114,13 +124,22 @@ pub(super) fn run(context: &Context, arguments: &GcArgs) -> Result<Exit, Failure
         // What a name led to cannot be told once it is gone. A handle protects what it has read, so this
         // one is gone before anything is to go.
         let named = Library::new(store.with_own_lease()?).list()?;
-        let report = store.evict(budget.get(), &mut roots)?;
+        let reading = Cache::new(Store::open_read(store.root())?);
+        let mut listed = Vec::new();
+        let mut needed = |visit: &mut dyn FnMut(Digest)| -> Result<(), BoxError> {
+            roots(visit)?;
+            // A result that cannot be read is no reason to keep everything: it goes without a word.
+            listed = reading.list().unwrap_or_default();
+            Ok(())
+        };
+        let report = store.evict(budget.get(), &mut needed)?;
         let evicted = report
             .evicted
             .iter()
             .filter(|name| name.namespace() == MODELS);
         view.evicted = evicted.map(|name| name.name().to_owned()).collect();
         record_evicted(context, &named, &view.evicted)?;
+        view.results = cache::evicted(context, listed, &report)?;
         view.removed += report.removed.len();
         view.freed += report.freed;
         view.kept = report.kept.bytes();
