@@ -1,7 +1,5 @@
-//! `cargo xtask reference`: makes the fixtures that say what GGUF models and what operations on
-//! hypervectors are, with the reference Python packages.
-//! `cargo xtask reference`: makes the fixtures that say what GGUF models are, and what stands in files of
-//! text, audio and images, with the reference Python packages.
+//! `cargo xtask reference`: makes the fixtures that say what GGUF models and operations on hypervectors
+//! are, and what stands in files of text, audio and images, with the reference Python packages.
 //!
 //! The programs in `xtask/reference` make them; `requirements*.txt` there pin what they use. What
 //! must stay true: nothing of Vox has a part in what is expected, and the same packages make the same
