@@ -50,8 +50,8 @@ fn a_plan_says_what_its_file_says() {
     assert_eq!(plan.steps[1].title(), "count");
     assert_eq!(plan.steps[1].needs, ["prepare"]);
     assert_eq!(plan.steps[1].environment["LANG"], "C");
-    let input = &plan.steps[1].inputs["stdin"];
-    assert_eq!(input.from.to_string(), "read.stdout");
+    let input = plan.steps[1].input("stdin").unwrap();
+    assert_eq!(input.from.as_ref().unwrap().to_string(), "read.stdout");
     assert_eq!(input.through[0].stage, "redact");
     assert_eq!(input.through[0].arguments["emails"], json!(true));
     assert_eq!(plan.hooks[0].arguments["path"], json!("journal.jsonl"));
@@ -187,7 +187,8 @@ fn a_key_may_contain_dots_and_still_be_read_from() {
     let plan = "pipeline.name = \"p\"\n[[step]]\nkey = \"v1.2\"\nuses = \"exec\"\n[[step]]\n\
                 key = \"b\"\nuses = \"exec\"\ninputs.stdin.from = \"v1.2.stdout\"";
     let plan = Plan::parse(plan, "pipeline.toml").unwrap();
-    assert_eq!(plan.steps[1].inputs["stdin"].from.step, "v1.2");
+    let input = plan.steps[1].input("stdin").unwrap();
+    assert_eq!(input.from.as_ref().unwrap().step, "v1.2");
 }
 
 #[test]
@@ -196,7 +197,7 @@ fn a_source_without_a_port_is_refused() {
         "[[step]]\nkey = \"a\"\nuses = \"exec\"\n[[step]]\nkey = \"b\"\nuses = \"exec\"\ninputs.stdin.from = \"a\"",
     );
     assert!(
-        told.contains("`a` names no port: write `step.port`"),
+        told.contains("`a` names nothing of a step: write `step.port`"),
         "{told}"
     );
 }

@@ -1,7 +1,7 @@
 //! What a plan is told about the plugins that it names.
 
 use vox_host::{Host, HostOptions, directories::Directories};
-use vox_run::{Engine, Error, Plan};
+use vox_run::{Engine, Error, Plan, Surroundings};
 
 /// A host without any plugin.
 fn bare_host() -> Host {
@@ -24,7 +24,7 @@ inputs.stdin = { from = "a.stdout", through = [{ stage = "redact" }] }
 uses = "journal"
 "#;
     let plan = Plan::parse(plan, "pipeline.toml").unwrap();
-    let error = Engine::prepare(&bare_host(), plan).unwrap_err();
+    let error = Engine::prepare(&bare_host(), plan, Surroundings::default()).unwrap_err();
     assert!(matches!(error, Error::Unresolved(_)), "{error}");
     let problems = error.plan_error().problems();
     let told: Vec<_> = problems
