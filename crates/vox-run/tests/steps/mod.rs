@@ -97,9 +97,7 @@ pub fn course(events: &[RunEvent]) -> Vec<String> {
     let told = |event: &RunEvent| match &event.kind {
         EventKind::StepStarted { step, attempt } => Some(format!("+{step} {attempt}")),
         EventKind::StepRetried { step, attempt, .. } => Some(format!("~{step} {attempt}")),
-        EventKind::StepEnded { step, outcome, .. } => {
-            Some(format!("-{step} {}", outcome.status()))
-        }
+        EventKind::StepEnded { step, outcome, .. } => Some(format!("-{step} {}", outcome.status())),
         _ => None,
     };
     events.iter().filter_map(told).collect()

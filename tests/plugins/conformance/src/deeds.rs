@@ -72,8 +72,13 @@ enum Deed {
     },
     /// Goes on for a while after it was cancelled, and ends with a code.
     Linger { polls: u64, code: i32 },
-    /// Tells a variable of its environment wherever it can tell something.
-    Reveal { variable: String },
+    /// Writes a variable of its environment to a port that people read, and answers it.
+    Reveal {
+        variable: String,
+        /// Emits it too.
+        #[serde(default)]
+        event: bool,
+    },
     /// Pushes these chunks to a port.
     Write { port: String, chunks: Vec<Piece> },
     /// Emits an event `chunk` for each chunk of a port.
@@ -279,7 +284,7 @@ fn perform(deed: Deed, invocation: &Invocation) -> Result<(i32, Vec<Attribute>)>
             code = wanted;
             Vec::new()
         }
-        Deed::Reveal { variable } => reveal(invocation, &variable)?,
+        Deed::Reveal { variable, event } => reveal(invocation, &variable, event)?,
         Deed::Write { port, chunks } => {
             for (sequence, piece) in (0..).zip(chunks) {
                 let head = ChunkHead {
@@ -348,7 +353,7 @@ fn linger(polls: u64) -> Result<()> {
 }
 
 /// Writes a variable to a port that people read, and answers it as a fact.
-fn reveal(invocation: &Invocation, variable: &str) -> Result<Vec<Attribute>> {
+fn reveal(invocation: &Invocation, variable: &str, event: bool) -> Result<Vec<Attribute>> {
     let mut environment = invocation.environment.iter();
     let value = environment
         .find(|one| one.key == variable)
@@ -356,6 +361,12 @@ fn reveal(invocation: &Invocation, variable: &str) -> Result<Vec<Attribute>> {
         .ok_or_else(|| Error::NotFound(format!("variable `{variable}`")))?;
     let line = format!("it is {value}\n");
     host::stream::push("stdout", &vox_plugin::text_chunk(0), line.as_bytes(), None)?;
+    if event {
+        let payload = serde_json::json!({ "value": value });
+        host::events::emit("revealed", &payload.to_string())?;
+        let payload = serde_json::json!({ "done": 1, "message": value });
+        host::events::emit("progress", &payload.to_string())?;
+    }
     Ok(vec![attribute("value", value)])
 }
 
