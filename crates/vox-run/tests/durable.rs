@@ -23,7 +23,7 @@ use vox_run::{
     Surroundings,
 };
 
-use project::{Project, contents, plan, record_at, told};
+use project::{Project, contents, host_at, plan, record_at, told};
 use steps::{all, copy, course, fact, fate, make, note, notes, of, push, step, write};
 
 /// A step that notes what it is told of itself, and fails the first time.
@@ -433,13 +433,9 @@ fn child() {
     let Some((run, directory)) = part() else {
         return;
     };
-    let world = vox_testkit::World::with(&["conformance"]);
+    let host = host_at(directory.parent().unwrap());
     let (record, _log) = record_at(&directory);
-    let engine = Engine::prepare(
-        &world.host(project::GRANTS),
-        plan(&[busy()]),
-        Surroundings::default(),
-    );
+    let engine = Engine::prepare(&host, plan(&[busy()]), Surroundings::default());
     let mut options = RunOptions::new(&directory);
     options.id = run.parse().unwrap();
     options.record = Some(record);
@@ -458,7 +454,6 @@ fn two_processes_cannot_carry_one_run_out_and_a_killed_one_leaves_it_to_others()
     let mut lines = said(&mut other);
     assert_eq!(lines.next().as_deref(), Some("working"));
     let state = || project.recorded(run).summary.state;
-    project.log().reader().unwrap().refresh();
     assert_eq!(state(), RunState::Running(other.id()));
     let engine = project.engine(&[busy()]);
     let mut options = project.options();

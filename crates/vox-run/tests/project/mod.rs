@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use vox_contract::Carrier;
+use vox_contract::{Carrier, GrantsFile};
 use vox_crypto::SigningKey;
-use vox_host::Host;
+use vox_host::directories::Directories;
+use vox_host::{Host, HostOptions};
 use vox_oplog::{Op, OpLog, Query};
 use vox_run::machine::Machine;
 use vox_run::record::RecordedRun;
@@ -165,6 +166,15 @@ pub fn record_at(data: &Path) -> (Record, Arc<OpLog>) {
     let log = Arc::new(OpLog::open(data.join("log"), key, Default::default()).unwrap());
     let (store, _) = Store::open(data.join("store"), Default::default()).unwrap();
     (Record::new(Arc::clone(&log), store, data), log)
+}
+
+/// A host of another process's [`World`], which is at this path.
+pub fn host_at(world: &Path) -> Host {
+    let cache = vox_testkit::checkout().join("target/vox-test/cache");
+    let directories = Directories::new(world.join("data"), cache).with_project(world);
+    let mut options = HostOptions::default();
+    options.grants = GrantsFile::parse(GRANTS, Path::new("grants of the test")).unwrap();
+    Host::open(directories, options).unwrap()
 }
 
 /// The plan of these steps.
