@@ -10,6 +10,8 @@
 //! `VOX_CRASH_ROUNDS` is how many processes of each kind are killed at most; each point once, unless it
 //! is set.
 
+#![cfg(unix)]
+
 #[path = "project/child.rs"]
 mod child;
 mod project;
