@@ -153,6 +153,11 @@ impl Project {
         reader.ops(query).map(Result::unwrap).collect()
     }
 
+    /// The log.
+    pub fn log(&self) -> &OpLog {
+        &self.log
+    }
+
     /// Opens the record anew, as the next process does: what the one before needed of the store it
     /// needs no more.
     pub fn reopen(&mut self) {

@@ -264,7 +264,7 @@ fn perform(deed: Deed, invocation: &Invocation) -> Result<(i32, Vec<Attribute>)>
         }
         Deed::Facts { facts } => facts
             .into_iter()
-            .map(|(key, value)| attribute(&key, value))
+            .map(|(key, value)| attribute(key, value))
             .collect(),
         Deed::FailBefore { attempt, error } => {
             if invocation.attempt < attempt {

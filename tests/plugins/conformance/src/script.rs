@@ -59,7 +59,7 @@ impl Script {
                 .replace("{topic}", &message.topic)
                 .replace("{body}", &body)
         };
-        acts.iter().map(|act| act.action(&filled)).collect()
+        acts.iter().map(|act| act.action(filled)).collect()
     }
 }
 
