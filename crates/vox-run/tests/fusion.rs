@@ -417,7 +417,10 @@ fn what_an_agent_sends_to_the_run_leaves_the_step_by_the_port_of_its_topic() {
         .map(|chunk| (text(chunk), &chunk["attributes"]["agent"]))
         .collect();
     let ann = json!("ann");
-    assert_eq!(told, [("first".into(), &ann), ("second".into(), &ann)]);
+    assert_eq!(
+        told,
+        [("first".to_owned(), &ann), ("second".to_owned(), &ann)]
+    );
     // What nobody reads is for people.
     let output = &of(&report, "troupe").output[0];
     assert_eq!(

@@ -70,7 +70,7 @@ fn refused(host: &Host, surroundings: &Surroundings, steps: &str) -> Vec<Problem
         .collect()
 }
 
-/// The one problem of a step of the test plugin with this in its lines 6 and following.
+/// The one problem of a step of the test plugin with this in lines 6 and following of the pipeline.
 fn problem(project: &Project, lines: &str) -> (String, String) {
     let steps = format!(
         "[[step]]\nkey = \"a\"\nuses = \"conformance\"\nwith = {{ do = \"echo\" }}\n{lines}"
@@ -240,7 +240,7 @@ fn typed() -> World {
     world
 }
 
-/// A step `a`, and a step `b` with this in its line 9.
+/// A step `a`, and a step `b` with this in line 10 of the pipeline.
 fn two(line: &str) -> String {
     let step = |key| {
         format!("[[step]]\nkey = \"{key}\"\nuses = \"conformance\"\nwith = {{ do = \"copy\" }}\n")

@@ -1,4 +1,5 @@
 //! A test's own process once more, in another part.
+#![allow(dead_code)]
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
