@@ -5,6 +5,7 @@ mod steps;
 use serde_json::{Value, json};
 use vox_run::{
     Engine, Error, EventKind, Plan, RunEvent, RunOptions, RunOutcome, RunReport, StepOutcome,
+    Surroundings,
 };
 use vox_testkit::World;
 
@@ -14,10 +15,8 @@ const GRANTS: &str = "[plugin.conformance]\nstream_io = true\nevents = true\n";
 
 fn engine(world: &World, steps: Vec<Value>) -> Result<Engine, Error> {
     let plan = json!({ "pipeline": { "name": "test" }, "step": steps }).to_string();
-    Engine::prepare(
-        &world.host(GRANTS),
-        Plan::parse(&plan, "test.json").unwrap(),
-    )
+    let plan = Plan::parse(&plan, "test.json").unwrap();
+    Engine::prepare(&world.host(GRANTS), plan, Surroundings::default())
 }
 
 /// Runs the steps to their end; answers the report and all events.
@@ -29,7 +28,7 @@ fn run(steps: Vec<Value>, adjust: impl FnOnce(&mut RunOptions)) -> (RunReport, V
     let mut events = Vec::new();
     let engine = engine(&world, steps).unwrap();
     let report = engine.run(&options, &mut |event| events.push(event.clone()));
-    (report, events)
+    (report.unwrap(), events)
 }
 
 #[test]
@@ -129,7 +128,7 @@ fn events_begin_with_the_run_and_end_with_it_and_each_step_ends_once() {
     let order: Vec<String> = events
         .iter()
         .filter_map(|event| match &event.kind {
-            EventKind::StepStarted { step } => Some(format!("+{step}")),
+            EventKind::StepStarted { step, .. } => Some(format!("+{step}")),
             EventKind::StepEnded { step, .. } => Some(format!("-{step}")),
             _ => None,
         })
@@ -218,7 +217,7 @@ fn a_reader_never_takes_the_part_that_a_failed_writer_wrote_for_the_whole() {
     });
     assert_eq!(
         fate(&report, "r"),
-        "cancelled: its input `in` from step `w` broke off"
+        "cancelled: step `w`, whose stream it reads, did not succeed"
     );
     assert_eq!(report.streams[0].broken.as_deref(), Some("step `w` failed"));
 }
@@ -258,6 +257,7 @@ fn a_cancelled_run_ends_and_says_so() {
             options.cancel.cancel();
         }
     });
+    let report = report.unwrap();
     assert_eq!(report.outcome, RunOutcome::Cancelled);
     assert_eq!(fate(&report, "busy"), "cancelled: the run was cancelled");
     assert_eq!(fate(&report, "reader"), "cancelled: the run was cancelled");
@@ -296,7 +296,7 @@ fn arguments_that_do_not_fit_are_refused_before_anything_runs() {
     let text = "pipeline.name = \"p\"\n[[step]]\nkey = \"a\"\nuses = \"conformance\"\n\
                 [[step]]\nkey = \"b\"\nuses = \"conformance\"\nwith = { word = 3 }\n";
     let plan = Plan::parse(text, "pipeline.toml").unwrap();
-    let error = Engine::prepare(&world.host(GRANTS), plan).unwrap_err();
+    let error = Engine::prepare(&world.host(GRANTS), plan, Surroundings::default()).unwrap_err();
     assert!(matches!(error, Error::Plan(_)));
     assert_eq!(
         error.to_string(),
@@ -314,8 +314,9 @@ fn run_with_hook(config: Value) -> RunReport {
         "hook": [{ "uses": "conformance", "with": config }],
     });
     let plan = Plan::parse(&plan.to_string(), "test.json").unwrap();
-    let engine = Engine::prepare(&world.host(GRANTS), plan).unwrap();
-    engine.run(&RunOptions::new(world.path()), &mut |_| ())
+    let engine = Engine::prepare(&world.host(GRANTS), plan, Surroundings::default()).unwrap();
+    let options = RunOptions::new(world.path());
+    engine.run(&options, &mut |_| ()).unwrap()
 }
 
 #[test]

@@ -149,13 +149,25 @@ impl World {
     ///
     /// When it cannot be written.
     pub fn add_hook(&self, id: &str, hooks: &Value) -> PathBuf {
+        let provides = json!({ "extension-points": { "hook": 1 }, "hooks": hooks });
+        self.add_variant(id, &json!({ "provides": provides }))
+    }
+
+    /// Adds the plugin `conformance` by another id; the members of `changes` stand in the place of
+    /// what its manifest says.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be written.
+    pub fn add_variant(&self, id: &str, changes: &Value) -> PathBuf {
         let payloads = crate::plugin("conformance");
         let text = std::fs::read_to_string(payloads.join("Plugin.toml")).expect("it is there");
         let mut manifest: toml::Table = text.parse().expect("it is TOML");
-        let provides = json!({ "extension-points": { "hook": 1 }, "hooks": hooks });
-        let provides = toml::Value::try_from(provides).expect("it can be written as TOML");
         manifest.insert("id".to_owned(), id.into());
-        manifest.insert("provides".to_owned(), provides);
+        for (key, value) in changes.as_object().expect("the changes are an object") {
+            let value = toml::Value::try_from(value).expect("it can be written as TOML");
+            manifest.insert(key.clone(), value);
+        }
         let directory = self.add(id, &manifest.to_string(), &[]);
         for file in std::fs::read_dir(&payloads)
             .expect("the plugin is there")

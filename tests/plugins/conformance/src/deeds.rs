@@ -1,11 +1,15 @@
 //! What the `conformance` runner does on request: one deed for each host interface, and some that
 //! no plugin should do.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use vox_plugin::host::call::Target;
 use vox_plugin::host::log::Level;
 use vox_plugin::step::{Invocation, Outcome};
-use vox_plugin::{Attribute, Result, attribute, from_json, host};
+use vox_plugin::{Attribute, ChunkHead, Error, Result, attribute, from_json, host};
+
+use crate::files;
 
 /// The step's arguments.
 #[derive(Deserialize)]
@@ -53,12 +57,77 @@ enum Deed {
     Thread,
     /// Answers a large result.
     Large { bytes: usize },
+    /// Does one after the other, until one ends with a code; answers the facts of all.
+    All { deeds: Vec<Self> },
+    /// Ends with a code.
+    End { code: i32 },
+    /// Answers these facts.
+    Facts { facts: BTreeMap<String, String> },
+    /// Fails each try before this one.
+    FailBefore {
+        attempt: u32,
+        /// With an error in place of a code.
+        #[serde(default)]
+        error: bool,
+    },
+    /// Goes on for a while after it was cancelled, and ends with a code.
+    Linger { polls: u64, code: i32 },
+    /// Writes a variable of its environment to a port that people read, and answers it.
+    Reveal {
+        variable: String,
+        /// Emits it too.
+        #[serde(default)]
+        event: bool,
+    },
+    /// Pushes these chunks to a port.
+    Write { port: String, chunks: Vec<Piece> },
+    /// Emits an event `chunk` for each chunk of a port.
+    Tell { port: String },
+    /// Appends a line to a file of the run's directory.
+    Note { file: String, line: String },
+    /// Waits until a file of the run's directory is there.
+    Wait { file: String },
+    /// Makes an output, or a member of one that is a directory.
+    Make {
+        output: String,
+        #[serde(default)]
+        member: Option<String>,
+        text: String,
+        #[serde(default)]
+        executable: bool,
+    },
+    /// Makes an output of the files that it is given.
+    Join { output: String },
+    /// Answers the files that it is given.
+    Given,
+}
+
+/// A chunk as the arguments say it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Piece {
+    text: String,
+    #[serde(default)]
+    modality: Option<String>,
+    #[serde(default)]
+    timestamp: u64,
 }
 
 /// Carries a step out.
 pub fn run(invocation: &Invocation) -> Result<Outcome> {
+    let deed = from_json(&invocation.arguments)?;
+    let (code, attributes) = perform(deed, invocation)?;
+    Ok(Outcome {
+        code,
+        summary: invocation.step.clone(),
+        attributes,
+    })
+}
+
+/// Does something; answers its code and the facts.
+fn perform(deed: Deed, invocation: &Invocation) -> Result<(i32, Vec<Attribute>)> {
     let mut code = 0;
-    let facts = match from_json::<Deed>(&invocation.arguments)? {
+    let facts = match deed {
         Deed::Echo => echo(invocation),
         Deed::Kv { key, value } => {
             let before = host::kv::get(&key)?;
@@ -177,12 +246,128 @@ pub fn run(invocation: &Invocation) -> Result<Outcome> {
             Vec::new()
         }
         Deed::Large { bytes } => vec![attribute("large", "x".repeat(bytes))],
+        Deed::All { deeds } => {
+            let mut facts = Vec::new();
+            for deed in deeds {
+                let (ended, more) = perform(deed, invocation)?;
+                facts.extend(more);
+                code = ended;
+                if code != 0 {
+                    break;
+                }
+            }
+            facts
+        }
+        Deed::End { code: wanted } => {
+            code = wanted;
+            Vec::new()
+        }
+        Deed::Facts { facts } => facts
+            .into_iter()
+            .map(|(key, value)| attribute(key, value))
+            .collect(),
+        Deed::FailBefore { attempt, error } => {
+            if invocation.attempt < attempt {
+                if error {
+                    let told = format!("told to fail at try {}", invocation.attempt);
+                    return Err(Error::Failed(told));
+                }
+                code = 75;
+            }
+            Vec::new()
+        }
+        Deed::Linger {
+            polls,
+            code: wanted,
+        } => {
+            linger(polls)?;
+            code = wanted;
+            Vec::new()
+        }
+        Deed::Reveal { variable, event } => reveal(invocation, &variable, event)?,
+        Deed::Write { port, chunks } => {
+            for (sequence, piece) in (0..).zip(chunks) {
+                let head = ChunkHead {
+                    modality: piece.modality.unwrap_or_else(|| "text".to_owned()),
+                    sequence,
+                    timestamp: piece.timestamp,
+                    attributes: Vec::new(),
+                };
+                host::stream::push(&port, &head, piece.text.as_bytes(), None)?;
+            }
+            Vec::new()
+        }
+        Deed::Tell { port } => {
+            while let Some(chunk) = host::stream::pull(&port, None)? {
+                let attributes = chunk.head.attributes.iter();
+                let attributes: BTreeMap<&str, &str> = attributes
+                    .map(|one| (one.key.as_str(), one.value.as_str()))
+                    .collect();
+                let told = serde_json::json!({
+                    "modality": chunk.head.modality,
+                    "sequence": chunk.head.sequence,
+                    "timestamp": chunk.head.timestamp,
+                    "attributes": attributes,
+                    "data": chunk.data,
+                });
+                host::events::emit("chunk", &told.to_string())?;
+            }
+            Vec::new()
+        }
+        Deed::Note { file, line } => {
+            files::note(invocation, &file, &line)?;
+            Vec::new()
+        }
+        Deed::Wait { file } => {
+            files::wait(invocation, &file)?;
+            Vec::new()
+        }
+        Deed::Make {
+            output,
+            member,
+            text,
+            executable,
+        } => {
+            files::make(invocation, &output, member.as_deref(), &text, executable)?;
+            Vec::new()
+        }
+        Deed::Join { output } => {
+            files::join(invocation, &output)?;
+            Vec::new()
+        }
+        Deed::Given => files::given(invocation),
     };
-    Ok(Outcome {
-        code,
-        summary: invocation.step.clone(),
-        attributes: facts,
-    })
+    Ok((code, facts))
+}
+
+/// Goes on for `polls` looks after the one that said that it is cancelled.
+fn linger(polls: u64) -> Result<()> {
+    host::events::emit("working", "{}")?;
+    while !host::cancel::should_cancel() {
+        std::hint::spin_loop();
+    }
+    for _ in 0..polls {
+        std::hint::black_box(host::cancel::should_cancel());
+    }
+    Ok(())
+}
+
+/// Writes a variable to a port that people read, and answers it as a fact.
+fn reveal(invocation: &Invocation, variable: &str, event: bool) -> Result<Vec<Attribute>> {
+    let mut environment = invocation.environment.iter();
+    let value = environment
+        .find(|one| one.key == variable)
+        .map(|one| one.value.clone())
+        .ok_or_else(|| Error::NotFound(format!("variable `{variable}`")))?;
+    let line = format!("it is {value}\n");
+    host::stream::push("stdout", &vox_plugin::text_chunk(0), line.as_bytes(), None)?;
+    if event {
+        let payload = serde_json::json!({ "value": value });
+        host::events::emit("revealed", &payload.to_string())?;
+        let payload = serde_json::json!({ "done": 1, "message": value });
+        host::events::emit("progress", &payload.to_string())?;
+    }
+    Ok(vec![attribute("value", value)])
 }
 
 fn echo(invocation: &Invocation) -> Vec<Attribute> {

@@ -4,11 +4,14 @@
 //! byte for byte, so everything here is a plain function of its inputs.
 
 mod deeds;
+mod files;
 mod release;
+mod script;
 
 use std::collections::BTreeMap;
 
 use release::{Release, release};
+use script::Script;
 use serde::Deserialize;
 use vox_plugin::agent::{Action, Assignment, Message, Outgoing, Recruit};
 use vox_plugin::clap::{self, CommandFactory, Parser};
@@ -73,6 +76,8 @@ struct Conformance {
     objects: BTreeMap<String, Vec<u8>>,
     uploads: BTreeMap<u64, (String, Vec<u8>)>,
     next_upload: u64,
+    /// What it does as an agent, where its arguments say that.
+    script: Option<Script>,
 }
 
 impl Lifecycle for Conformance {
@@ -97,6 +102,7 @@ impl Lifecycle for Conformance {
             objects: BTreeMap::new(),
             uploads: BTreeMap::new(),
             next_upload: 1,
+            script: None,
         })
     }
 
@@ -219,6 +225,10 @@ impl Modality for Conformance {
 
 impl Agent for Conformance {
     fn start(&mut self, assignment: Assignment) -> Result<Vec<Action>> {
+        self.script = serde_json::from_str(&assignment.arguments).ok();
+        if let Some(script) = &self.script {
+            return Ok(script.begin());
+        }
         Ok(vec![
             Action::Spawn(Recruit {
                 plugin: "conformance".to_owned(),
@@ -230,6 +240,9 @@ impl Agent for Conformance {
     }
 
     fn receive(&mut self, message: Message) -> Result<Vec<Action>> {
+        if let Some(script) = &mut self.script {
+            return Ok(script.answer(&message));
+        }
         Ok(vec![Action::Send(Outgoing {
             recipient: message.sender,
             topic: message.topic,
