@@ -37,6 +37,8 @@ pub(crate) struct Schedule<'g> {
     running: usize,
     /// What is not taken.
     free: Amount,
+    /// Steps whose end others have been told of.
+    told: Vec<bool>,
 }
 
 /// Processors, bytes of memory and graphics processors.
@@ -131,6 +133,7 @@ impl<'g> Schedule<'g> {
             ready,
             running: 0,
             free: room,
+            told: vec![false; groups.iter().map(|group| group.members.len()).sum()],
         }
     }
 
@@ -158,6 +161,12 @@ impl<'g> Schedule<'g> {
     /// A step that was handed out has ended in another way; answers what can no longer run.
     pub fn failed(&mut self, step: StepIndex) -> Vec<Skip> {
         self.finish(step);
+        self.settled(VecDeque::from([(step, false)]))
+    }
+
+    /// A step that was handed out will not succeed, though it has not ended yet; answers what can no
+    /// longer run.
+    pub fn lost(&mut self, step: StepIndex) -> Vec<Skip> {
         self.settled(VecDeque::from([(step, false)]))
     }
 
@@ -210,6 +219,9 @@ impl<'g> Schedule<'g> {
     fn settled(&mut self, mut news: VecDeque<(StepIndex, bool)>) -> Vec<Skip> {
         let mut skips = Vec::new();
         while let Some((need, succeeded)) = news.pop_front() {
+            if std::mem::replace(&mut self.told[need], true) {
+                continue;
+            }
             for group in self.graph.dependants(need) {
                 if self.state[*group] != State::Waiting {
                     continue;

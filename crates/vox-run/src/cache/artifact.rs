@@ -77,6 +77,12 @@ pub enum ArtifactError {
         /// Where.
         path: PathBuf,
     },
+    /// The store cannot take more.
+    #[error("the store cannot be written: {source}")]
+    Keep {
+        /// Why not.
+        source: io::Error,
+    },
     /// The store.
     #[error(transparent)]
     Store(#[from] vox_store::Error),
@@ -163,7 +169,16 @@ fn entry(
             Some(store) => {
                 let mut writer = store.writer()?;
                 let mut file = File::open(path).map_err(failed("open", path))?;
-                io::copy(&mut file, &mut writer).map_err(failed("store", path))?;
+                let mut piece = vec![0; 256 << 10];
+                loop {
+                    let read = file.read(&mut piece).map_err(failed("read", path))?;
+                    if read == 0 {
+                        break;
+                    }
+                    writer
+                        .write_all(&piece[..read])
+                        .map_err(|source| ArtifactError::Keep { source })?;
+                }
                 writer.commit()?.digest
             }
             None => {

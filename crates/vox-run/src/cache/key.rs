@@ -11,6 +11,7 @@
 //! | `input.NAME` | the hash of a file, or of a directory with all below it |
 //! | `stream.NAME` | the port that it comes from, and the stages on its way with their code |
 //! | `output.NAME` | where it is made |
+//! | `hook.PLUGIN` | a hook with its code, where hooks may change what flows through streams |
 //!
 //! The step's own key and label are not among them: a step that is only called otherwise has the same
 //! result. Nor is what every step sees of the machine, such as `PATH`.

@@ -64,6 +64,8 @@ impl Places {
             } else {
                 Ok(())
             };
+            // A file that never became whole.
+            let settled = settled.and(remove(&beside(&place, COMING)));
             if let Err(error) = settled {
                 tracing::warn!(place = %aside.display(), %error, "what was put aside stays there");
             }

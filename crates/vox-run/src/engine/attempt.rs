@@ -23,7 +23,7 @@ use super::results::Files;
 use crate::cache::place::{self, Places};
 use crate::graph::{Group, StepIndex, Stream};
 use crate::plan::{PortRef, Restart, Step};
-use crate::ports::{ChunkChannel, InputPort, Line, Mask, Opening, Sink, StepPorts, measure};
+use crate::ports::{ChunkChannel, InputPort, Line, Opening, Sink, StepPorts, measure};
 use crate::record::StreamAcknowledged;
 use crate::report::{Cause, PluginMetrics, Provenance, StepOutcome};
 
@@ -49,7 +49,6 @@ struct Member {
     step: StepIndex,
     ports: Arc<StepPorts>,
     stop: Arc<Stop>,
-    mask: Mask,
 }
 
 impl<'a> Attempt<'a> {
@@ -143,20 +142,17 @@ impl<'a> Attempt<'a> {
         })?;
         let mut members = Vec::with_capacity(self.group.members.len());
         for step in &self.group.members {
-            let mask = self.mask(*step);
             let files = self.sinks(*step).map_err(|trouble| (*step, trouble))?;
             let ports = StepPorts::new(
                 inputs.remove(step).unwrap_or_default(),
                 lines.remove(step).unwrap_or_default(),
                 files,
-                mask.clone(),
                 self.execution.reporter.of_step(*step),
             );
             members.push(Member {
                 step: *step,
                 ports: Arc::new(ports),
                 stop: Arc::clone(&stops[step]),
-                mask,
             });
         }
         Ok(members)
@@ -231,12 +227,6 @@ impl<'a> Attempt<'a> {
         input
     }
 
-    fn mask(&self, step: StepIndex) -> Mask {
-        let secrets = &self.execution.engine.cast.surroundings.secrets;
-        let names = self.step(step).secrets.iter();
-        Mask::new(names.filter_map(|name| secrets.get(name).map(String::as_str)))
-    }
-
     /// The files that are made of ports.
     fn sinks(&self, step: StepIndex) -> Result<Vec<(String, Sink)>, Trouble> {
         let outputs = self.step(step).outputs.values();
@@ -286,11 +276,9 @@ impl<'a> Attempt<'a> {
     /// Runs the step, and lets its streams' stages push what they hold back.
     fn perform(&self, member: &Member) -> StepOutcome {
         let Member {
-            step,
-            ports,
-            stop,
-            mask,
+            step, ports, stop, ..
         } = member;
+        let mask = |text: String| self.execution.reporter.masked(text);
         if let Some(reason) = stop.reason() {
             return reason.outcome();
         }
@@ -304,10 +292,10 @@ impl<'a> Attempt<'a> {
             }) => match (ports.broken_input(), written) {
                 (None, Ok(())) => {
                     for attribute in &mut attributes {
-                        attribute.value = mask.apply(std::mem::take(&mut attribute.value));
+                        attribute.value = mask(std::mem::take(&mut attribute.value));
                     }
                     StepOutcome::Succeeded {
-                        summary: mask.apply(summary),
+                        summary: mask(summary),
                         attributes,
                     }
                 }
@@ -325,11 +313,14 @@ impl<'a> Attempt<'a> {
                 StepOutcome::Failed {
                     cause: Cause::Code,
                     code: Some(code),
-                    message: mask.apply(message.unwrap_or_else(unexplained)),
+                    message: mask(message.unwrap_or_else(unexplained)),
                 }
             }
-            Err(Trouble { cause, message }) => StepOutcome::failed(cause, mask.apply(message)),
+            Err(Trouble { cause, message }) => StepOutcome::failed(cause, mask(message)),
         };
+        if let Some(reason @ Reason::TimedOut(_)) = stop.reason() {
+            return reason.outcome();
+        }
         if outcome.is_success() {
             ports.lines().for_each(Line::finish);
             if let Err(message) = self.place_files(*step) {
@@ -380,6 +371,8 @@ impl<'a> Attempt<'a> {
         options.cancel = member.stop.token.clone();
         options.events = Arc::new(self.execution.reporter.of_step(member.step));
         let mut instance = self.execution.engine.host.instance(plugin, options)?;
+        // It may be another release than the one that was there when the run was prepared.
+        self.execution.engine.cast.facts.learn(&instance);
         let outcome = instance
             .step()
             .and_then(|mut runner| runner.run(&self.invocation(member)))

@@ -20,6 +20,7 @@ use super::{Engine, RunOptions};
 use crate::event::{EVENT_VERSION, EventKind, RunEvent, StepHead, now};
 use crate::graph::{GroupIndex, StepIndex};
 use crate::plan::{Fate, PortRef};
+use crate::ports::Mask;
 use crate::record::{RecordError, RunEnded, RunStarted, StepEnd, StepsEnded};
 use crate::report::{
     Cause, OutputLine, PluginEvent, Provenance, REPORTED_EVENTS, REPORTED_LINES, RunOutcome,
@@ -40,7 +41,10 @@ pub(crate) fn run(
         tracing::info_span!("vox.run", run = %options.id, pipeline = engine.plan.pipeline.name);
     let _entered = span.enter();
     let (sender, messages) = bounded(MESSAGES);
-    let execution = &Execution::new(engine, options, Reporter::new(sender), span.clone());
+    let secrets = engine.cast.surroundings.secrets.values();
+    let mask = Arc::new(Mask::new(secrets.map(String::as_str)));
+    let reporter = Reporter::new(sender, mask);
+    let execution = &Execution::new(engine, options, reporter, span.clone());
     // Nobody else carries the run out as long as this is kept.
     let claim = options
         .record
@@ -194,7 +198,7 @@ struct Dispatcher<'a> {
     deadlines: BinaryHeap<Deadline>,
     /// The last lines that each step wrote.
     output: BTreeMap<StepIndex, VecDeque<OutputLine>>,
-    /// Bytes that each step has written so far, as far as they are kept.
+    /// Bytes that each step has written so far; more than is kept only once that was told.
     written: BTreeMap<StepIndex, u64>,
     begun: Instant,
     cancelled: bool,
@@ -308,8 +312,8 @@ impl<'a> Dispatcher<'a> {
             if !resumed {
                 // The new run is whole in the record. What is lost of that is taken over again.
                 let ended = StepsEnded {
+                    key: earlier.keys.get(&ends[0].step).cloned(),
                     steps: ends,
-                    key: None,
                     parts: Vec::new(),
                 };
                 if let Err(error) = self.execution.journal.steps_ended(ended, false) {
@@ -359,6 +363,10 @@ impl<'a> Dispatcher<'a> {
                 });
             }
             Message::Failing { step } => {
+                for skip in self.schedule.lost(step) {
+                    let outcome = self.skipped(&skip);
+                    self.settle(skip.step, outcome, Provenance::default(), Duration::ZERO);
+                }
                 if !self.execution.options.keep_going {
                     self.halt(&format!("step `{}` failed", self.key(step)), false);
                 }
@@ -609,20 +617,16 @@ impl<'a> Dispatcher<'a> {
     fn written(&mut self, step: StepIndex, port: String, mut text: String) {
         let limit = self.execution.options.log_limit;
         let written = self.written.entry(step).or_default();
-        let room = limit.saturating_sub(*written);
-        let length = text.len() as u64;
-        if room == 0 {
-            *written = written.saturating_add(length);
+        if *written > limit {
             return;
         }
-        let cut = length > room;
+        let room = limit - *written;
+        *written += text.len() as u64;
+        let cut = *written > limit;
         if cut {
             let room = usize::try_from(room).unwrap_or(usize::MAX);
             let end = text.floor_char_boundary(room);
             text.truncate(end);
-            *written = limit;
-        } else {
-            *written += length;
         }
         let kept = self.output.entry(step).or_default();
         for line in text.lines() {
@@ -640,7 +644,9 @@ impl<'a> Dispatcher<'a> {
                 "step `{step}` has written {limit} bytes; what it writes from here on is not kept"
             ));
         }
-        self.tell(EventKind::StepOutput { step, port, text });
+        if !text.is_empty() {
+            self.tell(EventKind::StepOutput { step, port, text });
+        }
     }
 
     fn emitted(&mut self, event: PluginEvent) {
@@ -743,7 +749,8 @@ impl<'a> Dispatcher<'a> {
                 ..
             })
         );
-        let became = match settled.map_or("skipped", StepOutcome::status) {
+        // One that is not settled has failed a moment ago, and its group has not ended yet.
+        let became = match settled.map_or("failed", StepOutcome::status) {
             "failed" => "failed",
             "cancelled" => "was cancelled",
             _ => "was skipped",

@@ -244,7 +244,7 @@ impl<'a> Execution<'a> {
                 Ok(ends) => ends,
                 Err(trouble) => refused(trouble),
             };
-            self.keep(group, &mut ends, key.as_ref());
+            self.keep(group, &files, &mut ends, key.as_ref());
             drop(places);
             let Some((failed, wait)) = self.again(&ends, attempt) else {
                 return self.recorded(ends, key, true);
@@ -256,9 +256,18 @@ impl<'a> Execution<'a> {
                 wait,
             });
             let over = Instant::now().checked_add(wait).map_or_else(never, at);
+            // A step that runs whatever becomes of others waits on when one of them fails.
+            let concerned = members
+                .iter()
+                .any(|step| self.step(*step).required() == Fate::Succeeded);
+            let failing = if concerned {
+                self.failing.token.cancelled().clone()
+            } else {
+                never()
+            };
             let halted = select! {
                 recv(self.halt.token.cancelled()) -> _ => true,
-                recv(self.failing.token.cancelled()) -> _ => self.stopped(members[0]).is_some(),
+                recv(failing) -> _ => true,
                 recv(over) -> _ => false,
             };
             if halted {
@@ -391,6 +400,11 @@ impl<'a> Execution<'a> {
             );
         }
         self.reporter.send(Message::Measured(metrics));
+    }
+
+    /// The hooks, once the run has begun.
+    pub fn hooks(&self) -> Option<&Arc<Hooks>> {
+        self.hooks.get()
     }
 
     /// A new way to stop a step, for a new try.

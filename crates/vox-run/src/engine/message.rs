@@ -12,6 +12,7 @@ use vox_host::{Emitter, EventSink, contract};
 use super::execute::Stop;
 use super::hooks::{Abort, HooksCell};
 use crate::graph::StepIndex;
+use crate::ports::Mask;
 use crate::report::{PluginMetrics, Provenance, StepOutcome, StreamReport};
 
 /// The name of the event by which a step says how far it is: `{"done": 3, "total": 10, "message": "…"}`,
@@ -124,14 +125,17 @@ pub(crate) struct Reporter {
     /// The hooks at which events fire custom points; none until they were opened. Weak, since the
     /// hooks' own instances hold a reporter.
     hooks: HooksCell,
+    /// What nobody is to be told.
+    mask: Arc<Mask>,
 }
 
 impl Reporter {
-    pub fn new(messages: Sender<Message>) -> Self {
+    pub fn new(messages: Sender<Message>, mask: Arc<Mask>) -> Self {
         Self {
             messages,
             step: None,
             hooks: HooksCell::default(),
+            mask,
         }
     }
 
@@ -141,7 +145,13 @@ impl Reporter {
             messages: self.messages.clone(),
             step: Some(step),
             hooks: Arc::clone(&self.hooks),
+            mask: Arc::clone(&self.mask),
         }
+    }
+
+    /// A text without the secrets of the run.
+    pub fn masked(&self, text: String) -> String {
+        self.mask.apply(text)
     }
 
     /// Where the run's hooks are to be put.
@@ -159,7 +169,7 @@ impl Reporter {
             self.send(Message::Output {
                 step,
                 port: port.to_owned(),
-                text,
+                text: self.masked(text),
             });
         }
     }
@@ -167,8 +177,9 @@ impl Reporter {
 
 impl EventSink for Reporter {
     fn emit(&self, plugin: &PluginId, name: &str, payload: &str) {
+        let payload = self.masked(payload.to_owned());
         if let (Some(step), PROGRESS) = (self.step, name)
-            && let Ok(progress) = serde_json::from_str(payload)
+            && let Ok(progress) = serde_json::from_str(&payload)
         {
             return self.send(Message::Progress { step, progress });
         }
@@ -176,7 +187,7 @@ impl EventSink for Reporter {
             step: self.step,
             plugin: plugin.clone(),
             name: name.to_owned(),
-            payload: payload.to_owned(),
+            payload,
         });
     }
 

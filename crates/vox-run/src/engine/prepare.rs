@@ -22,6 +22,7 @@ use super::results::matching;
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::plan::{Arguments, Part, Plan, Step, near};
+use crate::ports::SHORTEST_SECRET;
 use crate::schedule::Amount;
 
 /// What a plan is prepared with.
@@ -204,6 +205,12 @@ impl<'a> Casting<'a> {
                 let way = place.into_iter().chain(["secrets".into(), at.into()]);
                 let message = format!("the secret `{}` is not set", name.escape_debug());
                 let hint = format!("set the variable before the run: `export {name}=…`");
+                self.misfits.push(plan.finding(way, message, Some(hint)));
+            } else if self.surroundings.secrets[name].trim().len() < SHORTEST_SECRET {
+                let way = place.into_iter().chain(["secrets".into(), at.into()]);
+                let name = name.escape_debug();
+                let message = format!("the secret `{name}` is too short to be masked");
+                let hint = format!("one has {SHORTEST_SECRET} letters at least");
                 self.misfits.push(plan.finding(way, message, Some(hint)));
             }
         }
@@ -564,12 +571,29 @@ impl<'a> Casting<'a> {
     /// Checks that each step fits on the machine.
     fn room(&mut self) {
         let Machine { memory, gpus, .. } = self.surroundings.machine;
-        for (index, step) in self.plan.steps.iter().enumerate() {
+        for group in self.plan.graph().groups() {
+            let costs = group
+                .members
+                .iter()
+                .map(|step| Amount::of(&self.plan.steps[*step].resources));
             let Amount {
                 memory: wanted_memory,
                 gpus: wanted_gpus,
                 ..
-            } = Amount::of(&step.resources);
+            } = costs.fold(Amount::default(), Amount::and);
+            let who = match group.members.as_slice() {
+                [_] => "the step asks",
+                _ => "the steps that streams join here ask together",
+            };
+            // Told at the first of them that asks for something.
+            let asks = |step: &&usize| {
+                Amount::of(&self.plan.steps[**step].resources)
+                    != Amount {
+                        cpus: 1,
+                        ..Amount::default()
+                    }
+            };
+            let index = *group.members.iter().find(asks).unwrap_or(&group.members[0]);
             let place = self.plan.way_to(index).into_iter();
             let mut refuse = |part: &'static str, message: String| {
                 let way = place.clone().chain(["resources".into(), part.into()]);
@@ -582,7 +606,7 @@ impl<'a> Casting<'a> {
                 refuse(
                     "memory",
                     format!(
-                        "the step asks for {} MiB of memory, and this machine has {}",
+                        "{who} for {} MiB of memory, and this machine has {}",
                         mib(wanted_memory),
                         mib(memory)
                     ),
@@ -592,8 +616,7 @@ impl<'a> Casting<'a> {
                 refuse(
                     "gpu",
                     format!(
-                        "the step asks for {wanted_gpus} graphics processors, and this machine \
-                         has {gpus}"
+                        "{who} for {wanted_gpus} graphics processors, and this machine has {gpus}"
                     ),
                 );
             }

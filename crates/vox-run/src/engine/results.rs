@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
-use vox_contract::Carrier;
+use vox_contract::{Carrier, HookPoint};
 use vox_host::contract::step;
 
 use super::CacheUse;
@@ -14,6 +14,7 @@ use super::execute::Execution;
 use super::facts;
 use super::message::Ended;
 use super::prepare::Runner;
+use crate::cache::artifact::ArtifactError;
 use crate::cache::{Artifact, CachedStep, Key, Parts, place};
 use crate::graph::{Group, StepIndex};
 use crate::plan::Transform;
@@ -86,6 +87,17 @@ impl Execution<'_> {
         Ok(Some((key, all)))
     }
 
+    /// Whether a hook may change what flows through streams.
+    fn hooks_may_change(&self) -> bool {
+        let points = [
+            HookPoint::PostChunk,
+            HookPoint::PreFusion,
+            HookPoint::PostFusion,
+        ];
+        self.hooks()
+            .is_some_and(|hooks| points.iter().any(|point| hooks.watch(point)))
+    }
+
     fn is_cached(&self, index: StepIndex) -> bool {
         let cast = &self.engine.cast;
         let step = self.step(index);
@@ -129,6 +141,16 @@ impl Execution<'_> {
             add("config".into(), fact.config);
         } else {
             add("code".into(), env!("CARGO_PKG_VERSION").into());
+        }
+        if self.hooks_may_change() {
+            for hook in &self.engine.cast.hooks {
+                let Some(fact) = facts.of(&hook.plugin) else {
+                    return Ok(None);
+                };
+                let arguments = Value::Object(hook.arguments.clone());
+                let text = format!("{} {} {} {arguments}", fact.name, fact.code, fact.config);
+                add(format!("hook.{}", hook.plugin), text);
+            }
         }
         for (name, value) in self.options.variables.iter().chain(&step.environment) {
             add(format!("env.{name}"), value.clone());
@@ -227,7 +249,13 @@ impl Execution<'_> {
 
     /// Looks at what steps that ended well were to make, and keeps it under `key`. What is missing
     /// makes a failure of them.
-    pub(super) fn keep(&self, group: &Group, ends: &mut [Ended], key: Option<&(Key, Vec<Parts>)>) {
+    pub(super) fn keep(
+        &self,
+        group: &Group,
+        files: &Files,
+        ends: &mut [Ended],
+        key: Option<&(Key, Vec<Parts>)>,
+    ) {
         let whole = ends.iter().all(|end| end.outcome.is_success());
         let store = self
             .cache
@@ -260,6 +288,22 @@ impl Execution<'_> {
         };
         if !ends.iter().all(|end| end.outcome.is_success()) {
             return;
+        }
+        // What it reads, or the code that carried it out, may have changed since the key was made.
+        match self.key_of(group, files) {
+            Ok(Some((now, _))) if now == *key => {}
+            _ => {
+                let keys: Vec<&str> = group
+                    .members
+                    .iter()
+                    .map(|step| self.step(*step).key.as_str())
+                    .collect();
+                self.warn(format!(
+                    "the result of `{}` is not kept in the cache: what it reads changed while it ran",
+                    keys.join("`, `")
+                ));
+                return;
+            }
         }
         let mut steps = Vec::with_capacity(ends.len());
         // The order of the group, whichever of them ended first.
@@ -306,7 +350,7 @@ impl Execution<'_> {
         }
         let artifact = match store {
             Some(store) => match Artifact::store(place, store) {
-                Err(crate::cache::artifact::ArtifactError::Store(error)) => {
+                Err(error @ (ArtifactError::Store(_) | ArtifactError::Keep { .. })) => {
                     self.warn(format!(
                         "{} cannot be kept in the cache: {error}",
                         shown.display()

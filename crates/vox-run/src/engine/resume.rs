@@ -19,6 +19,8 @@ pub struct Resume {
     pub of: Option<RunId>,
     /// How its steps have ended, by key. Those that did not succeed run again.
     pub ends: BTreeMap<String, StepEnd>,
+    /// The cache key of each step's result.
+    pub keys: BTreeMap<String, String>,
     /// How often each step was tried, for a run that is resumed.
     pub attempts: BTreeMap<String, u32>,
     /// How many chunks the reader of each stream is done with, for a run that is resumed.
@@ -56,6 +58,7 @@ impl Resume {
         Self {
             of: Some(recorded.summary.id),
             ends: recorded.ends.clone(),
+            keys: recorded.keys.clone(),
             attempts: recorded.attempts.clone(),
             acknowledged: recorded.acknowledged.clone(),
         }
@@ -66,6 +69,7 @@ impl Resume {
         Self {
             of: Some(recorded.summary.id),
             ends: recorded.ends.clone(),
+            keys: recorded.keys.clone(),
             ..Self::default()
         }
     }

@@ -22,9 +22,24 @@ pub(crate) fn names(outline: &Outline, root: &Node, findings: &mut Vec<Finding>)
         let span = root.place(["pipeline".into(), "name".into()]);
         findings.push(Finding::new(span, format!("the pipeline's name {fault}")));
     }
-    let mut keys = declared_keys(root, findings);
+    let written = declared_keys(root, findings);
+    let mut keys = written.clone();
     for (origin, step) in &outline.steps {
-        keys.extend(step.iter().map(|step| (step.key.as_str(), *origin)));
+        let Some(step) = step else { continue };
+        // What a matrix has made has a key that stands nowhere.
+        if written.get(step.key.as_str()) == Some(origin) {
+            continue;
+        }
+        let place = ["step".into(), (*origin).into(), "matrix".into()];
+        let key = step.key.escape_debug();
+        if let Some(fault) = fault_in(&step.key) {
+            let message = format!("the matrix makes a step whose key `{key}` {fault}");
+            findings.push(Finding::new(root.place(place), message).hint("give it other values"));
+        } else if keys.insert(&step.key, *origin).is_some() {
+            let message = format!("two steps have the key `{key}`");
+            let hint = "give each step a key of its own, and a matrix each value once";
+            findings.push(Finding::new(root.place(place), message).hint(hint));
+        }
     }
     let mut check = StepCheck {
         root,
@@ -45,6 +60,40 @@ pub(crate) fn names(outline: &Outline, root: &Node, findings: &mut Vec<Finding>)
             check.step(step);
         }
     }
+}
+
+/// Whether the names and values of a matrix can be parts of keys; what cannot is noted.
+pub(crate) fn axes(step: &Step, index: usize, root: &Node, findings: &mut Vec<Finding>) -> bool {
+    let before = findings.len();
+    for (axis, values) in &step.matrix {
+        let place = [
+            "step".into(),
+            index.into(),
+            "matrix".into(),
+            axis.as_str().into(),
+        ];
+        if !is_name(axis) {
+            let message = format!("`{}` cannot be a name in a matrix", axis.escape_debug());
+            findings.push(Finding::new(root.place(place), message).hint(NAME_HINT));
+        }
+        for (at, value) in values.iter().enumerate() {
+            if let Some(fault) = fault_in(&value.to_string()) {
+                let place = root.place(place.into_iter().chain([at.into()]));
+                findings.push(Finding::new(place, format!("the value {fault}")));
+            }
+        }
+    }
+    findings.len() == before
+}
+
+/// What the name of a port, an input, an output or an axis may be.
+const NAME_HINT: &str = "use at most 64 lower-case letters, digits, `-` and `_`, a letter first";
+
+fn is_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(allowed)
+        && name.len() <= vox_contract::MAX_NAME_BYTES
 }
 
 /// The problem of a matrix that makes no steps.
@@ -202,15 +251,6 @@ impl<'a> StepCheck<'a> {
         }
         self.limits(step);
         self.condition(step);
-        for (axis, values) in &step.matrix {
-            self.port(["matrix".into(), axis.as_str().into()], axis);
-            for (at, value) in values.iter().enumerate() {
-                if let Some(fault) = fault_in(&value.to_string()) {
-                    let path = ["matrix".into(), axis.as_str().into(), at.into()];
-                    self.note(path, format!("the value {fault}"), None);
-                }
-            }
-        }
     }
 
     fn input(&mut self, name: &str, input: &Input) {
@@ -412,12 +452,9 @@ impl<'a> StepCheck<'a> {
     }
 
     fn port<'p>(&mut self, path: impl IntoIterator<Item = Part<'p>>, port: &str) {
-        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
-        let named = port.starts_with(|c: char| c.is_ascii_lowercase()) && port.chars().all(allowed);
-        if !named || port.len() > vox_contract::MAX_NAME_BYTES {
+        if !is_name(port) {
             let message = format!("`{}` cannot be the name of a port", port.escape_debug());
-            let hint = "use at most 64 lower-case letters, digits, `-` and `_`, a letter first";
-            self.note(path, message, Some(hint.into()));
+            self.note(path, message, Some(NAME_HINT.into()));
         }
     }
 

@@ -240,6 +240,9 @@ impl Outline {
         for (origin, step) in std::mem::take(&mut self.steps) {
             match step {
                 Some(step) if !step.matrix.is_empty() => match matrix::expand(&step) {
+                    _ if !check::axes(&step, origin, root, findings) => {
+                        expanded.push((origin, None));
+                    }
                     Ok(made) => expanded.extend(made.into_iter().map(|step| (origin, Some(step)))),
                     Err(fault) => {
                         findings.push(check::matrix(&fault, origin, &step, root));

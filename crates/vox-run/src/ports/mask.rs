@@ -3,8 +3,8 @@
 /// What stands in the place of a secret.
 pub(crate) const MASKED: &str = "[secret]";
 
-/// The shortest text that is masked: shorter ones would be found everywhere.
-const SHORTEST: usize = 4;
+/// The shortest text that is masked, in bytes: shorter ones would be found everywhere.
+pub(crate) const SHORTEST_SECRET: usize = 4;
 
 /// The secrets of a step.
 #[derive(Clone, Default)]
@@ -16,7 +16,7 @@ impl Mask {
         let lines = values.into_iter().flat_map(|value| value.lines());
         let mut masked: Vec<String> = lines
             .map(str::trim)
-            .filter(|line| line.len() >= SHORTEST)
+            .filter(|line| line.len() >= SHORTEST_SECRET)
             .map(str::to_owned)
             .collect();
         // A secret that is a part of another one must not leave the rest of it.

@@ -20,7 +20,7 @@ mod step;
 
 pub use channel::{CAPACITY, CAPACITY_BYTES, Channel, Interruption};
 pub(crate) use line::{Line, Opening, measure};
-pub(crate) use mask::Mask;
+pub(crate) use mask::{Mask, SHORTEST_SECRET};
 pub(crate) use step::{InputPort, Sink, StepPorts};
 
 use std::time::{Duration, Instant};

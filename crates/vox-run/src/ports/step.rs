@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use vox_host::Ports;
 use vox_host::contract::{Chunk, ChunkHead, Error};
 
-use super::mask::Mask;
 use super::output::Lines;
 use super::{ChunkChannel, Interruption, Line, contract_error, deadline};
 use crate::engine::Reporter;
@@ -26,7 +25,6 @@ pub(crate) struct StepPorts {
     /// Guards what was written to unread ports and is not a whole line yet. The events are told
     /// under it, so that lines of one port keep their order.
     unread: Mutex<Lines>,
-    mask: Mask,
     reporter: Reporter,
 }
 
@@ -109,7 +107,6 @@ impl StepPorts {
         inputs: BTreeMap<String, InputPort>,
         lines: Vec<(String, Line)>,
         files: Vec<(String, Sink)>,
-        mask: Mask,
         reporter: Reporter,
     ) -> Self {
         let mut outputs: BTreeMap<String, Output> = BTreeMap::new();
@@ -123,7 +120,6 @@ impl StepPorts {
             inputs,
             outputs,
             unread: Mutex::default(),
-            mask,
             reporter,
         }
     }
@@ -180,7 +176,7 @@ impl StepPorts {
     pub fn flush(&self) -> Result<(), Error> {
         let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
         for (port, text) in unread.finish() {
-            self.reporter.output(&port, self.mask.apply(text));
+            self.reporter.output(&port, text);
         }
         let files = self
             .outputs
@@ -203,7 +199,7 @@ impl Ports for StepPorts {
         }
         let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(text) = unread.push(port, data) {
-            self.reporter.output(port, self.mask.apply(text));
+            self.reporter.output(port, text);
         }
         Ok(())
     }
@@ -277,7 +273,7 @@ mod tests {
     /// The ports of step `w`, whose port `out` has `readers` readers; and their channels.
     fn writer(readers: usize) -> (StepPorts, Vec<Arc<ChunkChannel>>, Receiver<Message>) {
         let (sender, messages) = unbounded();
-        let reporter = Reporter::new(sender).of_step(0);
+        let reporter = Reporter::new(sender, Arc::default()).of_step(0);
         // Streams without stages ask nothing of the host, so it may be one without plugins.
         let nowhere = Directories::new("/nonexistent", "/nonexistent");
         let host = Host::open(nowhere, HostOptions::default()).unwrap();
@@ -317,13 +313,7 @@ mod tests {
         });
         let lines = lines.collect();
         (
-            StepPorts::new(
-                BTreeMap::new(),
-                lines,
-                Vec::new(),
-                Mask::default(),
-                reporter,
-            ),
+            StepPorts::new(BTreeMap::new(), lines, Vec::new(), reporter),
             channels,
             messages,
         )

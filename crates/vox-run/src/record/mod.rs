@@ -25,6 +25,8 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use vox_oplog::OpLog;
 use vox_store::Store;
@@ -43,6 +45,10 @@ use crate::event::RunId;
 
 /// Runs whose events are kept; those of older ones are removed when a run begins.
 pub const KEPT_RUNS: usize = 100;
+
+/// How often a lock is tried, and how long is waited in between.
+const LOCK_TRIES: u32 = 4;
+const LOCK_WAIT: Duration = Duration::from_millis(5);
 
 /// Where runs are recorded.
 #[derive(Clone)]
@@ -230,10 +236,14 @@ fn lock(path: &Path) -> Result<Option<File>, RecordError> {
         .read(true)
         .open(path)
         .map_err(RecordError::io("open", path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Ok(None),
-        Err(TryLockError::Error(error)) => return Err(RecordError::io("lock", path)(error)),
+    // Who looks whether a run goes on holds its lock for a moment.
+    for tries_left in (0..LOCK_TRIES).rev() {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if tries_left > 0 => thread::sleep(LOCK_WAIT),
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(RecordError::io("lock", path)(error)),
+        }
     }
     file.set_len(0)
         .and_then(|()| write!(file, "{}", std::process::id()))

@@ -23,6 +23,7 @@ use vox_host::contract::agent::{Action, Assignment, Message, Outgoing, Recruit};
 use vox_host::contract::{Attribute, Chunk, ChunkHead, step};
 use vox_host::{Instance, InstanceOptions, Ports as _};
 
+use super::set::merged;
 use super::{Place, Trouble, counted};
 use crate::plan::{Arguments, Step};
 
@@ -108,18 +109,29 @@ impl Troupe {
             place,
             agents: BTreeMap::new(),
             mail: VecDeque::new(),
+            begun: VecDeque::new(),
             results: BTreeMap::new(),
             pushed: BTreeMap::new(),
         };
+        // All of them are there before the first one acts, so that it can write to any.
+        let mut begun = Vec::with_capacity(self.agents.len());
         for (name, member) in &self.agents {
             let arguments = Value::Object(member.arguments.clone()).to_string();
-            stage.start(name, &member.plugin, arguments, None)?;
+            begun.push((name, stage.start(name, &member.plugin, arguments, None)?));
         }
-        let mut open: VecDeque<String> = place.ports.inputs().into();
+        for (name, actions) in begun {
+            stage.act(name, actions)?;
+        }
+        // Read by threads of their own, so that a writer of several is held back by none.
+        let arrivals = merged(place.ports, &place.ports.inputs())?;
         let mut delivered = 0;
         loop {
             if place.cancel.is_cancelled() {
                 return Err(Trouble::error("it was cancelled"));
+            }
+            if let Some((name, actions)) = stage.begun.pop_front() {
+                stage.act(&name, actions)?;
+                continue;
             }
             if let Some((recipient, message)) = stage.mail.pop_front() {
                 delivered += 1;
@@ -133,28 +145,25 @@ impl Troupe {
                 stage.deliver(&recipient, &message)?;
                 continue;
             }
-            let Some(port) = open.front().filter(|_| !stage.agents.is_empty()) else {
+            if stage.agents.is_empty() {
                 break;
+            }
+            // Ends when every input is at its end.
+            let Ok(arrival) = arrivals.recv() else { break };
+            let (port, Chunk { data, .. }) = arrival?;
+            let hears = |member: &&String| {
+                self.agents[*member]
+                    .hears
+                    .iter()
+                    .any(|heard| *heard == port)
             };
-            match place.ports.pull(port, None)? {
-                Some(Chunk { data, .. }) => {
-                    let hears = |member: &&String| {
-                        self.agents[*member].hears.iter().any(|heard| heard == port)
-                    };
-                    for name in self.agents.keys().filter(hears) {
-                        let message = Message {
-                            sender: RUN.to_owned(),
-                            topic: port.clone(),
-                            body: data.clone(),
-                        };
-                        stage.mail.push_back((name.clone(), message));
-                    }
-                    // The inputs take turns.
-                    open.rotate_left(1);
-                }
-                None => {
-                    open.pop_front();
-                }
+            for name in self.agents.keys().filter(hears) {
+                let message = Message {
+                    sender: RUN.to_owned(),
+                    topic: port.clone(),
+                    body: data.clone(),
+                };
+                stage.mail.push_back((name.clone(), message));
             }
         }
         let summary = format!(
@@ -179,6 +188,8 @@ struct Stage<'a> {
     place: &'a Place<'a>,
     agents: BTreeMap<String, Actor>,
     mail: VecDeque<(String, Message)>,
+    /// What agents that others have started want done.
+    begun: VecDeque<(String, Vec<Action>)>,
     /// What agents have finished with.
     results: BTreeMap<String, String>,
     /// Chunks that were pushed to each port.
@@ -198,7 +209,7 @@ impl Stage<'_> {
         plugin: &PluginId,
         arguments: String,
         started_by: Option<PluginId>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<Vec<Action>, Trouble> {
         if name == RUN || self.agents.contains_key(name) || self.results.contains_key(name) {
             return Err(Trouble::error(format!(
                 "an agent `{}` cannot be started: the name is taken",
@@ -225,7 +236,7 @@ impl Stage<'_> {
             started_by,
         };
         self.agents.insert(name.to_owned(), actor);
-        self.act(name, actions)
+        Ok(actions)
     }
 
     fn deliver(&mut self, recipient: &str, message: &Message) -> Result<(), Trouble> {
@@ -322,6 +333,8 @@ impl Stage<'_> {
             .plugin
             .parse()
             .map_err(|error| Trouble::error(format!("agent `{name}`: {error}")))?;
-        self.start(&recruit.name, &plugin, recruit.arguments, Some(spawner))
+        let actions = self.start(&recruit.name, &plugin, recruit.arguments, Some(spawner))?;
+        self.begun.push_back((recruit.name, actions));
+        Ok(())
     }
 }
