@@ -11,10 +11,13 @@ mod measure;
 mod oplog;
 mod peers;
 mod report;
+mod run;
 mod start;
 mod store;
 mod trust;
 mod vsa;
+
+use std::process::ExitCode;
 
 use clap::Parser;
 
@@ -60,13 +63,28 @@ const BENCHES: &[Bench] = &[
     ("oplog.durable-step", oplog::durable_step),
     ("oplog.verify", oplog::verify),
     ("oplog.open1m", oplog::open1m),
+    ("run.empty-step", run::empty_step),
+    ("run.noop1000", run::noop1000),
+    ("run.noop1000.vs-make", run::noop1000_vs_make),
+    ("run.cached1000", run::cached1000),
+    ("run.graph10000", run::graph10000),
+    ("run.live10000", run::live10000),
+    ("stream.native", run::stream_native),
+    ("stream.component", run::stream_component),
     ("vsa.bind", vsa::bind),
     ("vsa.similarity", vsa::similarity),
     ("vsa.bundle", vsa::bundle),
 ];
 
-fn main() -> anyhow::Result<()> {
-    // A child that `start` made of this program, to be measured from outside.
+fn main() -> anyhow::Result<ExitCode> {
+    // Children that benches made of this program, to be measured from outside.
+    if std::env::var_os(run::CHILD).is_some() {
+        return Ok(vox_cli::main());
+    }
+    measure().map(|()| ExitCode::SUCCESS)
+}
+
+fn measure() -> anyhow::Result<()> {
     if let Some(plugins) = std::env::var_os(start::CHILD) {
         return start::child(plugins.as_ref());
     }

@@ -4,10 +4,16 @@ use vox_plugin::hook::{Event, Outcome};
 use vox_plugin::lifecycle::SavedState;
 use vox_plugin::stage::Opening;
 use vox_plugin::storage::Entry;
-use vox_plugin::{ChunkHead, Error, Hook, Lifecycle, Result, Stage, Storage, host, plugin};
+use vox_plugin::step::{Invocation, Outcome as StepOutcome};
+use vox_plugin::{
+    ChunkHead, Error, Hook, Lifecycle, Result, Stage, Step, Storage, host, plugin, text_chunk,
+};
+
+/// Chunks of 64 KiB that `bench-source` pushes: 1 GiB.
+const CHUNKS: u64 = 16 * 1024;
 
 /// Hands chunks on, and counts bytes.
-#[plugin(lifecycle, stage, storage, hook)]
+#[plugin(lifecycle, step, stage, storage, hook)]
 struct Bench {
     bytes: u64,
 }
@@ -32,6 +38,35 @@ impl Lifecycle for Bench {
             }
             _ => Err(Error::Invalid(format!("state version {version}"))),
         }
+    }
+}
+
+impl Step for Bench {
+    fn arguments_schema(&mut self, _runner: &str) -> Result<String> {
+        Ok(r#"{ "type": "object", "additionalProperties": false }"#.to_owned())
+    }
+
+    /// Does nothing, writes a stream, or reads one.
+    fn run(&mut self, invocation: Invocation) -> Result<StepOutcome> {
+        match invocation.runner.as_str() {
+            "bench-source" => {
+                let chunk = vec![b'x'; 64 << 10];
+                for sequence in 0..CHUNKS {
+                    host::stream::push("out", &text_chunk(sequence), &chunk, None)?;
+                }
+            }
+            "bench-sink" => {
+                while let Some(chunk) = host::stream::pull("in", None)? {
+                    self.bytes += chunk.data.len() as u64;
+                }
+            }
+            _ => {}
+        }
+        Ok(StepOutcome {
+            code: 0,
+            summary: String::new(),
+            attributes: Vec::new(),
+        })
     }
 }
 
