@@ -3,8 +3,8 @@
 use vox_plugin::hook::{Event, Outcome};
 use vox_plugin::lifecycle::SavedState;
 use vox_plugin::stage::Opening;
-use vox_plugin::storage::Entry;
 use vox_plugin::step::{Invocation, Outcome as StepOutcome};
+use vox_plugin::storage::Entry;
 use vox_plugin::{
     ChunkHead, Error, Hook, Lifecycle, Result, Stage, Step, Storage, host, plugin, text_chunk,
 };

@@ -48,6 +48,9 @@ pub struct RunReport {
     pub plugin_events_omitted: u64,
     /// What went wrong and failed nothing.
     pub warnings: Vec<String>,
+    /// Results that were put into the cache.
+    #[serde(default)]
+    pub results_kept: u64,
 }
 
 /// How a run ended.

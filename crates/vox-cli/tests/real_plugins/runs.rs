@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use vox_run::record::Told;
 use vox_testkit::checkout;
 
 use crate::{Ended, Place, path};
@@ -53,6 +54,15 @@ impl Quickstart {
     }
 }
 
+/// The report of a run, from the events that it printed as JSON.
+pub(crate) fn report(events: &str) -> Value {
+    let mut told = Told::default();
+    for line in events.lines() {
+        told.take(serde_json::from_str(line).unwrap());
+    }
+    serde_json::to_value(told.into_report().unwrap()).unwrap()
+}
+
 /// The values of a metric.
 pub(crate) fn metric<'a>(report: &'a Value, name: &str) -> Vec<&'a Value> {
     let of_plugins = report["metrics"].as_array().unwrap().iter();
@@ -71,7 +81,7 @@ fn the_quickstart_runs_and_reports_to_programs() {
             .args(["run", "--format", "json"])
             .arg(checkout().join(QUICKSTART)),
     );
-    let report = ended.succeeded().json();
+    let report = report(&ended.succeeded().stdout);
     assert_eq!(report["status"], "succeeded", "{report:#}");
     let masked = report["steps"]
         .as_array()
@@ -141,7 +151,11 @@ fn a_step_that_fails_fails_the_run() {
     ));
     let shown = ended.failed(1, &[]).stdout;
     assert!(
-        shown.contains("failed: break: ") && shown.contains("\n  | gone\n"),
+        shown.contains("failed: break (exec) after ")
+            && shown.contains("\n  `/bin/sh` exited with code 7\n")
+            && shown.contains("\n  | gone\n")
+            && shown.contains("1 step did not run because of it")
+            && shown.contains("all of it: vox runs logs "),
         "{shown}"
     );
     assert!(
@@ -262,6 +276,134 @@ fn a_second_ctrl_c_waits_for_nobody() {
         assert!(began.elapsed() < Duration::from_secs(60));
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// `a` is done, `wait` waits for a file, `end` comes after both.
+const IN_THREE_STEPS: &str = r#"
+    [[step]]
+    key = "a"
+    uses = "exec"
+    with = { shell = "echo once >> counted; echo made > out.txt" }
+    outputs = { made = { path = "out.txt" } }
+    [[step]]
+    key = "wait"
+    uses = "exec"
+    needs = ["a"]
+    with = { shell = "echo $$; while [ ! -e go ]; do sleep 0.05; done; echo $VOX_IDEMPOTENCY_KEY $VOX_ATTEMPT >> keys" }
+    [[step]]
+    key = "end"
+    uses = "exec"
+    needs = ["wait"]
+    with = { command = ["cat", "out.txt"] }
+    inputs = { made = { from = "a.made" } }
+"#;
+
+#[test]
+fn a_run_that_was_killed_goes_on_where_it_stopped() {
+    let quickstart = Quickstart::new();
+    let place = &quickstart.0;
+    let run = Underway::start(quickstart.run(IN_THREE_STEPS));
+    let step = run.step.clone();
+    assert!(send("KILL", &run.vox.id().to_string()));
+    run.end();
+    // What guards the run's programs ends them with it.
+    let began = Instant::now();
+    while is_running(&step) {
+        assert!(began.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let listed = place.json(&["runs", "ls"]);
+    assert_eq!(listed[0]["state"], "interrupted", "{listed:#}");
+
+    place.write("go", "");
+    let resume = ["run", "--resume", "--format", "json"];
+    let ended = Ended::of(quickstart.vox().args(resume));
+    let report = report(&ended.succeeded().stdout);
+    assert_eq!(report["status"], "succeeded", "{report:#}");
+    assert_eq!(report["steps"][0]["earlier"], report["run"], "{report:#}");
+    assert_eq!(report["steps"][1]["attempts"], 2, "{report:#}");
+    let read = |name: &str| std::fs::read_to_string(place.path().join(name)).unwrap();
+    assert_eq!(read("counted"), "once\n");
+    let key = format!("{}/wait 2\n", report["run"].as_str().unwrap());
+    assert_eq!(read("keys"), key);
+    place.run(["log", "verify"]).succeeded();
+    // There is nothing more to go on with.
+    let again = Ended::of(quickstart.vox().args(["run", "--resume"]));
+    again.failed(3, &["no run was interrupted"]);
+}
+
+#[test]
+fn what_was_run_can_be_looked_at_and_run_again() {
+    let quickstart = Quickstart::new();
+    let place = &quickstart.0;
+    place.write("fails", "");
+    let steps = r#"
+        [[step]]
+        key = "a"
+        uses = "exec"
+        with = { shell = "echo said by a; echo once >> counted" }
+        [[step]]
+        key = "b"
+        uses = "exec"
+        needs = ["a"]
+        with = { shell = "echo said by b; test ! -e fails" }
+    "#;
+    Ended::of(&mut quickstart.run(steps)).failed(1, &[]);
+    let shown = place.run(["runs", "show", "last"]).succeeded().stdout;
+    assert!(
+        shown.contains("failed") && shown.contains("said by b"),
+        "{shown}"
+    );
+    let log = place.run(["runs", "logs", "last", "a"]).succeeded().stdout;
+    assert_eq!(log, "said by a\n");
+    let replay = place.run(["runs", "replay", "last"]).succeeded().stdout;
+    assert!(replay.contains("b | said by b"), "{replay}");
+    let trace: Value =
+        serde_json::from_str(&place.run(["runs", "trace", "last"]).succeeded().stdout).unwrap();
+    assert!(
+        trace["traceEvents"].as_array().unwrap().len() > 3,
+        "{trace}"
+    );
+
+    std::fs::remove_file(place.path().join("fails")).unwrap();
+    let rerun = ["runs", "rerun", "last", "--failed"];
+    Ended::of(quickstart.vox().args(rerun)).succeeded();
+    let counted = std::fs::read_to_string(place.path().join("counted")).unwrap();
+    assert_eq!(counted, "once\n");
+}
+
+#[test]
+fn a_result_comes_from_the_cache_and_says_why() {
+    let quickstart = Quickstart::new();
+    let place = &quickstart.0;
+    place.write("input.txt", "one");
+    let steps = r#"
+        [[step]]
+        key = "copy"
+        uses = "exec"
+        cache = true
+        with = { shell = "cp $VOX_INPUT_TEXT $VOX_OUTPUT_COPY; echo once >> counted" }
+        inputs = { text = { path = "input.txt" } }
+        outputs = { copy = { path = "out/copy.txt" } }
+    "#;
+    let counted = || std::fs::read_to_string(place.path().join("counted")).unwrap();
+    let copy = place.path().join("out/copy.txt");
+    Ended::of(&mut quickstart.run(steps)).succeeded();
+    std::fs::remove_file(&copy).unwrap();
+    let shown = Ended::of(&mut quickstart.run(steps)).succeeded().stdout;
+    assert!(shown.contains("from the cache"), "{shown}");
+    assert_eq!(std::fs::read_to_string(&copy).unwrap(), "one");
+    assert_eq!(counted(), "once\n");
+
+    place.write("input.txt", "two");
+    Ended::of(&mut quickstart.run(steps)).succeeded();
+    assert_eq!(std::fs::read_to_string(&copy).unwrap(), "two");
+    assert_eq!(counted(), "once\nonce\n");
+    let why = place.run(["cache", "explain", "copy"]).succeeded().stdout;
+    assert!(why.contains("input.text input.txt"), "{why}");
+    let listed = place.json(&["cache", "ls"]);
+    let results = listed["results"].as_array().or(listed.as_array());
+    assert_eq!(results.unwrap().len(), 2, "{listed:#}");
 }
 
 #[test]

@@ -356,7 +356,8 @@ fn what_plugins_cost_is_in_the_report_of_a_run_and_not_in_the_way_of_people() {
                     with = { command = [\"true\"] }\n";
     let file = place.write("pipeline.toml", pipeline);
     let file = crate::path(&file);
-    let report = place.json(&["run", file]);
+    let ended = place.run(["run", file, "--format", "json"]);
+    let report = crate::runs::report(&ended.succeeded().stdout);
     let calls = crate::runs::metric(&report, "vox_plugin_calls_total");
     assert!(
         calls.iter().any(|calls| calls.as_f64() > Some(0.0)),

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -230,6 +231,7 @@ impl<'a> Dispatcher<'a> {
             plugin_events: Vec::new(),
             plugin_events_omitted: 0,
             warnings: Vec::new(),
+            results_kept: 0,
         };
         let graph = plan.graph();
         // A step of which nothing is known counts as one second.
@@ -665,6 +667,7 @@ impl<'a> Dispatcher<'a> {
 
     fn report(mut self) -> RunReport {
         self.report.outcome = self.outcome();
+        self.report.results_kept = self.execution.kept.load(Ordering::Relaxed);
         self.report.duration = self.begun.elapsed();
         let steps = std::mem::take(&mut self.settled)
             .into_iter()

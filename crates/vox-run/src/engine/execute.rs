@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,8 @@ pub(crate) struct Execution<'a> {
     pub reporter: Reporter,
     pub journal: Arc<Journal>,
     pub cache: Option<Cache>,
+    /// Results that were put into it.
+    pub kept: AtomicU64,
     pub earlier: Resume,
     pub span: Span,
     /// Set once before the first group starts.
@@ -123,6 +126,7 @@ impl<'a> Execution<'a> {
             cache: record
                 .as_ref()
                 .map(|record| Cache::new(record.store.clone())),
+            kept: AtomicU64::new(0),
             journal: Arc::new(Journal::new(record, options.id)),
             earlier: options.resume.clone().unwrap_or_default(),
             span,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -326,8 +327,11 @@ impl Execution<'_> {
                 outputs: std::mem::take(&mut made[at]),
             });
         }
-        if let Err(error) = cache.put(key, self.options.id, steps) {
-            self.warn(format!("a result cannot be kept in the cache: {error}"));
+        match cache.put(key, self.options.id, steps) {
+            Ok(()) => {
+                self.kept.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error) => self.warn(format!("a result cannot be kept in the cache: {error}")),
         }
     }
 

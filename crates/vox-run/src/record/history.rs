@@ -16,6 +16,9 @@ use super::{RecordError, Transcript, run_directory};
 use crate::event::RunId;
 use crate::report::RunOutcome;
 
+/// How many ops back [`History::last_of`] looks.
+pub const RECENT: u64 = 100_000;
+
 /// The runs that a log knows.
 #[derive(Debug)]
 pub struct History {
@@ -166,8 +169,32 @@ impl History {
         }
     }
 
-    /// The last run of the plan in `file` whose steps work in `directory`, if it did not come to its
-    /// end and nobody carries it out.
+    /// The last run of the plan in `file` whose steps work in `directory`, as far back as the last
+    /// [`RECENT`] ops go: whoever begins a run looks, and is not to wait for a log that is long.
+    ///
+    /// # Errors
+    ///
+    /// The log cannot be read.
+    pub fn last_of(&self, file: &str, directory: &Path) -> Result<Option<RunSummary>, RecordError> {
+        let directory = directory.display().to_string();
+        let head = self.reader.head()?.map_or(0, |(seq, _)| seq);
+        let recent = Query {
+            from: Some(head.saturating_sub(RECENT)),
+            kinds: vec![RUN_STARTED.parse()?],
+            descending: true,
+            ..Query::default()
+        };
+        for op in self.reader.ops(recent) {
+            let op = op?;
+            let started: RunStarted = payload(&op)?;
+            if started.file == file && started.directory == directory {
+                return self.summary(&op).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// That run, if it did not come to its end and nobody carries it out.
     ///
     /// # Errors
     ///
@@ -177,10 +204,7 @@ impl History {
         file: &str,
         directory: &Path,
     ) -> Result<Option<RunSummary>, RecordError> {
-        let directory = directory.display().to_string();
-        let same =
-            |run: &RunSummary| run.started.file == file && run.started.directory == directory;
-        let last = self.list(1, same)?.into_iter().next();
+        let last = self.last_of(file, directory)?;
         Ok(last.filter(|run| run.state == RunState::Interrupted))
     }
 

@@ -31,7 +31,7 @@ use std::time::Duration;
 use vox_oplog::OpLog;
 use vox_store::Store;
 
-pub use history::{History, RecordedRun, RunState, RunSummary};
+pub use history::{History, RECENT, RecordedRun, RunState, RunSummary};
 pub(crate) use journal::Journal;
 pub use ops::{
     RUN_ENDED, RUN_RESUMED, RUN_STARTED, RunEnded, RunStarted, STEPS_ENDED, STEPS_STARTED,

@@ -175,6 +175,7 @@ impl Told {
             plugin_events: self.plugin_events,
             plugin_events_omitted: self.plugin_events_omitted,
             warnings: self.warnings,
+            results_kept: 0,
         })
     }
 }

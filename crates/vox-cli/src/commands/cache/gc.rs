@@ -89,6 +89,25 @@ pub(super) fn run(context: &Context, arguments: &GcArgs) -> Result<Exit, Failure
     Ok(if over { Exit::Failed } else { Exit::Success })
 }
 
+/// Lets results go, those used longest ago first, until what they have made takes `budget` bytes at most;
+/// people are told of each.
+pub(crate) fn keep_within(context: &Context, store: &Store, budget: Bytes) -> Result<(), Failure> {
+    let results = Cache::new(Store::open_read(store.root())?).list()?;
+    let taken: u64 = results.iter().map(|entry| entry.bytes).sum();
+    let Some(excess) = taken.checked_sub(budget.get()).filter(|excess| *excess > 0) else {
+        return Ok(());
+    };
+    let whole = Bytes(store.size()?.saturating_sub(excess));
+    let collected = evict(context, store, whole, false)?;
+    let mut text = Vec::new();
+    for entry in &collected.evicted {
+        entry.let_go("cache over its budget: let go of", &mut text)?;
+    }
+    let text = String::from_utf8_lossy(&text);
+    context.output.note(text.trim_end());
+    Ok(())
+}
+
 fn collect(context: &Context, store: &Store, dry_run: bool) -> Result<Collected, Failure> {
     let mut options = GcOptions::default();
     options.dry_run = dry_run;

@@ -4,7 +4,7 @@
 //! which of them go first.
 
 mod explain;
-mod gc;
+pub(crate) mod gc;
 mod ls;
 mod rm;
 

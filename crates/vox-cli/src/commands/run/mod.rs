@@ -28,6 +28,7 @@ use vox_run::{CacheUse, Engine, Plan, Record, RunId, RunOptions, RunOutcome, Sur
 use self::environment::Variable;
 use self::request::Request;
 use self::watch::Watcher;
+use crate::commands::cache;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
@@ -76,6 +77,9 @@ pub(crate) struct HowToRun {
     /// Run every step, whether its result is in the cache or not
     #[arg(long)]
     no_cache: bool,
+    /// How much the results in the cache may take; those used longest ago go first
+    #[arg(long, value_name = "BYTES", default_value = "20GiB")]
+    cache_budget: Bytes,
     /// Record nothing: the run cannot be resumed, and nothing is cached
     #[arg(long)]
     no_record: bool,
@@ -222,6 +226,14 @@ fn carry_out(
         }
     });
     let report = watcher.finish(report?)?;
+    if let Some(record) = options.record.as_ref().filter(|_| report.results_kept > 0)
+        && let Err(failure) = cache::gc::keep_within(context, record.store(), how.cache_budget)
+    {
+        let why = failure.message();
+        context
+            .output
+            .note(format_args!("the cache stays as large as it is: {why}"));
+    }
     Ok(match report.outcome {
         RunOutcome::Succeeded => Exit::Success,
         RunOutcome::Cancelled => Exit::Interrupted,
@@ -245,16 +257,11 @@ fn expected(
 ) -> BTreeMap<String, Duration> {
     let look_up = || {
         let history = record?.history().ok()?;
-        let (file, directory) = (
-            plan.file().display().to_string(),
-            directory.display().to_string(),
-        );
-        let same = |run: &vox_run::record::RunSummary| {
-            run.started.file == file
-                && run.started.directory == directory
-                && run.started.steps <= MOST_EXPECTED
-        };
-        let last = history.list(1, same).ok()?.pop()?;
+        let file = plan.file().display().to_string();
+        let last = history.last_of(&file, directory).ok()??;
+        if last.started.steps > MOST_EXPECTED {
+            return None;
+        }
         let ends = history.load(last.id).ok()?.ends;
         let ran = ends.into_iter().filter(|(_, end)| end.micros > 0);
         Some(ran.map(|(key, end)| (key, end.duration())).collect())

@@ -401,6 +401,71 @@ pub(crate) fn seconds(duration: Duration) -> String {
 mod tests {
     use super::*;
 
+    /// A run in which a step failed at its last try, as it is told to programs.
+    fn failed_run() -> RunReport {
+        let run = "0199a7c2-6f3e-7d41-9b7e-3f2f5c1d8a10";
+        let step = |key: &str, more: serde_json::Value| {
+            let mut step = serde_json::json!({
+                "key": key, "uses": "exec", "plugin": "exec", "attempts": 1, "seconds": 0.25,
+            });
+            step.as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            step
+        };
+        let line = |port: &str, text: &str| serde_json::json!({ "port": port, "text": text });
+        let report = serde_json::json!({
+            "version": 1, "run": run, "pipeline": "release", "file": "pipeline.toml",
+            "started": 1_764_460_800_000_000_000_u64, "seconds": 95.2, "status": "failed",
+            "steps": [
+                step("fetch", serde_json::json!({
+                    "status": "succeeded", "summary": "3 files", "attributes": [], "seconds": 0.0,
+                    "attempts": 0, "cached": "0199a7c2-0000-7d41-9b7e-3f2f5c1d8a10",
+                })),
+                step("test[os=linux]", serde_json::json!({
+                    "status": "failed", "cause": "code", "code": 101, "attempts": 3, "seconds": 61.4,
+                    "message": "`cargo` exited with code 101\nerror: 1 target failed:\n    `-p vox-run --test durable`",
+                    "output": [
+                        line("stdout", "test a_run_goes_on ... FAILED"),
+                        line("stderr", "error: test failed, to rerun pass `-p vox-run --test durable`"),
+                    ],
+                })),
+                step("build docs", serde_json::json!({
+                    "label": "Build the book", "status": "cancelled", "seconds": 12.0,
+                    "reason": "step `test[os=linux]` failed",
+                })),
+                step("publish", serde_json::json!({
+                    "status": "skipped", "attempts": 0, "seconds": 0.0,
+                    "reason": "it needs `test[os=linux]`, which failed",
+                })),
+                step("clean", serde_json::json!({
+                    "status": "succeeded", "summary": "`rm` succeeded", "attributes": [],
+                })),
+            ],
+            "streams": [], "metrics": [], "plugin_events": [], "plugin_events_omitted": 0,
+            "warnings": [],
+        });
+        serde_json::from_value(report).unwrap()
+    }
+
+    #[test]
+    fn a_failure_is_told_first_with_all_that_is_known_of_it() {
+        let shown = Summary(&failed_run()).to_string();
+        insta::assert_snapshot!(
+            "failure-on-a-terminal",
+            anstream::adapter::strip_str(&shown).to_string()
+        );
+    }
+
+    #[test]
+    fn a_failure_is_told_to_programs_with_the_same_facts() {
+        let report = failed_run();
+        insta::assert_snapshot!(
+            "failure-as-json",
+            serde_json::to_string_pretty(&report).unwrap()
+        );
+    }
+
     #[test]
     fn durations_are_given_in_the_unit_that_fits() {
         let show = |nanos| seconds(Duration::from_nanos(nanos));
