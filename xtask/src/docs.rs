@@ -9,8 +9,9 @@
 //! | `limits.md` | the constants that set them |
 //! | `cli.md`, `exit-codes.md`, `pipeline.md` | `vox`, built for development |
 //!
-//! Six pages of the reference are written by hand: `signature.md`, `hooks.md`, `plugin-states.md`, which a
-//! test of `vox-host` compares with the host's own table, `op-log.md`, `bundles.md` and `models-toml.md`.
+//! Seven pages of the reference are written by hand: `signature.md`, `hooks.md`, `plugin-states.md`, which a
+//! test of `vox-host` compares with the host's own table, `op-log.md`, `bundles.md`, `models-toml.md` and
+//! `run-events.md`.
 //!
 //! What must stay true: a page depends on the checkout alone, so that the check means the same on
 //! every machine.
@@ -34,13 +35,14 @@ use crate::workspace::{
 
 /// The pages in the reference that are written by hand: they describe formats and conduct that no
 /// schema does.
-const WRITTEN_PAGES: [&str; 6] = [
+const WRITTEN_PAGES: [&str; 7] = [
     "signature.md",
     "hooks.md",
     "plugin-states.md",
     "op-log.md",
     "bundles.md",
     "models-toml.md",
+    "run-events.md",
 ];
 
 /// A page in the reference.

@@ -7,11 +7,13 @@
 //! |---|---|---|---|---|
 //! | `pre_pipeline` | | `pipeline`, `steps` (keys) | | abort: nothing runs |
 //! | `pre_step` | the step | `runner`, `label`, `arguments` | | abort: the step fails unstarted |
-//! | `post_step` | the step | `status`, `summary` or `message`, `seconds` | | abort: the step counts as failed |
+//! | `post_step` | the step | its outcome: `status`, and `summary`, `message` or `reason` with what belongs to it; `seconds`, `cached` | | abort: the step counts as failed |
 //! | `post_chunk` | the reader | `from`, `to`, `modality`, `sequence`, `timestamp` | the chunk | replace the bytes; drop the chunk; abort: the stream breaks |
+//! | `pre_fusion` | the `fuse` step | `sequence`, `inputs` (`modality`, `sequence`, `timestamp`, `bytes` of each) | the set in canonical CBOR | replace it by another set; abort: the step fails |
+//! | `post_fusion` | the `fuse` step | `sequence`, `modality`, `timestamp` | the set or the vector that is about to leave | replace the bytes; abort: the step fails |
 //! | `on_error` | the step | `message` | | |
 //! | `on_metrics` | the step; none at the end, where what the plugins cost is told | `plugin`, `port`, `samples` | | |
-//! | `post_pipeline` | | `status`, `steps` (key to status) | | |
+//! | `post_pipeline` | | the run's outcome: `status`, with `by` and `reason` where it was aborted; `steps` (key to status) | | |
 //! | `custom:<name>` | the emitter's | `plugin` | the event's JSON | replace the event; abort: it is not emitted |
 //!
 //! A custom point is fired by an event of its name, from a step, a stage, a hook, or a plugin that
