@@ -6,7 +6,8 @@
 //! | `code` | the hash of the payload that carries it out |
 //! | `arguments` | the step's arguments |
 //! | `config` | the hash of the plugin's configuration |
-//! | `env.NAME` | a variable of the step, or one that the user gave the run |
+//! | `calls.PLUGIN` | a plugin that a runner of Vox's own calls, with its code |
+//! | `env.NAME` | a variable of the step, or the hash of one that the user gave the run |
 //! | `secret.NAME` | only that there is one: its value makes no difference |
 //! | `input.NAME` | the hash of a file, or of a directory with all below it |
 //! | `stream.NAME` | the port that it comes from, and the stages on its way with their code |

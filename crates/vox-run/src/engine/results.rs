@@ -143,6 +143,15 @@ impl Execution<'_> {
         } else {
             add("code".into(), env!("CARGO_PKG_VERSION").into());
         }
+        if let Runner::BuiltIn(built_in) = self.runner(index) {
+            for plugin in built_in.may_call(&self.engine.host) {
+                let Some(fact) = facts.of(&plugin) else {
+                    return Ok(None);
+                };
+                let text = format!("{} {} {}", fact.name, fact.code, fact.config);
+                add(format!("calls.{plugin}"), text);
+            }
+        }
         if self.hooks_may_change() {
             for hook in &self.engine.cast.hooks {
                 let Some(fact) = facts.of(&hook.plugin) else {
@@ -153,7 +162,12 @@ impl Execution<'_> {
                 add(format!("hook.{}", hook.plugin), text);
             }
         }
-        for (name, value) in self.options.variables.iter().chain(&step.environment) {
+        for (name, value) in &self.options.variables {
+            // The parts of a key are recorded, and what the user gives a run is not.
+            let hash = vox_crypto::hash(value.as_bytes()).to_hex();
+            add(format!("env.{name}"), format!("hash {hash}"));
+        }
+        for (name, value) in &step.environment {
             add(format!("env.{name}"), value.clone());
         }
         for name in &step.secrets {

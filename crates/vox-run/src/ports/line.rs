@@ -360,12 +360,6 @@ impl Tail {
 
 impl Accept for Tail {
     fn accept(&self, head: ChunkHead, data: &[u8], deadline: Option<Instant>) -> Result<(), Error> {
-        // A stream is written by one thread at a time.
-        let skip = self.skip.load(Ordering::Relaxed);
-        if skip > 0 {
-            self.skip.store(skip - 1, Ordering::Relaxed);
-            return Ok(());
-        }
         let refused = |interruption| contract_error(interruption, &self.name());
         // Before the hooks are asked: a chunk that is not taken was not there.
         self.channel
@@ -374,6 +368,13 @@ impl Accept for Tail {
         let Some(data) = self.ask_hooks(&head, data)? else {
             return Ok(());
         };
+        // The reader counts what the hooks have let through. A stream is written by one thread at a
+        // time.
+        let skip = self.skip.load(Ordering::Relaxed);
+        if skip > 0 {
+            self.skip.store(skip - 1, Ordering::Relaxed);
+            return Ok(());
+        }
         let data = data.into_owned();
         let length = data.len();
         self.channel

@@ -79,7 +79,11 @@ impl Request {
         };
         let recorded = history.load(run)?;
         if let RunState::Ended(_) = recorded.summary.state {
-            let message = format!("run {run} has {}", recorded.summary.state.name());
+            let became = match recorded.summary.state.name() {
+                state @ ("cancelled" | "aborted") => format!("was {state}"),
+                state => format!("has {state}"),
+            };
+            let message = format!("run {run} {became}");
             let hint = format!("`vox runs rerun {run} --failed` runs again what did not succeed");
             return Err(Failure::new(Exit::InvalidInput, message).hint(hint));
         }

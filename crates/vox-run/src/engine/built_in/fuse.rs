@@ -163,6 +163,11 @@ impl Fuse {
         }
     }
 
+    /// Whether the same streams always become the same: not where the order of arrival counts.
+    pub fn is_pure(&self) -> bool {
+        matches!(self.joining, Joining::Zip | Joining::ByTime(_))
+    }
+
     /// Joins the streams to their end.
     pub fn run(&self, place: &Place<'_>) -> Result<step::Outcome, Trouble> {
         let mut out = Fused {

@@ -162,12 +162,28 @@ impl BuiltIn {
         }
     }
 
-    /// Whether it reads nothing but what the plan gives it.
+    /// Every plugin that it may call, those included that are found by what they say of a file.
+    pub fn may_call(&self, host: &Host) -> Vec<PluginId> {
+        let named = self.plugins();
+        if let (Self::Read(_), []) = (self, named.as_slice()) {
+            let serving = host.registry().extension_point(ExtensionPoint::Modality);
+            return serving.map_or_else(
+                |_| Vec::new(),
+                |plugins| plugins.iter().map(|plugin| plugin.id().clone()).collect(),
+            );
+        }
+        named
+            .into_iter()
+            .map(|(plugin, ..)| plugin.clone())
+            .collect()
+    }
+
+    /// Whether it reads nothing but what the plan gives it, and makes the same of the same.
     pub fn is_pure(&self) -> bool {
         match self {
             Self::Unfuse(_) => true,
             // As pure as the plugins that they call, which may be any.
-            Self::Fuse(fuse) => fuse.plugins().is_empty(),
+            Self::Fuse(fuse) => fuse.is_pure(),
             Self::Read(_) | Self::Agent(_) => false,
         }
     }
