@@ -165,9 +165,20 @@ impl<'g> Schedule<'g> {
     }
 
     /// A step that was handed out will not succeed, though it has not ended yet; answers what can no
-    /// longer run.
+    /// longer run. What waits for its end alone goes on waiting.
     pub fn lost(&mut self, step: StepIndex) -> Vec<Skip> {
-        self.settled(VecDeque::from([(step, false)]))
+        let mut skips = Vec::new();
+        let mut lost = VecDeque::new();
+        for group in self.graph.dependants(step) {
+            let needs = &self.graph.groups()[*group].needs;
+            let found = needs.binary_search_by_key(&step, |need| need.step);
+            let strict = found.is_ok_and(|at| !needs[at].lenient);
+            if strict && self.state[*group] == State::Waiting {
+                self.give_up(*group, step, &mut skips, &mut lost);
+            }
+        }
+        skips.extend(self.settled(lost));
+        skips
     }
 
     /// An earlier run has carried out these steps, which are whole groups.
@@ -226,7 +237,7 @@ impl<'g> Schedule<'g> {
                 if self.state[*group] != State::Waiting {
                     continue;
                 }
-                let Group { members, needs, .. } = &self.graph.groups()[*group];
+                let needs = &self.graph.groups()[*group].needs;
                 let found = needs.binary_search_by_key(&need, |need| need.step);
                 if succeeded || found.is_ok_and(|at| needs[at].lenient) {
                     self.unmet[*group] -= 1;
@@ -235,19 +246,32 @@ impl<'g> Schedule<'g> {
                     }
                     continue;
                 }
-                self.state[*group] = State::Skipped;
-                for step in members {
-                    let held_by = found.map_or(*step, |at| needs[at].by);
-                    skips.push(Skip {
-                        step: *step,
-                        held_by,
-                        need,
-                    });
-                    news.push_back((*step, false));
-                }
+                self.give_up(*group, need, &mut skips, &mut news);
             }
         }
         skips
+    }
+
+    /// Skips a group for the sake of something that it needs and will not get.
+    fn give_up(
+        &mut self,
+        group: GroupIndex,
+        need: StepIndex,
+        skips: &mut Vec<Skip>,
+        news: &mut VecDeque<(StepIndex, bool)>,
+    ) {
+        self.state[group] = State::Skipped;
+        let Group { members, needs, .. } = &self.graph.groups()[group];
+        let found = needs.binary_search_by_key(&need, |need| need.step);
+        for step in members {
+            let held_by = found.map_or(*step, |at| needs[at].by);
+            skips.push(Skip {
+                step: *step,
+                held_by,
+                need,
+            });
+            news.push_back((*step, false));
+        }
     }
 }
 

@@ -250,7 +250,8 @@ fn two(line: &str) -> String {
 
 #[test]
 fn a_stream_begins_and_ends_at_ports_that_are_there_and_carries_what_is_taken() {
-    let host = typed().host(GRANTS);
+    let world = typed();
+    let host = world.host(GRANTS);
     let surroundings = Surroundings::default();
     for (line, message, hint) in [
         (
@@ -292,7 +293,8 @@ fn a_stream_begins_and_ends_at_ports_that_are_there_and_carries_what_is_taken() 
 
 #[test]
 fn a_stage_that_is_no_stage_and_one_that_is_not_there_are_told() {
-    let host = typed().host(GRANTS);
+    let world = typed();
+    let host = world.host(GRANTS);
     let through = |stage: &str| {
         let line = format!(
             "inputs = {{ in = {{ from = \"a.out\", through = [{{ stage = \"{stage}\" }}] }} }}"

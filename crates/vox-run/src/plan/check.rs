@@ -27,7 +27,7 @@ pub(crate) fn names(outline: &Outline, root: &Node, findings: &mut Vec<Finding>)
     for (origin, step) in &outline.steps {
         let Some(step) = step else { continue };
         // What a matrix has made has a key that stands nowhere.
-        if written.get(step.key.as_str()) == Some(origin) {
+        if written_key(root, *origin) == Some(step.key.as_str()) {
             continue;
         }
         let place = ["step".into(), (*origin).into(), "matrix".into()];
@@ -183,6 +183,14 @@ fn mention(root: &Node, index: usize, key: &str) -> Option<Range<usize>> {
         (step == key).then(|| from.span.clone())
     });
     needed.chain(read).next()
+}
+
+/// The key that stands in the file at this place.
+fn written_key(root: &Node, origin: usize) -> Option<&str> {
+    match &root.member("step")?.value.content {
+        Content::Array(steps) => steps.get(origin)?.member("key")?.value.text(),
+        Content::Scalar(_) | Content::Table(_) => None,
+    }
 }
 
 /// Every step's key, those of steps that could not be decoded included, with the step's position.
