@@ -421,13 +421,13 @@ fn gather(
     let mut groups: Vec<Group> = Vec::new();
     let mut group_of = Vec::with_capacity(waits.node_count());
     let mut number: HashMap<StepIndex, GroupIndex> = HashMap::new();
-    for step in 0..waits.node_count() {
+    for (step, planned) in steps.iter().enumerate() {
         let group = *number.entry(joined.find(step)).or_insert_with(|| {
             groups.push(Group::default());
             groups.len() - 1
         });
         groups[group].members.push(step);
-        let asks = steps[step].required() != Fate::Succeeded;
+        let asks = planned.required() != Fate::Succeeded;
         let needs = needed_by(waits, step).map(|(needed, wait)| Need {
             step: needed,
             by: step,

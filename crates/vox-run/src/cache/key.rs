@@ -31,6 +31,9 @@ pub type Parts = BTreeMap<String, String>;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(String);
 
+/// A key with the parts of each step of its group.
+pub(crate) type Keyed = (Key, Vec<Parts>);
+
 impl Key {
     /// The key of a group whose steps have these parts.
     ///

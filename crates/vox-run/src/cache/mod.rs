@@ -29,6 +29,7 @@ use vox_oplog::micros;
 use vox_store::{Class, Error, Store};
 
 pub use artifact::Artifact;
+pub(crate) use key::Keyed;
 pub use key::{Difference, Key, Parts};
 
 use crate::event::RunId;

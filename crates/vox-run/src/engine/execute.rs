@@ -23,7 +23,7 @@ use super::message::{Ended, Message, Reporter};
 use super::prepare::Runner;
 use super::{Engine, Resume, RunOptions};
 use crate::cache::place::Places;
-use crate::cache::{Cache, Key, Parts};
+use crate::cache::{Cache, Key, Keyed};
 use crate::graph::{GroupIndex, StepIndex};
 use crate::plan::{Fate, Step};
 use crate::ports::ChunkChannel;
@@ -220,7 +220,7 @@ impl<'a> Execution<'a> {
             Err(trouble) => return self.recorded(refused(trouble), None, true),
         };
         if let Some((key, parts)) = &key
-            && let Some(ends) = self.from_cache(members, key)
+            && let Some(ends) = self.taken_over(members, key)
         {
             // Should this get lost, it is taken from the cache once more.
             return self.recorded(ends, Some((key.clone(), parts.clone())), false);
@@ -328,12 +328,7 @@ impl<'a> Execution<'a> {
     }
 
     /// Records how a group has ended; a record that cannot be written makes a failure of it.
-    fn recorded(
-        &self,
-        mut ends: Vec<Ended>,
-        key: Option<(Key, Vec<Parts>)>,
-        wait: bool,
-    ) -> Vec<Ended> {
+    fn recorded(&self, mut ends: Vec<Ended>, key: Option<Keyed>, wait: bool) -> Vec<Ended> {
         let (key, parts) = key.unzip();
         let recorded = self.journal.steps_ended(
             StepsEnded {
@@ -510,7 +505,7 @@ impl<'a> Execution<'a> {
     }
 
     /// The results of one group, taken from the cache, if they are there and can be put in place.
-    fn from_cache(&self, members: &[StepIndex], key: &Key) -> Option<Vec<Ended>> {
+    fn taken_over(&self, members: &[StepIndex], key: &Key) -> Option<Vec<Ended>> {
         let ends = self.restore(members, key)?;
         let hooks = self.hooks.get()?;
         let reviewed = ends.into_iter().map(|mut end| {

@@ -16,7 +16,7 @@ use super::facts;
 use super::message::Ended;
 use super::prepare::Runner;
 use crate::cache::artifact::ArtifactError;
-use crate::cache::{Artifact, CachedStep, Key, Parts, place};
+use crate::cache::{Artifact, CachedStep, Key, Keyed, Parts, place};
 use crate::graph::{Group, StepIndex};
 use crate::plan::Transform;
 use crate::report::{Cause, Provenance, StepOutcome};
@@ -64,7 +64,7 @@ impl Execution<'_> {
         &self,
         group: &Group,
         files: &Files,
-    ) -> Result<Option<(Key, Vec<Parts>)>, (StepIndex, Trouble)> {
+    ) -> Result<Option<Keyed>, (StepIndex, Trouble)> {
         if self.options.cache == CacheUse::Off
             || self.cache.is_none()
             || !group.members.iter().all(|step| self.is_cached(*step))
@@ -269,7 +269,7 @@ impl Execution<'_> {
         group: &Group,
         files: &Files,
         ends: &mut [Ended],
-        key: Option<&(Key, Vec<Parts>)>,
+        key: Option<&Keyed>,
     ) {
         let whole = ends.iter().all(|end| end.outcome.is_success());
         let store = self

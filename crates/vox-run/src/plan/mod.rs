@@ -187,6 +187,9 @@ impl Plan {
     }
 }
 
+/// The parts of a plan; each step with its place in the file.
+type Complete = (Pipeline, Vec<(usize, Step)>, Vec<Hook>);
+
 /// What could be decoded of a plan. A part that could not leaves a gap, so that places in the
 /// file keep their index.
 struct Outline {
@@ -256,7 +259,7 @@ impl Outline {
     }
 
     /// The parts of the plan, if none is missing.
-    fn complete(self) -> Option<(Pipeline, Vec<(usize, Step)>, Vec<Hook>)> {
+    fn complete(self) -> Option<Complete> {
         let steps = self.steps.into_iter();
         let steps = steps
             .map(|(origin, step)| Some((origin, step?)))

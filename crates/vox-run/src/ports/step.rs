@@ -178,11 +178,11 @@ impl StepPorts {
         for (port, text) in unread.finish() {
             self.reporter.output(&port, text);
         }
-        let files = self
+        let mut files = self
             .outputs
             .values()
             .filter_map(|output| output.file.as_ref());
-        files.map(Sink::flush).collect()
+        files.try_for_each(Sink::flush)
     }
 }
 

@@ -388,7 +388,7 @@ fn write(frame: &str) -> io::Result<()> {
     if anstream::AutoStream::choice(&io::stdout()) == anstream::ColorChoice::Never {
         // The only escape that moves stands at the beginning.
         let body = frame.find("\x1b[J").map_or(0, |at| at + "\x1b[J".len());
-        stdout.write_all(frame[..body].as_bytes())?;
+        stdout.write_all(&frame.as_bytes()[..body])?;
         let plain = anstream::adapter::strip_str(&frame[body..]).to_string();
         stdout.write_all(plain.as_bytes())?;
     } else {

@@ -241,7 +241,9 @@ fn failed(f: &mut fmt::Formatter<'_>, step: &StepReport, report: &RunReport) -> 
         step.step.uses,
         cause.name()
     )?;
-    for line in message.lines() {
+    // Runners often end with what the step wrote last, which stands below.
+    let written = |line: &&str| step.output.iter().any(|output| output.text == **line);
+    for line in message.lines().filter(|line| !written(line)) {
         writeln!(f, "  {}", plain(line))?;
     }
     if !step.output.is_empty() {

@@ -151,12 +151,7 @@ impl Troupe {
             // Ends when every input is at its end.
             let Ok(arrival) = arrivals.recv() else { break };
             let (port, Chunk { data, .. }) = arrival?;
-            let hears = |member: &&String| {
-                self.agents[*member]
-                    .hears
-                    .iter()
-                    .any(|heard| *heard == port)
-            };
+            let hears = |member: &&String| self.agents[*member].hears.contains(&port);
             for name in self.agents.keys().filter(hears) {
                 let message = Message {
                     sender: RUN.to_owned(),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossbeam_channel::Receiver;
 use serde::{Deserialize, Serialize};
 use vox_crypto::canonical;
 use vox_host::Ports as _;
@@ -141,12 +142,15 @@ impl<'a> ByTime<'a> {
     }
 }
 
+/// A chunk with the name of the port that it came from, or why no more come from there.
+pub(crate) type Arrival = Result<(String, Chunk), Trouble>;
+
 /// Every chunk of every stream, as they come, each with the name of its port. Threads of their own
 /// pull; they end with their streams, or when nobody takes what they have.
 pub(crate) fn merged(
     ports: &Arc<StepPorts>,
     names: &[String],
-) -> Result<crossbeam_channel::Receiver<Result<(String, Chunk), Trouble>>, Trouble> {
+) -> Result<Receiver<Arrival>, Trouble> {
     let (sender, receiver) = crossbeam_channel::bounded(names.len());
     for name in names {
         let (ports, name, sender) = (Arc::clone(ports), name.clone(), sender.clone());
