@@ -403,7 +403,7 @@ mod tests {
     use serde_json::json;
     use vox_run::RunId;
 
-    /// What stands on a terminal of 72 columns after these events, each at its second.
+    /// What stands on a terminal of 80 columns after these events, each at its second.
     fn shown(events: serde_json::Value, at: u64) -> String {
         let begun = Instant::now();
         let mut state = State::new(begun);
@@ -418,7 +418,7 @@ mod tests {
             state.take(&event, begun + Duration::from_secs(second));
         }
         let size = Size {
-            columns: 72,
+            columns: 80,
             lines: 24,
         };
         let mut lines = 0;
@@ -455,7 +455,7 @@ mod tests {
             "run build <run>\n\
              ✓ fetch   cached 12 files\n\
              ✗ test    1.50 s `cargo` exited with code 2\n\
-             ━━━━━━━━━━━━━━━━━━━━ build 2/4 done, 1 cached, 1 failed, 2 running 5.00…\n\
+             ━━━━━━━━━━━━━━━━━━━━ build 2/4 done, 1 cached, 1 failed, 2 running 5.00 s\n\
              \u{20}\u{20}compile 4.00 s ━━━━━━━━━━━━━━━━━━━━ 75% | warning: unused\n\
              \u{20}\u{20}lint    2.00 s try 2\n"
         );

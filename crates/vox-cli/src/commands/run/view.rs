@@ -276,10 +276,12 @@ fn failed(f: &mut fmt::Formatter<'_>, step: &StepReport, report: &RunReport) -> 
             paint(DIM, format!("{steps} did not run because of it"))
         )?;
     }
-    let quoted = if key.contains(char::is_whitespace) {
-        format!("'{key}'")
-    } else {
+    // As a shell takes it for one word.
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./:".contains(c);
+    let quoted = if key.chars().all(is_plain) {
         key
+    } else {
+        format!("'{}'", key.replace('\'', r"'\''"))
     };
     let hint = format!("all of it: vox runs logs {} {quoted}", report.run);
     writeln!(f, "  {}\n", paint(DIM, hint))
