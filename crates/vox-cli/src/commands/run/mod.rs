@@ -106,21 +106,19 @@ pub(crate) fn run(context: &Context, arguments: &RunArgs) -> Result<Exit, Failur
         output::print(&text)?;
         return Ok(Exit::Success);
     }
-    let record = record(context, &arguments.how)?;
-    let request = match &arguments.resume {
-        Some(wanted) => {
-            let record = record.as_ref().ok_or_else(|| {
-                Failure::new(
-                    Exit::InvalidInput,
-                    "without a record there is nothing to go on with",
-                )
-                .hint("leave `--no-record` out")
-            })?;
-            Request::resumed(record, wanted, arguments.pipeline.as_deref())?
-        }
-        None => Request::read(context, record.as_ref(), arguments.pipeline.as_deref())?,
+    let pipeline = arguments.pipeline.as_deref();
+    let Some(wanted) = &arguments.resume else {
+        return carry_out(context, Request::read(pipeline)?, None, &arguments.how);
     };
-    carry_out(context, request, record, &arguments.how)
+    let record = record(context, &arguments.how)?.ok_or_else(|| {
+        Failure::new(
+            Exit::InvalidInput,
+            "without a record there is nothing to go on with",
+        )
+        .hint("leave `--no-record` out")
+    })?;
+    let request = Request::resumed(&record, wanted, pipeline)?;
+    carry_out(context, request, Some(record), &arguments.how)
 }
 
 /// Runs the plan of an earlier run once more, or what did not succeed of it.
@@ -152,6 +150,8 @@ fn record(context: &Context, how: &HowToRun) -> Result<Option<Record>, Failure> 
     Ok(Some(Record::new(log.into(), store, data)))
 }
 
+/// Carries a request out. Without a record one is opened once the plan is known to be one that can be
+/// run, and where it says that the last run of the plan was interrupted, going on with that is offered.
 fn carry_out(
     context: &Context,
     request: Request,
@@ -169,11 +169,11 @@ fn carry_out(
     let host = context.host()?;
     // What is revoked while it runs is gone at the next call. A system that allows no more watches
     // is no reason not to run.
-    let _watch = host
+    let watch = host
         .watch(Watched::Grants)
         .inspect_err(|error| tracing::warn!(%error, "grants stay as they are during this run"))
         .ok();
-    let _listening = context.listen(&host, &format!("run {}", plan.file().display()));
+    let listening = context.listen(&host, &format!("run {}", plan.file().display()));
     let asked = environment::asked(&how.env)?;
     if let Some(missing) = variables.iter().find(|name| !asked.contains_key(*name)) {
         let message =
@@ -189,6 +189,20 @@ fn carry_out(
     surroundings.directory = Some(directory.clone());
     surroundings.secrets = secrets(&plan);
     let engine = Engine::prepare(&host, plan, surroundings)?;
+    let record = match record {
+        Some(record) => Some(record),
+        None => match self::record(context, how)? {
+            None => None,
+            Some(record) => {
+                let offered = request::offered(context, &record, engine.plan(), &directory)?;
+                if let Some(resumed) = offered {
+                    drop((engine, listening, watch, host));
+                    return carry_out(context, resumed, Some(record), how);
+                }
+                Some(record)
+            }
+        },
+    };
     let cancel = interrupt::token();
     let _place = match &record {
         Some(record) => Some(request::wait_for_place(

@@ -32,18 +32,9 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// The plan of a file. Where the last run of it was interrupted, going on with that is offered.
-    pub fn read(
-        context: &Context,
-        record: Option<&Record>,
-        pipeline: Option<&Path>,
-    ) -> Result<Self, Failure> {
+    /// The plan of a file.
+    pub fn read(pipeline: Option<&Path>) -> Result<Self, Failure> {
         let (plan, directory) = read(pipeline)?;
-        if let Some(record) = record
-            && let Some(resumed) = offered(context, record, &plan, &directory)?
-        {
-            return Ok(resumed);
-        }
         Ok(Self {
             plan,
             directory,
@@ -137,7 +128,7 @@ impl Request {
 }
 
 /// Asks whether to go on with the last run of this plan, where that was interrupted.
-fn offered(
+pub(super) fn offered(
     context: &Context,
     record: &Record,
     plan: &Plan,
