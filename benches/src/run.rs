@@ -78,7 +78,9 @@ impl User {
             }
         }
         fs::write(user.data().join("grants.toml"), grants)?;
-        let settings = "[plugin.bench-plugin.limits]\ninstances = 2000\n";
+        // What makes and reads a stream computes for longer than a component may by default.
+        let settings = "[plugin.bench-plugin]\nprefer = \"native\"\n\n\
+                        [plugin.bench-plugin.limits]\ninstances = 2000\n";
         fs::write(user.path().join("Vox.toml"), settings)?;
         Ok(user)
     }
