@@ -12,10 +12,10 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | `arguments` | the arguments, their schema, and the [`Order`] that they make |
+//! | `arguments` | the arguments, their schema, and the `Order` that they make |
 //! | `target` | URLs, and where redirects may lead |
 //! | `headers` | what an answer's headers say |
-//! | `fetch` | the fetch itself, over [`Surroundings`], which the tests give it too |
+//! | `fetch` | the fetch itself, over `Surroundings`, which the tests give it too |
 //!
 //! - **Body.** It goes to the port `body`, in chunks of at most 64 KiB whose modality is what
 //!   `Content-Type` names (`text` for plain text in UTF-8), and is never held as a whole.

@@ -2,7 +2,7 @@
 //!
 //! A plugin runs all of them on its own back end by naming what opens an empty one:
 //!
-//! ```ignore
+//! ```text
 //! fn storage() -> Option<(Local, TempDir)> { … }
 //!
 //! storage_conformance::promises!(storage);
