@@ -31,12 +31,23 @@ const LIMITS: &[(&str, &[&str])] = &[
         "crates/vox-host/src/signing/listing.rs",
         &["MAX_SIGNATURE_FILE_BYTES"],
     ),
+    ("crates/vox-run/src/cache/artifact.rs", &["MAX_DEPTH"]),
+    (
+        "crates/vox-run/src/engine/built_in/agent.rs",
+        &["MESSAGES", "AGENTS"],
+    ),
+    ("crates/vox-run/src/engine/built_in/unfuse.rs", &["MEMORY"]),
     ("crates/vox-run/src/plan/check.rs", &["MAX_KEY_BYTES"]),
+    ("crates/vox-run/src/plan/matrix.rs", &["MAX_MATRIX_STEPS"]),
     (
         "crates/vox-run/src/ports/channel.rs",
         &["CAPACITY", "CAPACITY_BYTES"],
     ),
+    ("crates/vox-run/src/ports/mask.rs", &["SHORTEST_SECRET"]),
     ("crates/vox-run/src/ports/output.rs", &["LONGEST_LINE"]),
+    ("crates/vox-run/src/record/history.rs", &["RECENT"]),
+    ("crates/vox-run/src/record/journal.rs", &["MAX_TEXT"]),
+    ("crates/vox-run/src/record/mod.rs", &["KEPT_RUNS"]),
     (
         "crates/vox-run/src/report.rs",
         &["REPORTED_LINES", "REPORTED_EVENTS"],

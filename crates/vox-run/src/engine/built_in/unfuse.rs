@@ -5,18 +5,20 @@
 //! in it as noise: with three modalities about 0.5. Where the plan connects the port `memory` too, the result
 //! is the most similar of the vectors that went in, which is the very one with overwhelming probability.
 
+use std::collections::VecDeque;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use vox_host::Ports as _;
 use vox_host::contract::{Attribute, Chunk, step};
-use vox_vsa::Hypervector;
+use vox_vsa::{Hypervector, ItemMemory};
 
 use super::fuse::role;
 use super::{Place, Trouble, counted, done};
 use crate::plan::Step;
 
 /// Vectors that are remembered at most; the oldest go first.
-const MEMORY: usize = 65_536;
+const MEMORY: usize = 65_000;
 
 /// The arguments.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -49,7 +51,7 @@ impl Unfuse {
     /// Takes the modality out of every vector.
     pub fn run(&self, place: &Place<'_>) -> Result<step::Outcome, Trouble> {
         let failed = |error: vox_vsa::Error| Trouble::error(error.to_string());
-        let mut memory = Memory::default();
+        let mut memory: Option<Memory> = None;
         let mut count = 0;
         while let Some(Chunk { mut head, data }) = place.ports.pull("fused", None)? {
             let fused = Hypervector::from_bytes(&data).map_err(failed)?;
@@ -58,8 +60,14 @@ impl Unfuse {
             if self.remembers {
                 let remembered = head.attributes.iter().find(|a| a.key == "remembered");
                 let remembered = remembered.and_then(|a| a.value.parse().ok()).unwrap_or(0);
+                let memory = match &mut memory {
+                    Some(memory) => memory,
+                    none => none.insert(Memory::new(fused.dimensions()).map_err(failed)?),
+                };
                 memory.read(place, remembered)?;
-                if let Some((item, name, similarity)) = memory.nearest(&found).map_err(failed)? {
+                if let Some((name, item, similarity)) =
+                    memory.items.clean_up(&found).map_err(failed)?
+                {
                     found = item.clone();
                     let attribute = |key: &str, value: String| Attribute {
                         key: key.to_owned(),
@@ -85,17 +93,27 @@ impl Unfuse {
     }
 }
 
-/// The vectors that went into a fusion.
-#[derive(Default)]
+/// The vectors that went into a fusion, by name.
 struct Memory {
-    items: std::collections::VecDeque<(String, Hypervector)>,
-    /// How many came, those that have gone included.
+    items: ItemMemory<String>,
+    /// Their names, the oldest first.
+    order: VecDeque<String>,
+    /// How many came, those included that have gone or came before.
     came: u64,
 }
 
 impl Memory {
+    fn new(dimensions: usize) -> Result<Self, vox_vsa::Error> {
+        Ok(Self {
+            items: ItemMemory::new(dimensions, MEMORY)?,
+            order: VecDeque::new(),
+            came: 0,
+        })
+    }
+
     /// Reads on until `count` have come.
     fn read(&mut self, place: &Place<'_>, count: u64) -> Result<(), Trouble> {
+        let failed = |error: vox_vsa::Error| Trouble::error(error.to_string());
         while self.came < count {
             let Some(Chunk { head, data }) = place.ports.pull("memory", None)? else {
                 return Ok(());
@@ -103,30 +121,18 @@ impl Memory {
             self.came += 1;
             let name = head.attributes.into_iter().find(|a| a.key == "item");
             let name = name.map(|a| a.value).unwrap_or_default();
-            let vector = Hypervector::from_bytes(&data);
-            let vector = vector.map_err(|error| Trouble::error(error.to_string()))?;
-            if self.items.iter().any(|(known, _)| *known == name) {
+            if self.items.get(&name).is_some() {
                 continue;
             }
-            if self.items.len() == MEMORY {
-                self.items.pop_front();
+            if self.items.len() == self.items.limit()
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.items.remove(&oldest);
             }
-            self.items.push_back((name, vector));
+            let vector = Hypervector::from_bytes(&data).map_err(failed)?;
+            self.items.insert(name.clone(), vector).map_err(failed)?;
+            self.order.push_back(name);
         }
         Ok(())
-    }
-
-    fn nearest(
-        &self,
-        query: &Hypervector,
-    ) -> Result<Option<(&Hypervector, &str, f32)>, vox_vsa::Error> {
-        let mut best = None;
-        for (name, item) in &self.items {
-            let similarity = item.similarity(query)?;
-            if best.is_none_or(|(_, _, most)| similarity > most) {
-                best = Some((item, name.as_str(), similarity));
-            }
-        }
-        Ok(best)
     }
 }
