@@ -13,7 +13,8 @@
 //! - Every [`Function`] has one shape. Parameter *i* is `arguments[i]`: the bytes of a `string` or
 //!   `list<u8>` as they lie in the caller's memory, valid during the call; a number, `bool` or
 //!   `char` as its little-endian bytes; or the
-//!   [postcard](https://postcard.jamesmunns.com/wire-format) encoding of anything else.
+//!   [postcard](https://postcard.jamesmunns.com/wire-format) encoding of anything else. A reply is
+//!   such an encoding; byte lists in it stand beside it, see [`call::Bulk`].
 //! - No function unwinds. [`call::serve`] turns a panic into [`Status::PANICKED`].
 //! - Memory goes back to who made it: a reply's [`Buffer`] is handed to its maker's `release`.
 

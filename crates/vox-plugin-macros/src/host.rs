@@ -17,7 +17,7 @@ use wit_parser::InterfaceId;
 
 use crate::contract::{Contract, Function, Interface, root};
 use crate::rust::{
-    Paths, Transport, answer, camel, decode, docs, encode, parameters, served_signature, shouting,
+    Paths, Transport, answer, bulk, camel, decode, docs, encode, parameters, served_signature, shouting,
     snake, tracked,
 };
 
@@ -58,6 +58,7 @@ pub fn generate(contract: &Contract, path: &syn::LitStr) -> TokenStream {
         .imports
         .iter()
         .map(|interface| import(&paths, interface));
+    let bulk = bulk(&paths, &quote!(vox_abi));
     let component = component_exports(&paths);
     let json = call_json(&paths);
     let table = native_interfaces(contract);
@@ -82,6 +83,7 @@ pub fn generate(contract: &Contract, path: &syn::LitStr) -> TokenStream {
         #(#empty_hosts)*
         #(#exports)*
         #(#imports)*
+        #bulk
         #component
         #table
         #interface_table
@@ -119,6 +121,7 @@ fn export(paths: &Paths<'_>, index: usize, interface: &Interface) -> TokenStream
             let value = paths.value(function);
             let label = format!("{}.{}", interface.name, function.name);
             let encode = encode(paths, function, &abi);
+            let decoder = paths.decoder(function, &abi);
             let weight = weight(paths, function);
             let flatten = if function.fallible {
                 quote!(crate::carriers::component::flatten(result, limits))
@@ -154,7 +157,7 @@ fn export(paths: &Paths<'_>, index: usize, interface: &Interface) -> TokenStream
                         },
                         |native| {
                             #encode
-                            native.call(#index, #position, &slices)
+                            native.call(#index, #position, &slices, #decoder)
                         },
                     );
                     #count
@@ -245,6 +248,7 @@ fn import(paths: &Paths<'_>, interface: &Interface) -> TokenStream {
         let decode = decode(paths, function);
         let weight = weight(paths, function);
         let answer = answer(
+            paths,
             function,
             quote!(#trait_name::#name(services, #(#names),*)),
             &abi,

@@ -113,6 +113,33 @@ impl Paths<'_> {
         }
     }
 
+    /// Whether byte lists in a value of this type cross beside its encoding, as `vox_abi::call::Bulk`
+    /// has it.
+    pub fn is_bulk(&self, ty: &Type) -> bool {
+        let Type::Id(id) = ty else { return false };
+        match self.definition(*id) {
+            TypeDefKind::List(Type::U8) => true,
+            TypeDefKind::List(inner) | TypeDefKind::Option(inner) => self.is_bulk(inner),
+            TypeDefKind::Type(alias) => self.is_bulk(alias),
+            TypeDefKind::Record(record) => {
+                record.fields.iter().any(|field| self.is_bulk(&field.ty))
+            }
+            TypeDefKind::Variant(variant) => variant
+                .cases
+                .iter()
+                .any(|case| case.ty.is_some_and(|ty| self.is_bulk(&ty))),
+            _ => false,
+        }
+    }
+
+    /// The function that decodes a reply.
+    pub fn decoder(&self, function: &Function, abi: &TokenStream) -> TokenStream {
+        match &function.value {
+            Some(ty) if self.is_bulk(ty) => quote!(#abi::call::decode_bulk),
+            _ => quote!(#abi::call::decode),
+        }
+    }
+
     /// An expression that lends the owned variable `name` as [`Paths::borrowed`] wants it.
     pub fn lend(&self, name: &Ident, ty: &Type) -> TokenStream {
         match ty {
@@ -261,8 +288,14 @@ pub fn encode(paths: &Paths<'_>, function: &Function, abi: &TokenStream) -> Toke
 }
 
 /// An expression that turns the result of a served function into an `Answer`.
-pub fn answer(function: &Function, result: TokenStream, abi: &TokenStream) -> TokenStream {
-    let success = |value: TokenStream| match function.value {
+pub fn answer(
+    paths: &Paths<'_>,
+    function: &Function,
+    result: TokenStream,
+    abi: &TokenStream,
+) -> TokenStream {
+    let success = |value: TokenStream| match &function.value {
+        Some(ty) if paths.is_bulk(ty) => quote!(#abi::call::Answer::bulk(#value)),
         Some(_) => quote!(#abi::call::Answer::value(&#value)),
         None => quote!({ let () = #value; #abi::call::Answer::Unit }),
     };
@@ -277,6 +310,53 @@ pub fn answer(function: &Function, result: TokenStream, abi: &TokenStream) -> To
     } else {
         success(result)
     }
+}
+
+/// `Bulk` for the records and variants of the contract that have byte lists in them.
+pub fn bulk(paths: &Paths<'_>, abi: &TokenStream) -> TokenStream {
+    let contract = paths.contract;
+    let interfaces = contract.imports.iter().chain(&contract.exports);
+    let owners = contract.types.iter().copied();
+    let all = owners
+        .chain(interfaces.map(|interface| interface.id))
+        .flat_map(|interface| contract.resolve.interfaces[interface].types.values())
+        .filter(|id| root(&contract.resolve, **id) == **id && paths.is_bulk(&Type::Id(**id)));
+    let impls = all.filter_map(|id| {
+        let body = match paths.definition(*id) {
+            TypeDefKind::Record(record) => {
+                let fields = record
+                    .fields
+                    .iter()
+                    .filter(|field| paths.is_bulk(&field.ty))
+                    .map(|field| snake(&field.name));
+                quote!(#(#abi::call::Bulk::each(&mut self.#fields, visit);)*)
+            }
+            TypeDefKind::Variant(variant) => {
+                let cases = variant
+                    .cases
+                    .iter()
+                    .filter(|case| case.ty.is_some_and(|ty| paths.is_bulk(&ty)))
+                    .map(|case| camel(&case.name));
+                quote! {
+                    match self {
+                        #(Self::#cases(value) => #abi::call::Bulk::each(value, visit),)*
+                        #[allow(unreachable_patterns)]
+                        _ => {}
+                    }
+                }
+            }
+            _ => return None,
+        };
+        let name = paths.named(*id);
+        Some(quote! {
+            impl #abi::call::Bulk for #name {
+                fn each(&mut self, visit: &mut dyn FnMut(&mut ::std::vec::Vec<u8>)) {
+                    #body
+                }
+            }
+        })
+    });
+    quote!(#(#impls)*)
 }
 
 /// A constant that makes the compiler notice changes of the contract's files.

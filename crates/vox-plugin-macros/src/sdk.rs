@@ -13,7 +13,7 @@ use wit_parser::InterfaceId;
 
 use crate::contract::{Contract, Interface, LIFECYCLE};
 use crate::rust::{
-    Paths, Transport, answer, camel, decode, docs, encode, parameters, served_signature, snake,
+    Paths, Transport, answer, bulk, camel, decode, docs, encode, parameters, served_signature, snake,
     tracked,
 };
 
@@ -52,9 +52,11 @@ pub fn generate(contract: &Contract, path: &syn::LitStr) -> TokenStream {
         .map(|interface| &interface.full_name);
     let count = contract.imports.len();
     let version = &contract.version;
+    let bulk = bulk(&paths, &quote!(crate::vox_abi));
     quote! {
         #tracked
         #bindings
+        #bulk
 
         /// Version of the contract that this SDK was made from.
         pub const CONTRACT_VERSION: &str = #version;
@@ -199,7 +201,7 @@ fn native_table(
         let name = snake(&function.name);
         let names = parameters(function);
         let decode = decode(paths, function);
-        let answer = answer(function, quote!(plugin.#name(#(#names),*)), &abi);
+        let answer = answer(paths, function, quote!(plugin.#name(#(#names),*)), &abi);
         quote! {
             unsafe extern "C" fn #name<T: #implementor>(
                 this: *mut ::std::ffi::c_void,
@@ -313,6 +315,7 @@ fn import(paths: &Paths<'_>, index: usize, interface: &Interface) -> TokenStream
             let types = function.parameters.iter().map(|(_, ty)| paths.borrowed(ty));
             let result = paths.result(function);
             let encode = encode(paths, function, &abi);
+            let decoder = paths.decoder(function, &abi);
             let call = if function.fallible {
                 quote!(call_host)
             } else {
@@ -329,7 +332,7 @@ fn import(paths: &Paths<'_>, index: usize, interface: &Interface) -> TokenStream
                     #[cfg(not(target_arch = "wasm32"))]
                     {
                         #encode
-                        crate::native::#call(#index, #position, #label, &slices)
+                        crate::native::#call(#index, #position, #label, &slices, #decoder)
                     }
                 }
             }

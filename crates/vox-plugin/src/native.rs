@@ -14,7 +14,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 use std::sync::{Arc, Once};
 
-use serde::de::DeserializeOwned;
 use vox_abi::call::{Answer, Arguments, Malformed};
 use vox_abi::{
     ABI_VERSION, Buffer, Function, HostVtable, Interface, PluginVtable, Slice, Status, call,
@@ -278,11 +277,12 @@ pub unsafe fn serve_slot<T: Lifecycle>(
 }
 
 /// Calls a function of the host that can answer an error.
-pub(crate) fn call_host<T: DeserializeOwned>(
+pub(crate) fn call_host<T>(
     interface: usize,
     function: usize,
     name: &str,
     slices: &[Slice],
+    decode: impl FnOnce(&[u8]) -> Result<T, Malformed>,
 ) -> Result<T> {
     let link = CURRENT.get();
     if link.is_null() {
@@ -309,20 +309,21 @@ pub(crate) fn call_host<T: DeserializeOwned>(
             &mut reply,
         )
     };
-    let result = read_reply(status, name, reply.bytes());
+    let result = read_reply(status, name, reply.bytes(), decode);
     // SAFETY: the reply goes back to the host that made it.
     unsafe { (link.release)(reply) };
     result
 }
 
 /// Calls a function of the host that always has an answer; where there is no host, the default.
-pub(crate) fn call_host_or_default<T: DeserializeOwned + Default>(
+pub(crate) fn call_host_or_default<T: Default>(
     interface: usize,
     function: usize,
     name: &str,
     slices: &[Slice],
+    decode: impl FnOnce(&[u8]) -> Result<T, Malformed>,
 ) -> T {
-    call_host(interface, function, name, slices).unwrap_or_default()
+    call_host(interface, function, name, slices, decode).unwrap_or_default()
 }
 
 impl HostLink {
@@ -332,11 +333,16 @@ impl HostLink {
     }
 }
 
-fn read_reply<T: DeserializeOwned>(status: Status, name: &str, reply: &[u8]) -> Result<T> {
+fn read_reply<T>(
+    status: Status,
+    name: &str,
+    reply: &[u8],
+    decode: impl FnOnce(&[u8]) -> Result<T, Malformed>,
+) -> Result<T> {
     let malformed =
         |Malformed(error)| Error::Failed(format!("`{name}`: unreadable reply: {error}"));
     match status {
-        Status::OK | Status::VALUE => call::decode(reply).map_err(malformed),
+        Status::OK | Status::VALUE => decode(reply).map_err(malformed),
         Status::ERROR => Err(call::decode(reply).unwrap_or_else(malformed)),
         _ => Err(Error::Failed(format!(
             "`{name}` failed in the host: {}",

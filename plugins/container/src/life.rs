@@ -15,6 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bollard::errors::Error as ApiError;
 use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
+use serde::Deserialize;
 use tokio::time::{sleep, timeout};
 use vox_plugin::step::Invocation;
 use vox_plugin::{Error, Result};
@@ -140,25 +141,7 @@ async fn remove_left_over(
     invocation: &Invocation,
     streams: &Arc<dyn Streams>,
 ) -> Result<()> {
-    let filters = HashMap::from([("label", vec![owner::KEY])]);
-    let mut tries = 0;
-    let all = loop {
-        let options = ListContainersOptionsBuilder::new()
-            .all(true)
-            .filters(&filters)
-            .build();
-        match engine.api.list_containers(Some(options)).await {
-            Ok(all) => break all,
-            // Podman has states, which soon pass, that Docker's API has no word for.
-            Err(ApiError::JsonDataError { .. }) if tries < 20 => tries += 1,
-            Err(error) => return Err(engine.error("containers cannot be listed", &error)),
-        }
-        sleep(TICK).await;
-    };
-    for container in all {
-        let (Some(id), Some(labels)) = (container.id, container.labels) else {
-            continue;
-        };
+    for Listed { id, labels } in ours(engine).await? {
         if owner::is_left_over(&labels, &invocation.idempotency_key)
             && let Err(error) = remove(engine, &id).await
         {
@@ -169,6 +152,44 @@ async fn remove_left_over(
         }
     }
     Ok(())
+}
+
+/// What is looked at of a container in a list.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    id: String,
+    #[serde(default)]
+    labels: HashMap<String, String>,
+}
+
+/// All containers that carry our label, in whichever state.
+async fn ours(engine: &Engine) -> Result<Vec<Listed>> {
+    let filters = HashMap::from([("label", vec![owner::KEY])]);
+    let options = ListContainersOptionsBuilder::new()
+        .all(true)
+        .filters(&filters)
+        .build();
+    let failed = |error: &ApiError| engine.error("containers cannot be listed", error);
+    match engine.api.list_containers(Some(options)).await {
+        Ok(all) => Ok(all
+            .into_iter()
+            .filter_map(|container| {
+                Some(Listed {
+                    id: container.id?,
+                    labels: container.labels?,
+                })
+            })
+            .collect()),
+        // Podman knows the state `stopped`, for which Docker's API has no word; it may last. States
+        // do not matter here.
+        Err(error) => match &error {
+            ApiError::JsonDataError { contents, .. } => {
+                vox_plugin::serde_json::from_str(contents).map_err(|_| failed(&error))
+            }
+            _ => Err(failed(&error)),
+        },
+    }
 }
 
 /// Removes a container with its anonymous volumes, whether it runs or not. One that is not there is

@@ -17,7 +17,6 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use object::{Architecture, Object};
-use serde::de::DeserializeOwned;
 use vox_abi::call::{self, Malformed};
 use vox_abi::{
     ABI_VERSION, Buffer, ENTRY_SYMBOL, HostVtable, Interface, PluginVtable, Slice, Status,
@@ -117,11 +116,12 @@ unsafe impl Send for Instance {}
 impl Instance {
     /// Calls function `function` of interface `interface`, both as the contract counts them.
     #[inline]
-    pub(crate) fn call<T: DeserializeOwned>(
+    pub(crate) fn call<T>(
         &mut self,
         interface: usize,
         function: usize,
         arguments: &[Slice],
+        decode: impl FnOnce(&[u8]) -> Result<T, Malformed>,
     ) -> Answer<T> {
         let function = self.tables[interface]
             .as_ref()
@@ -140,21 +140,26 @@ impl Instance {
             )
         };
         if status == Status::OK {
-            return call::decode(&[]).map_err(|error| Box::new(protocol(error)));
+            return decode(&[]).map_err(|error| Box::new(protocol(error)));
         }
-        self.take(status, reply)
+        self.take(status, reply, decode)
     }
 
     /// Reads a reply that carries something, and gives it back to the library.
     #[inline(never)]
-    fn take<T: DeserializeOwned>(&self, status: Status, reply: Buffer) -> Answer<T> {
+    fn take<T>(
+        &self,
+        status: Status,
+        reply: Buffer,
+        decode: impl FnOnce(&[u8]) -> Result<T, Malformed>,
+    ) -> Answer<T> {
         let result = if reply.bytes().len() as u64 > self.limits.result {
             Err(Failure::Exceeded(LimitExceeded::new(
                 LimitName::Result,
                 &self.limits,
             )))
         } else {
-            read(status, &reply)
+            read(status, &reply, decode)
         };
         // SAFETY: the reply goes back to the library that made it.
         unsafe { (self.vtable.release)(reply) };
@@ -170,10 +175,14 @@ impl Drop for Instance {
 }
 
 /// Reads a reply that carries something.
-fn read<T: DeserializeOwned>(status: Status, reply: &Buffer) -> Result<T, Failure> {
+fn read<T>(
+    status: Status,
+    reply: &Buffer,
+    decode: impl FnOnce(&[u8]) -> Result<T, Malformed>,
+) -> Result<T, Failure> {
     let text = || String::from_utf8_lossy(reply.bytes()).into_owned();
     match status {
-        Status::VALUE => call::decode(reply.bytes()).map_err(protocol),
+        Status::VALUE => decode(reply.bytes()).map_err(protocol),
         Status::ERROR => Err(call::decode(reply.bytes()).map_or_else(protocol, Failure::Refused)),
         Status::PANICKED => Err(Failure::Crashed(text())),
         Status::MALFORMED => Err(Failure::Protocol(text())),
