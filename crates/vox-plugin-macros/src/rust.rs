@@ -88,7 +88,7 @@ impl Paths<'_> {
                     quote!(::std::option::Option<#inner>)
                 }
                 TypeDefKind::Type(alias) => self.borrowed(alias),
-                TypeDefKind::Enum(_) => self.named(*id),
+                _ if self.is_plain(ty) => self.owned(ty),
                 _ => {
                     let owned = self.owned(ty);
                     quote!(&#owned)
@@ -142,6 +142,26 @@ impl Paths<'_> {
         }
     }
 
+    /// Whether values of this type hold neither lists nor text: they are passed as they are.
+    fn is_plain(&self, ty: &Type) -> bool {
+        let Type::Id(id) = ty else {
+            return !matches!(ty, Type::String);
+        };
+        match self.definition(*id) {
+            TypeDefKind::Type(inner) | TypeDefKind::Option(inner) => self.is_plain(inner),
+            TypeDefKind::Record(record) => {
+                record.fields.iter().all(|field| self.is_plain(&field.ty))
+            }
+            TypeDefKind::Variant(variant) => variant
+                .cases
+                .iter()
+                .all(|case| case.ty.is_none_or(|ty| self.is_plain(&ty))),
+            TypeDefKind::Tuple(tuple) => tuple.types.iter().all(|ty| self.is_plain(ty)),
+            TypeDefKind::Enum(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether byte lists in a value of this type cross beside its encoding, as `vox_abi::call::Bulk`
     /// has it.
     pub fn is_bulk(&self, ty: &Type) -> bool {
@@ -178,7 +198,7 @@ impl Paths<'_> {
                 TypeDefKind::Option(Type::Id(_)) => quote!(#name.as_ref()),
                 TypeDefKind::Option(_) => quote!(#name),
                 TypeDefKind::Type(alias) => self.lend(name, alias),
-                TypeDefKind::Enum(_) => quote!(#name),
+                _ if self.is_plain(ty) => quote!(#name),
                 _ => quote!(&#name),
             },
             _ => quote!(#name),
