@@ -6,6 +6,10 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | [`train`] | trainings: steps of a backend, a record, checkpoints |
+//! | [`answer`] | answers of models, by whichever backend is best |
+//! | [`backend`] | the two extension points of ML, as this crate calls them |
+//! | [`bundle`] | bundles as directories |
 //! | [`config`] | what a user asks of a training |
 //! | [`data`] | from files to batches |
 //! | [`schedule`] | the learning rate of each step |
@@ -18,6 +22,9 @@
 //! same step, in any process, however it came there; so that a training which was stopped needs to
 //! know nothing but its step to go on as if it had not been.
 
+pub mod answer;
+pub mod backend;
+pub mod bundle;
 pub mod config;
 pub mod curve;
 pub mod data;
@@ -26,5 +33,6 @@ pub mod progress;
 pub mod schedule;
 pub mod scratch;
 pub mod stop;
+pub mod train;
 
 pub use error::{Error, LineError, LineFault, NotText, TokenizerError};
