@@ -15,6 +15,7 @@
 //! | [`schedule`] | the learning rate of each step |
 //! | [`scratch`] | a model to begin with: its shape, and a tokenizer learnt from text |
 //! | [`curve`] | the loss curve, as a table and as a picture |
+//! | [`retention`] | which checkpoints are kept |
 //! | [`progress`] | how fast a training goes |
 //! | [`stop`] | stop strings over text that comes in pieces |
 //!
@@ -30,6 +31,7 @@ pub mod curve;
 pub mod data;
 mod error;
 pub mod progress;
+pub mod retention;
 pub mod schedule;
 pub mod scratch;
 pub mod stop;

@@ -289,7 +289,7 @@ fn tokens_are_kept_and_used_again_until_something_that_decides_them_changes() {
         packing: Packing::Padded,
         ..spec(&second)
     };
-    assert_eq!(other.hash() == spec(&first).hash(), false);
+    assert_ne!(other.hash(), spec(&first).hash());
     assert_eq!(spec(&second).hash(), spec(&first).hash());
     assert_eq!(place.open(other).unwrap().tokens(), &Tokens::Cached);
     assert_eq!(place.tokenizer.calls.get(), calls);

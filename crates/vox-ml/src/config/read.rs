@@ -301,9 +301,11 @@ fn data(table: &Layers<'_, '_, '_>, root: &Root<'_, '_, '_, '_>) -> Option<Data>
         evaluation_count: (evaluation == Some(keys[1]))
             .then(|| table.integer(keys[1], 1))
             .flatten(),
-        evaluation_files: (evaluation == Some(keys[2]))
-            .then(|| table.paths(keys[2]))
-            .unwrap_or_default(),
+        evaluation_files: if evaluation == Some(keys[2]) {
+            table.paths(keys[2])
+        } else {
+            Vec::new()
+        },
     })
 }
 

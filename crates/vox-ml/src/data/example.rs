@@ -394,7 +394,7 @@ pub(crate) mod tests {
                 .iter()
                 .map(|(role, text)| Message::new(role, text))
                 .collect(),
-            tools: None,
+            ..Chat::default()
         };
         let made = encode(&Record::Chat(chat), 64, Overlong::Refuse).unwrap();
         assert_eq!(shown(&made[0]), "......xy$......z$");

@@ -2,6 +2,8 @@
 //!
 //! Values keep the order of their keys as the file has them, since templates print them.
 
+use std::collections::BTreeMap;
+
 use minijinja::Value;
 use minijinja::value::ValueKind;
 use schemars::JsonSchema;
@@ -105,18 +107,34 @@ impl Passage {
 }
 
 /// A conversation.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Chat {
     /// What was said, in its order.
     pub messages: Vec<Message>,
     /// The tools that the assistant may call, as JSON schemas; handed to the template as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools: Option<Value>,
+    /// Other variables that the model's template knows, such as `enable_thinking`. They take
+    /// precedence over special tokens, and not over what belongs to every conversation.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: BTreeMap<String, Value>,
 }
 
 /// One message of a conversation: an object with `role`, `content`, and whatever else the model's
 /// template knows (`tool_calls`, `name`, …).
-#[derive(Debug, Clone, PartialEq)]
+///
+/// It can be read from JSON, in which the order of its keys is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Value")]
 pub struct Message(Value);
+
+impl TryFrom<Value> for Message {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        Self::of(value).map_err(|fault| format!("the message {fault}"))
+    }
+}
 
 impl Message {
     /// What somebody says.
@@ -240,8 +258,26 @@ fn chat(object: &Value) -> Result<Chat, String> {
         return Err("no message has the role `assistant`, so that nothing is to be learnt".into());
     }
     let tools = attribute(object, "tools").filter(|tools| !tools.is_none());
-    Ok(Chat { messages, tools })
+    let mut variables = BTreeMap::new();
+    if let Some(given) = attribute(object, VARIABLES).filter(|given| !given.is_none()) {
+        if given.kind() != ValueKind::Map {
+            return Err(format!("`{VARIABLES}` is {}", kind_of(&given)));
+        }
+        let names = given.try_iter().map_err(|error| error.to_string())?;
+        variables.extend(names.filter_map(|name| {
+            let value = given.get_item(&name).ok()?;
+            Some((name.as_str()?.to_owned(), value))
+        }));
+    }
+    Ok(Chat {
+        messages,
+        tools,
+        variables,
+    })
 }
+
+/// The key of a line that holds variables for the template, as data sets for other trainers have it.
+const VARIABLES: &str = "chat_template_kwargs";
 
 /// The role whose messages are learnt.
 pub(crate) const ASSISTANT: &str = "assistant";
@@ -349,6 +385,37 @@ mod tests {
         assert_eq!(
             json(message.value()),
             r#"{"role":"assistant","zeta":1,"content":"y","alpha":2}"#
+        );
+    }
+
+    #[test]
+    fn a_conversation_has_variables_for_its_template() {
+        let with = |given: &str| {
+            let line = format!(
+                r#"{{"messages": [{{"role": "assistant", "content": "x"}}], "chat_template_kwargs": {given}}}"#
+            );
+            parse(&line, Kind::Messages)
+        };
+        let Record::Chat(chat) = with(r#"{"enable_thinking": true}"#).unwrap() else {
+            panic!("a conversation was expected");
+        };
+        assert_eq!(chat.variables["enable_thinking"], Value::from(true));
+        let fault = with("3").unwrap_err().to_string();
+        assert!(
+            fault.starts_with("`chat_template_kwargs` is a number"),
+            "{fault}"
+        );
+    }
+
+    #[test]
+    fn messages_are_read_from_json_and_written_again() {
+        let text = r#"{"messages":[{"content":"x","role":"user","name":"n"}],"tools":[]}"#;
+        let chat: Chat = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&chat).unwrap(), text);
+        let error = serde_json::from_str::<Message>(r#"{"role": "user"}"#).unwrap_err();
+        assert!(
+            error.to_string().contains("the message has no `content`"),
+            "{error}"
         );
     }
 

@@ -257,9 +257,13 @@ impl Bpe {
         let merges: Vec<[String; 2]> = merges
             .map(|(left, right)| [written(*left), written(*right)])
             .collect();
-        let byte_level = json!({
-            "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true,
-        });
+        // Decoding has no use for the first of these; the library writes it so.
+        let byte_level = |prefix: bool| {
+            json!({
+                "type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true,
+                "use_regex": true,
+            })
+        };
         let end = json!({ "SpecialToken": { "id": END_OF_TEXT, "type_id": 0 } });
         let text = |id: &str| json!({ "Sequence": { "id": id, "type_id": 0 } });
         json!({
@@ -271,7 +275,7 @@ impl Bpe {
                 "rstrip": false, "normalized": false, "special": true,
             }],
             "normalizer": null,
-            "pre_tokenizer": byte_level,
+            "pre_tokenizer": byte_level(false),
             "post_processor": {
                 "type": "TemplateProcessing",
                 "single": [end, text("A")],
@@ -280,7 +284,7 @@ impl Bpe {
                     END_OF_TEXT: { "id": END_OF_TEXT, "ids": [0], "tokens": [END_OF_TEXT] },
                 },
             },
-            "decoder": byte_level,
+            "decoder": byte_level(true),
             "model": {
                 "type": "BPE", "dropout": null, "unk_token": null,
                 "continuing_subword_prefix": null, "end_of_word_suffix": null,

@@ -59,7 +59,7 @@ impl Template {
     fn place(&self, chat: &Chat, at: usize, text: &str) -> Option<Range<usize>> {
         let upto = |end: usize, prompt: bool| {
             let part = chat.messages.get(..end)?;
-            self.render_messages(part, chat.tools.as_ref(), prompt).ok()
+            self.render_messages(part, chat, prompt).ok()
         };
         let is_beginning = |part: &String| text.starts_with(part.as_str());
         let marked = self.marked(chat, at, text);
@@ -107,9 +107,7 @@ impl Template {
             let mut messages = chat.messages.get(..=at)?.to_vec();
             let last = messages.last_mut()?;
             *last = last.with_content(MARK);
-            let rendered = self
-                .render_messages(&messages, chat.tools.as_ref(), false)
-                .ok()?;
+            let rendered = self.render_messages(&messages, chat, false).ok()?;
             let (_, ending) = rendered.split_once(MARK)?;
             Some(ending.trim_end().to_owned())
         };

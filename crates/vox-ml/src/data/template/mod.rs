@@ -31,6 +31,9 @@ pub use model::{EndTokens, TemplateSource, end_tokens};
 /// longest conversations in use take some hundred thousand.
 const FUEL: u64 = 10_000_000;
 
+/// The function that tells the time.
+const NOW: &str = "strftime_now";
+
 /// The name of the template among those that a model has several of, when tools are offered.
 const FOR_TOOLS: &str = "tool_use";
 const DEFAULT: &str = "default";
@@ -69,7 +72,10 @@ impl Template {
             part(&mut hasher, name);
             part(&mut hasher, token);
         }
-        hasher.update(&time.to_le_bytes());
+        // Of the others, the time decides nothing.
+        if source.templates.values().any(|text| text.contains(NOW)) {
+            hasher.update(&time.to_le_bytes());
+        }
         Ok(Self {
             environment,
             names: source.templates.keys().cloned().collect(),
@@ -81,7 +87,7 @@ impl Template {
     }
 
     /// A hash over all that decides what it makes of a conversation: its text, the special tokens,
-    /// and the time.
+    /// and the time where it asks for it.
     pub fn digest(&self) -> Digest {
         self.digest
     }
@@ -102,13 +108,14 @@ impl Template {
     /// # Errors
     /// [`LineFault::Template`] with what the template raises.
     pub fn render(&self, chat: &Chat, prompt: bool) -> Result<String, LineFault> {
-        self.render_messages(&chat.messages, chat.tools.as_ref(), prompt)
+        self.render_messages(&chat.messages, chat, prompt)
     }
 
+    /// The text of some messages, with everything else that belongs to `chat`.
     fn render_messages(
         &self,
         messages: &[Message],
-        tools: Option<&Value>,
+        chat: &Chat,
         prompt: bool,
     ) -> Result<String, LineFault> {
         let refused = |error: Jinja| LineFault::Template {
@@ -120,14 +127,16 @@ impl Template {
             .collect();
         let specials = self.specials.iter();
         let specials = specials.map(|(name, token)| (name.as_str(), Value::from(token)));
-        let context = specials.chain([
+        let variables = chat.variables.iter();
+        let variables = variables.map(|(name, value)| (name.as_str(), value.clone()));
+        let context = specials.chain(variables).chain([
             ("messages", list),
-            ("tools", tools.cloned().unwrap_or(Value::from(()))),
+            ("tools", chat.tools.clone().unwrap_or(Value::from(()))),
             ("documents", Value::from(())),
             ("add_generation_prompt", Value::from(prompt)),
         ]);
         self.environment
-            .get_template(self.name(tools.is_some()))
+            .get_template(self.name(chat.tools.is_some()))
             .and_then(|template| template.render(Value::from_pairs(context)))
             .map_err(refused)
     }
@@ -174,7 +183,7 @@ fn environment(time: i64) -> Result<Environment<'static>, Error> {
     environment.add_function("raise_exception", |message: String| {
         Err::<Value, _>(Jinja::new(ErrorKind::InvalidOperation, message))
     });
-    environment.add_function("strftime_now", move |format: &str| {
+    environment.add_function(NOW, move |format: &str| {
         jiff::fmt::strtime::format(format, now)
             .map_err(|error| Jinja::new(ErrorKind::InvalidOperation, error.to_string()))
     });

@@ -26,7 +26,7 @@ fn chat(messages: &[(&str, &str)]) -> Chat {
             .iter()
             .map(|(role, content)| Message::new(role, content))
             .collect(),
-        tools: None,
+        ..Chat::default()
     }
 }
 
@@ -188,6 +188,27 @@ fn the_tags_generation_only_mark() {
 }
 
 #[test]
+fn a_conversation_may_have_variables_that_its_template_knows() {
+    let template = template("{% if enable_thinking is false %}short{% endif %}{{ eos_token }}");
+    let line = r#"{"messages": [{"role": "assistant", "content": "a"}],
+        "variables": {"enable_thinking": false, "messages": 1, "eos_token": "!"}}"#;
+    let chat: Chat = serde_json::from_str(line).unwrap();
+    assert_eq!(template.render(&chat, false).unwrap(), "short!");
+}
+
+#[test]
+fn the_time_counts_only_where_it_is_asked_for() {
+    let digest = |text: &str, time: i64| {
+        let source = TemplateSource::of_text(text, &[]);
+        Template::new(&source, time).unwrap().digest()
+    };
+    assert_eq!(digest("a", 1), digest("a", 2));
+    assert_ne!(digest("a", 1), digest("b", 1));
+    let now = "{{ strftime_now('%Y') }}";
+    assert_ne!(digest(now, 1), digest(now, 2));
+}
+
+#[test]
 fn the_time_is_the_one_that_was_given() {
     assert_eq!(rendered("{{ strftime_now('%d %b %Y') }}"), "14 Nov 2023");
 }
@@ -201,8 +222,8 @@ fn json_is_written_as_python_writes_it() {
         )
         .unwrap();
         let chat = Chat {
-            messages: Vec::new(),
             tools: Some(tools),
+            ..Chat::default()
         };
         template(&format!("{{{{ tools | {filter} }}}}"))
             .render(&chat, false)
