@@ -92,6 +92,10 @@ impl DecoderArchitecture {
                 return Err(fields.fault(softcap, "logits with a soft cap are not built in"));
             }
         }
+        if fields.flag("use_bidirectional_attention")? == Some(true) {
+            let why = "attention to later tokens is not built in";
+            return Err(fields.fault("use_bidirectional_attention", why));
+        }
         let activation = if is_gemma && fields.value("hidden_activation").is_some() {
             Activation::of(fields, "hidden_activation", Activation::GeluTanh)?
         } else if is_gemma {

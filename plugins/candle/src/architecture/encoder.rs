@@ -1,7 +1,7 @@
 //! Models that embed a text: BERT, and MiniLM, which is a BERT with few layers.
 
 use super::fields::Fields;
-use super::{Activation, TensorSpec};
+use super::{Activation, LinearSpec, TensorSpec};
 use crate::error::Result;
 
 /// What an encoder is made of (Devlin et al., "BERT", section 3).
@@ -56,13 +56,30 @@ impl EncoderArchitecture {
         })
     }
 
+    /// The linear maps of a layer: queries, keys, values, the attention's output, and the two of the feed-forward
+    /// block.
+    pub fn linears(&self, layer: usize) -> [LinearSpec; 6] {
+        let (hidden, intermediate) = (self.hidden, self.intermediate);
+        [
+            ("query", "attention.self.query", hidden, hidden),
+            ("key", "attention.self.key", hidden, hidden),
+            ("value", "attention.self.value", hidden, hidden),
+            ("dense", "attention.output.dense", hidden, hidden),
+            ("dense", "intermediate.dense", hidden, intermediate),
+            ("dense", "output.dense", intermediate, hidden),
+        ]
+        .map(|(short, part, inputs, outputs)| LinearSpec {
+            short,
+            name: format!("encoder.layer.{layer}.{part}"),
+            inputs,
+            outputs,
+            bias: true,
+        })
+    }
+
     /// The tensors of the model; a head above it is not among them.
     pub(super) fn tensors(&self) -> Vec<TensorSpec> {
-        let Self {
-            hidden,
-            intermediate,
-            ..
-        } = *self;
+        let hidden = self.hidden;
         let norm = |name: &str| {
             ["weight", "bias"].map(|part| TensorSpec::new(format!("{name}.{part}"), [hidden]))
         };
@@ -80,17 +97,11 @@ impl EncoderArchitecture {
         tensors.extend(norm("embeddings.LayerNorm"));
         for layer in 0..self.layers {
             let name = |part: &str| format!("encoder.layer.{layer}.{part}");
-            for (part, outputs, inputs) in [
-                ("attention.self.query", hidden, hidden),
-                ("attention.self.key", hidden, hidden),
-                ("attention.self.value", hidden, hidden),
-                ("attention.output.dense", hidden, hidden),
-                ("intermediate.dense", intermediate, hidden),
-                ("output.dense", hidden, intermediate),
-            ] {
-                let part = name(part);
-                tensors.push(TensorSpec::new(format!("{part}.weight"), [outputs, inputs]));
-                tensors.push(TensorSpec::new(format!("{part}.bias"), [outputs]));
+            for linear in self.linears(layer) {
+                let shape = [linear.outputs, linear.inputs];
+                tensors.push(TensorSpec::new(linear.weight(), shape));
+                let bias = linear.bias();
+                tensors.extend(bias.map(|name| TensorSpec::new(name, [linear.outputs])));
             }
             tensors.extend(norm(&name("attention.output.LayerNorm")));
             tensors.extend(norm(&name("output.LayerNorm")));

@@ -14,7 +14,7 @@ mod stream;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use tokenizers::{EncodeInput, Tokenizer};
+use tokenizers::{EncodeInput, Tokenizer, TruncationDirection};
 
 pub use stream::TextStream;
 
@@ -112,23 +112,53 @@ impl Tokens {
         self.ids(text, false)
     }
 
-    /// The tokens of a text with those of its continuation, which is encoded by itself where that gives the same
-    /// text: the seam is then where it was when the continuation was generated.
+    /// The tokens of a text with those of its continuation, and where these begin. The continuation is encoded
+    /// by itself where that gives the same text: the seam is then where it was when the continuation was
+    /// generated.
     ///
     /// # Errors
     ///
     /// As [`encode`](Self::encode).
-    pub fn encode_continued(&self, text: &str, continuation: &str) -> Result<Vec<u32>> {
+    pub fn encode_continued(&self, text: &str, continuation: &str) -> Result<(Vec<u32>, usize)> {
         let mut ids = self.encode(text)?;
+        let seam = ids.len();
         if continuation.is_empty() {
-            return Ok(ids);
+            return Ok((ids, seam));
         }
         let before = self.decode(&ids)?;
         ids.extend(self.encode_part(continuation)?);
-        if self.decode(&ids)? == format!("{before}{continuation}") {
-            return Ok(ids);
+        if self.decode(&ids)? != format!("{before}{continuation}") {
+            ids = self.encode(&format!("{text}{continuation}"))?;
         }
-        self.encode(&format!("{text}{continuation}"))
+        let seam = seam.min(ids.len());
+        Ok((ids, seam))
+    }
+
+    /// As [`encode`](Self::encode), but at most `most` tokens: of a longer text the end is left out, not the
+    /// tokens that the model wants there.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    pub fn encode_cut(&self, text: &str, most: usize) -> Result<Vec<u32>> {
+        let added = self.ids("", true)?.len();
+        // Text that is cut in any case need not be encoded to its end.
+        let end = most
+            .saturating_mul(self.longest)
+            .saturating_mul(4)
+            .min(text.len());
+        let text = &text[..text.floor_char_boundary(end)];
+        let fault = |error: tokenizers::Error| Error::Tokens {
+            doing: "encode the text",
+            why: error.to_string(),
+        };
+        let mut encoding = self.tokenizer.encode_fast(text, false).map_err(fault)?;
+        encoding.truncate(most.saturating_sub(added), 0, TruncationDirection::Right);
+        let encoding = self
+            .tokenizer
+            .post_process(encoding, None, true)
+            .map_err(fault)?;
+        self.embedded(encoding.get_ids())
     }
 
     fn ids<'s>(&self, text: impl Into<EncodeInput<'s>>, is_whole: bool) -> Result<Vec<u32>> {
@@ -139,7 +169,11 @@ impl Tokens {
                 doing: "encode the text",
                 why: error.to_string(),
             })?;
-        let ids = encoding.get_ids().to_vec();
+        self.embedded(encoding.get_ids())
+    }
+
+    /// Refuses tokens that the model does not embed.
+    fn embedded(&self, ids: &[u32]) -> Result<Vec<u32>> {
         match ids.iter().find(|&&id| id as usize >= self.vocabulary) {
             Some(&id) => Err(Error::Tokens {
                 doing: "encode the text",
@@ -148,7 +182,7 @@ impl Tokens {
                     self.name(id).unwrap_or_default()
                 ),
             }),
-            None => Ok(ids),
+            None => Ok(ids.to_vec()),
         }
     }
 

@@ -94,7 +94,8 @@ fn the_text_of_special_tokens_becomes_them_and_is_not_decoded() {
 fn a_continuation_keeps_its_own_seam() {
     let (_directory, tokens) = tokens();
     let alone = tokens.encode("th").unwrap();
-    let continued = tokens.encode_continued("th", "e").unwrap();
+    let (continued, seam) = tokens.encode_continued("th", "e").unwrap();
+    assert_eq!(seam, alone.len());
     assert_eq!(continued, [alone, tokens.encode("e").unwrap()].concat());
     assert_ne!(continued, tokens.encode("the").unwrap());
 }
