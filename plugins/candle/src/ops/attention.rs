@@ -32,7 +32,10 @@ impl Sight {
     ///
     /// Where `segments` are not as many as a batch of `columns` in a row has, or `columns` is 0.
     pub fn new(segments: &[u32], columns: usize) -> Self {
-        assert!(segments.len().is_multiple_of(columns), "rows of {columns} tokens");
+        assert!(
+            segments.len().is_multiple_of(columns),
+            "rows of {columns} tokens"
+        );
         let mut starts = Vec::with_capacity(segments.len());
         for row in segments.chunks(columns) {
             let mut start = 0;
@@ -53,13 +56,18 @@ impl Sight {
     /// The positions of tokens in their segments.
     pub fn positions(&self) -> Vec<u32> {
         let columns = (0..self.columns as u32).cycle();
-        columns.zip(self.starts.iter()).map(|(column, start)| column - start).collect()
+        columns
+            .zip(self.starts.iter())
+            .map(|(column, start)| column - start)
+            .collect()
     }
 
     /// The first column that the query at `column` of `row` sees.
     pub(super) fn first(&self, row: usize, column: usize, window: Option<usize>) -> usize {
         let start = self.starts[row * self.columns + column] as usize;
-        window.map_or(start, |window| start.max((column + 1).saturating_sub(window)))
+        window.map_or(start, |window| {
+            start.max((column + 1).saturating_sub(window))
+        })
     }
 }
 
@@ -110,7 +118,14 @@ impl<'a> Head<'a> {
         self.part(floats, width, head, from, to)
     }
 
-    fn part(self, floats: &'a [f32], width: usize, head: usize, from: usize, to: usize) -> Matrix<'a> {
+    fn part(
+        self,
+        floats: &'a [f32],
+        width: usize,
+        head: usize,
+        from: usize,
+        to: usize,
+    ) -> Matrix<'a> {
         let offset = (self.row * self.sight.columns + from) * width + head * self.shape.head;
         Matrix::with_stride(&floats[offset..], to - from, self.shape.head, width)
     }
@@ -120,7 +135,8 @@ impl<'a> Head<'a> {
         let columns = self.sight.columns;
         (0..columns).step_by(QUERIES).map(move |from| {
             let to = (from + QUERIES).min(columns);
-            let first = (from..to).map(|column| self.sight.first(self.row, column, self.shape.window));
+            let first =
+                (from..to).map(|column| self.sight.first(self.row, column, self.shape.window));
             (from, to, first.min().unwrap_or(from))
         })
     }
@@ -196,7 +212,8 @@ impl Attention {
             .zip(log_sums.par_chunks(columns))
             .enumerate()
             .for_each(|(at, ((to_q, (to_k, to_v)), log_sums))| {
-                self.head_of(sight, at).backward(way, log_sums, to_q, to_k, to_v);
+                self.head_of(sight, at)
+                    .backward(way, log_sums, to_q, to_k, to_v);
             });
         let group = self.heads / self.kv_heads;
         Ok([
@@ -221,15 +238,17 @@ impl Attention {
         let (columns, head) = (sight.columns, self.head);
         let width = heads * head;
         let mut out = vec![0.0; sight.rows * columns * width];
-        out.par_chunks_mut(width).enumerate().for_each(|(token, out)| {
-            let (row, column) = (token / columns, token % columns);
-            for (at, out) in out.chunks_exact_mut(head).enumerate() {
-                for member in 0..group {
-                    let part = (row * heads + at) * group + member;
-                    lanes::add(out, &parts[(part * columns + column) * head..][..head]);
+        out.par_chunks_mut(width)
+            .enumerate()
+            .for_each(|(token, out)| {
+                let (row, column) = (token / columns, token % columns);
+                for (at, out) in out.chunks_exact_mut(head).enumerate() {
+                    for member in 0..group {
+                        let part = (row * heads + at) * group + member;
+                        lanes::add(out, &parts[(part * columns + column) * head..][..head]);
+                    }
                 }
-            }
-        });
+            });
         host::tensor(out, &[sight.rows * columns, width])
     }
 }
@@ -298,7 +317,14 @@ impl<'a> Head<'a> {
             let slope = self.queries(way.slope, from, to);
             let probabilities = Matrix::new(&scores, queries, keys);
             let out = MatrixMut::new(&mut to_v[first * head..to * head], keys, head);
-            multiply(out, Target::Add, 1.0, probabilities.t(), slope, Threads::One);
+            multiply(
+                out,
+                Target::Add,
+                1.0,
+                probabilities.t(),
+                slope,
+                Threads::One,
+            );
             slopes.resize(queries * keys, 0.0);
             let values = self.keys(way.v, first, to);
             let out = MatrixMut::new(&mut slopes, queries, keys);
@@ -314,7 +340,14 @@ impl<'a> Head<'a> {
             }
             let slopes = Matrix::new(&slopes, queries, keys);
             let out = MatrixMut::new(&mut to_q[from * head..to * head], queries, head);
-            multiply(out, Target::Set, 1.0, slopes, self.keys(way.k, first, to), Threads::One);
+            multiply(
+                out,
+                Target::Set,
+                1.0,
+                slopes,
+                self.keys(way.k, first, to),
+                Threads::One,
+            );
             let out = MatrixMut::new(&mut to_k[first * head..to * head], keys, head);
             let queries = self.queries(way.q, from, to);
             multiply(out, Target::Add, 1.0, slopes.t(), queries, Threads::One);

@@ -16,7 +16,8 @@ fn reciprocal(norm: Norm, x: &Tensor) -> Result<Tensor> {
 
 pub(super) fn norm(norm: Norm, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let weight = weight.affine(1.0, f64::from(norm.base()))?;
-    x.broadcast_mul(&reciprocal(norm, x)?)?.broadcast_mul(&weight)
+    x.broadcast_mul(&reciprocal(norm, x)?)?
+        .broadcast_mul(&weight)
 }
 
 pub(super) fn norm_backward(
@@ -30,7 +31,9 @@ pub(super) fn norm_backward(
     let unit = x.broadcast_mul(&factor)?;
     let slope = gradient.broadcast_mul(&weight.affine(1.0, f64::from(norm.base()))?)?;
     let along = slope.mul(&unit)?.mean_keepdim(D::Minus1)?;
-    let to_x = slope.sub(&unit.broadcast_mul(&along)?)?.broadcast_mul(&factor)?;
+    let to_x = slope
+        .sub(&unit.broadcast_mul(&along)?)?
+        .broadcast_mul(&factor)?;
     let to_weight = if wants_weight {
         let width = weight.elem_count();
         Some(gradient.mul(&unit)?.reshape(((), width))?.sum(0)?)
@@ -69,11 +72,17 @@ fn activation(activation: Activation, g: &Tensor) -> Result<(Tensor, Tensor)> {
             let squares = g.sqr()?;
             let sigmoid = sigmoid(&g.mul(&squares.affine(cubic, linear)?)?)?;
             let inner = squares.affine(3.0 * cubic, linear)?;
-            let slope = g.mul(&sigmoid.affine(-1.0, 1.0)?)?.mul(&inner)?.affine(1.0, 1.0)?;
+            let slope = g
+                .mul(&sigmoid.affine(-1.0, 1.0)?)?
+                .mul(&inner)?
+                .affine(1.0, 1.0)?;
             Ok((g.mul(&sigmoid)?, sigmoid.mul(&slope)?))
         }
         Activation::Gelu => {
-            let below = g.affine(std::f64::consts::FRAC_1_SQRT_2, 0.0)?.erf()?.affine(0.5, 0.5)?;
+            let below = g
+                .affine(std::f64::consts::FRAC_1_SQRT_2, 0.0)?
+                .erf()?
+                .affine(0.5, 0.5)?;
             let density = g.sqr()?.affine(-0.5, 0.0)?.exp()?;
             let density = density.affine(1.0 / (2.0 * std::f64::consts::PI).sqrt(), 0.0)?;
             Ok((g.mul(&below)?, below.add(&g.mul(&density)?)?))
@@ -97,7 +106,9 @@ pub(super) fn gate_backward(
 
 /// (tokens, heads × head) as (rows, heads, columns, head), each head of keys as often as queries share it.
 fn by_head(shape: Attention, sight: &Sight, x: &Tensor, heads: usize) -> Result<Tensor> {
-    let x = x.reshape((sight.rows, sight.columns, heads, shape.head))?.transpose(1, 2)?;
+    let x = x
+        .reshape((sight.rows, sight.columns, heads, shape.head))?
+        .transpose(1, 2)?;
     let group = shape.heads / heads;
     let size = (sight.rows, heads, group, sight.columns, shape.head);
     let x = x.unsqueeze(2)?.broadcast_as(size)?.contiguous()?;
@@ -107,8 +118,12 @@ fn by_head(shape: Attention, sight: &Sight, x: &Tensor, heads: usize) -> Result<
 /// The inverse of [`by_head`], with the gradients of what was there more than once added.
 fn by_token(shape: Attention, sight: &Sight, x: &Tensor, heads: usize) -> Result<Tensor> {
     let group = shape.heads / heads;
-    let x = x.reshape((sight.rows, heads, group, sight.columns, shape.head))?.sum(2)?;
-    x.transpose(1, 2)?.contiguous()?.reshape((sight.rows * sight.columns, heads * shape.head))
+    let x = x
+        .reshape((sight.rows, heads, group, sight.columns, shape.head))?
+        .sum(2)?;
+    x.transpose(1, 2)?
+        .contiguous()?
+        .reshape((sight.rows * sight.columns, heads * shape.head))
 }
 
 /// The scores of queries with keys, those that are not seen below all others.
@@ -155,15 +170,23 @@ pub(super) fn attention_backward(
     gradient: &Tensor,
 ) -> Result<[Tensor; 3]> {
     let heads = |x: &Tensor, heads| by_head(shape, sight, x, heads);
-    let (q, k, v) = (heads(q, shape.heads)?, heads(k, shape.kv_heads)?, heads(v, shape.kv_heads)?);
+    let (q, k, v) = (
+        heads(q, shape.heads)?,
+        heads(k, shape.kv_heads)?,
+        heads(v, shape.kv_heads)?,
+    );
     let output = heads(&attended.output, shape.heads)?;
     let slope = heads(gradient, shape.heads)?;
     let log_sums = attended.log_sums.unsqueeze(D::Minus1)?;
-    let probabilities = scores(shape, sight, &q, &k)?.broadcast_sub(&log_sums)?.exp()?;
+    let probabilities = scores(shape, sight, &q, &k)?
+        .broadcast_sub(&log_sums)?
+        .exp()?;
     let to_v = probabilities.t()?.contiguous()?.matmul(&slope)?;
     let means = slope.mul(&output)?.sum_keepdim(D::Minus1)?;
     let slopes = slope.matmul(&v.t()?)?.broadcast_sub(&means)?;
-    let slopes = slopes.mul(&probabilities)?.affine(f64::from(shape.scale), 0.0)?;
+    let slopes = slopes
+        .mul(&probabilities)?
+        .affine(f64::from(shape.scale), 0.0)?;
     let to_q = slopes.matmul(&k)?;
     let to_k = slopes.t()?.contiguous()?.matmul(&q)?;
     Ok([

@@ -36,7 +36,11 @@ fn multiply(x: &mut [f32], random: Random, rate: f32) {
         for (at, x) in x.chunks_mut(4).enumerate() {
             let words = random.words((first + at) as u64);
             for (x, word) in x.iter_mut().zip(words) {
-                *x = if u64::from(word) < bound { 0.0 } else { *x * factor };
+                *x = if u64::from(word) < bound {
+                    0.0
+                } else {
+                    *x * factor
+                };
             }
         }
     });

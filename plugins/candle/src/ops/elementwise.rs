@@ -84,7 +84,11 @@ pub fn sum_of_squares(x: &Tensor) -> Result<f64> {
     let floats = host::floats(x)?;
     let parts: Vec<f64> = floats
         .par_chunks(CHUNK)
-        .map(|part| part.chunks(256).map(|part| f64::from(lanes::dot(part, part))).sum())
+        .map(|part| {
+            part.chunks(256)
+                .map(|part| f64::from(lanes::dot(part, part)))
+                .sum()
+        })
         .collect();
     Ok(parts.iter().sum())
 }

@@ -15,7 +15,9 @@ pub fn gather(table: &Tensor, numbers: &[u32], scale: f32) -> Result<Tensor> {
     check(numbers, rows)?;
     if !host::is_host(table) {
         let numbers = Tensor::new(numbers, table.device())?;
-        return table.index_select(&numbers, 0)?.affine(f64::from(scale), 0.0);
+        return table
+            .index_select(&numbers, 0)?
+            .affine(f64::from(scale), 0.0);
     }
     let floats = host::floats(table)?;
     let mut out = vec![0.0; numbers.len() * width];
@@ -34,7 +36,13 @@ pub fn gather(table: &Tensor, numbers: &[u32], scale: f32) -> Result<Tensor> {
 /// # Errors
 ///
 /// As [`gather`].
-pub fn scatter(table: &mut Option<Tensor>, rows: usize, numbers: &[u32], gradient: &Tensor, scale: f32) -> Result<()> {
+pub fn scatter(
+    table: &mut Option<Tensor>,
+    rows: usize,
+    numbers: &[u32],
+    gradient: &Tensor,
+    scale: f32,
+) -> Result<()> {
     let (_, width) = gradient.dims2()?;
     check(numbers, rows)?;
     let sum = match table {

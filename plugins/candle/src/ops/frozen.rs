@@ -93,8 +93,14 @@ impl Frozen {
         format: Format,
         device: &Device,
     ) -> Result<Self> {
-        assert_eq!(weights.len(), rows * columns, "weights of {rows} rows of {columns}");
-        let plain = |dtype| Tensor::from_vec(weights.clone(), (rows, columns), &Device::Cpu)?.to_dtype(dtype);
+        assert_eq!(
+            weights.len(),
+            rows * columns,
+            "weights of {rows} rows of {columns}"
+        );
+        let plain = |dtype| {
+            Tensor::from_vec(weights.clone(), (rows, columns), &Device::Cpu)?.to_dtype(dtype)
+        };
         let store = match format {
             Format::F32 => Store::Plain(Tensor::from_vec(weights, (rows, columns), device)?),
             Format::Bf16 => Store::Plain(plain(DType::BF16)?.to_device(device)?),
@@ -172,7 +178,10 @@ impl Frozen {
                 };
                 let weights = weights.reshape((blocks, ()))?.broadcast_mul(scales)?;
                 let elements = self.rows * self.columns;
-                weights.flatten_all()?.narrow(0, 0, elements)?.reshape(&shape[..])?
+                weights
+                    .flatten_all()?
+                    .narrow(0, 0, elements)?
+                    .reshape(&shape[..])?
             }
         };
         all.narrow(0, from, to - from)
@@ -257,7 +266,10 @@ fn quantise_q8_0(weights: &[f32; BLOCK], codes: &mut [u8]) -> f16 {
 
 /// `quantize_row_q4_0_ref` of ggml.
 fn quantise_q4_0(weights: &[f32; BLOCK], codes: &mut [u8]) -> f16 {
-    let most = weights.iter().fold(0.0_f32, |most, &x| if x.abs() > most.abs() { x } else { most });
+    let most = weights.iter().fold(
+        0.0_f32,
+        |most, &x| if x.abs() > most.abs() { x } else { most },
+    );
     let scale = most / -8.0;
     let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
     let number = |weight: f32| ((weight * inverse + 8.5) as u8).min(15);
@@ -272,7 +284,11 @@ fn dequantise_blocks(format: Format, codes: &[u8], scales: &[f16], out: &mut [f3
     const BLOCKS: usize = 128;
     let bytes = codes.len() / scales.len().max(1);
     out.par_chunks_mut(BLOCK * BLOCKS)
-        .zip(codes.par_chunks(bytes * BLOCKS).zip(scales.par_chunks(BLOCKS)))
+        .zip(
+            codes
+                .par_chunks(bytes * BLOCKS)
+                .zip(scales.par_chunks(BLOCKS)),
+        )
         .for_each(|(out, (codes, scales))| {
             let blocks = codes.chunks_exact(bytes).zip(scales);
             for (out, (codes, scale)) in out.chunks_mut(BLOCK).zip(blocks) {
@@ -288,7 +304,10 @@ fn dequantise_block(format: Format, codes: &[u8], scale: f32, out: &mut [f32]) {
         }
         return;
     }
-    let halves = codes.iter().map(|code| code & 15).chain(codes.iter().map(|code| code >> 4));
+    let halves = codes
+        .iter()
+        .map(|code| code & 15)
+        .chain(codes.iter().map(|code| code >> 4));
     for (out, code) in out.iter_mut().zip(halves) {
         *out = (f32::from(code) - 8.0) * scale;
     }
@@ -302,7 +321,9 @@ impl Store {
             Self::Plain(_) | Self::Device { .. } => return Ok(self),
             Self::Nf4(nf4) => {
                 let pair = |code: usize| [nf4::CODE_BOOK[code >> 4], nf4::CODE_BOOK[code & 15]];
-                let scales = (0..nf4.scales.len()).map(|block| nf4.magnitude(block)).collect();
+                let scales = (0..nf4.scales.len())
+                    .map(|block| nf4.magnitude(block))
+                    .collect();
                 (nf4.codes, (0..256).flat_map(pair).collect(), scales)
             }
             Self::Blocks(codes, scales) => {
@@ -312,7 +333,11 @@ impl Store {
                     let pair = |code: usize| [(code & 15) as f32 - 8.0, (code >> 4) as f32 - 8.0];
                     (0..256).flat_map(pair).collect()
                 };
-                (codes, table, scales.iter().map(|scale| scale.to_f32()).collect())
+                (
+                    codes,
+                    table,
+                    scales.iter().map(|scale| scale.to_f32()).collect(),
+                )
             }
         };
         let (bytes, blocks) = (codes.len(), scales.len());

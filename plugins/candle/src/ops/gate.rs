@@ -44,7 +44,11 @@ pub fn backward(
     if !host::is_host(gate) || activation == Activation::Gelu {
         return composed::gate_backward(activation, gate, up, gradient);
     }
-    let (g, u, slope) = (host::floats(gate)?, host::floats(up)?, host::floats(gradient)?);
+    let (g, u, slope) = (
+        host::floats(gate)?,
+        host::floats(up)?,
+        host::floats(gradient)?,
+    );
     let (mut to_gate, mut to_up) = (vec![0.0; g.len()], vec![0.0; g.len()]);
     to_gate
         .par_chunks_mut(CHUNK)

@@ -42,7 +42,10 @@ pub(crate) fn floats(tensor: &Tensor) -> Result<Floats<'_>> {
         bail!("a tensor of shape {:?} is not contiguous", tensor.shape())
     };
     if !matches!(&*storage, Storage::Cpu(CpuStorage::F32(_))) {
-        bail!("a tensor of {:?} is not one of floats in host memory", tensor.dtype())
+        bail!(
+            "a tensor of {:?} is not one of floats in host memory",
+            tensor.dtype()
+        )
     }
     Ok(Floats {
         storage,

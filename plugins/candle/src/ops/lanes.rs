@@ -51,7 +51,10 @@ pub(crate) fn exp(x: f32) -> f32 {
     sum = sum * r + 1.666_666_5e-1;
     sum = sum * r + 0.5;
     let fraction = sum * (r * r) + r + 1.0;
-    let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127);
+    let exponent = rounded
+        .to_bits()
+        .wrapping_sub(ROUND.to_bits())
+        .wrapping_add(127);
     fraction * f32::from_bits(exponent << 23)
 }
 

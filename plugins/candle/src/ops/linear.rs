@@ -94,7 +94,10 @@ pub fn input_gradient(
     let (gradient, weight) = (host::floats(gradient)?, host::floats(weight)?);
     let (sum, target) = match sum {
         Some(sum) => (sum, Target::Add),
-        None => (host::zeros(&[tokens, inputs], &candle_core::Device::Cpu)?, Target::Set),
+        None => (
+            host::zeros(&[tokens, inputs], &candle_core::Device::Cpu)?,
+            Target::Set,
+        ),
     };
     host::change(&sum, |sum| {
         multiply(
@@ -150,5 +153,9 @@ pub fn weight_gradient(
 }
 
 fn scale_if(x: Tensor, scale: f32) -> Result<Tensor> {
-    if scale == 1.0 { Ok(x) } else { x.affine(f64::from(scale), 0.0) }
+    if scale == 1.0 {
+        Ok(x)
+    } else {
+        x.affine(f64::from(scale), 0.0)
+    }
 }

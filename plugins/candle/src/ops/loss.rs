@@ -70,17 +70,32 @@ pub fn cross_entropy(
 ) -> Result<Loss> {
     let (tokens, width) = hidden.dims2()?;
     let vocabulary = head.vocabulary()?;
-    let places = (0_u32..).zip(targets).filter(|&(_, &target)| target != IGNORED);
-    let (places, targets): (Vec<u32>, Vec<u32>) = places.map(|(at, &target)| (at, target as u32)).unzip();
-    if let Some(target) = targets.iter().find(|&&target| target as usize >= vocabulary) {
-        candle_core::bail!("the target {} is not one of {vocabulary} tokens", *target as i32)
+    let places = (0_u32..)
+        .zip(targets)
+        .filter(|&(_, &target)| target != IGNORED);
+    let (places, targets): (Vec<u32>, Vec<u32>) =
+        places.map(|(at, &target)| (at, target as u32)).unzip();
+    if let Some(target) = targets
+        .iter()
+        .find(|&&target| target as usize >= vocabulary)
+    {
+        candle_core::bail!(
+            "the target {} is not one of {vocabulary} tokens",
+            *target as i32
+        )
     }
     let mut sum = 0.0;
     let mut gradient = None;
     for (places, targets) in places.chunks(ROWS).zip(targets.chunks(ROWS)) {
         let states = embedding::gather(hidden, places, 1.0)?;
         let part = if host::is_host(hidden) {
-            on_host(&states, head, targets, wants_gradient, head_gradient.as_deref_mut())?
+            on_host(
+                &states,
+                head,
+                targets,
+                wants_gradient,
+                head_gradient.as_deref_mut(),
+            )?
         } else {
             on_device(&states, head, targets, head_gradient.as_deref_mut())?
         };

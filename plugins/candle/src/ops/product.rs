@@ -28,7 +28,10 @@ impl<'a> Matrix<'a> {
     ///
     /// Where the slice is too short.
     pub fn with_stride(floats: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
-        assert!(fits(floats.len(), rows, columns, row_stride), "{rows} rows of {columns} do not fit");
+        assert!(
+            fits(floats.len(), rows, columns, row_stride),
+            "{rows} rows of {columns} do not fit"
+        );
         Self {
             floats,
             rows,
@@ -80,8 +83,14 @@ impl<'a> MatrixMut<'a> {
         columns: usize,
         row_stride: usize,
     ) -> Self {
-        assert!(fits(floats.len(), rows, columns, row_stride), "{rows} rows of {columns} do not fit");
-        assert!(rows < 2 || row_stride >= columns, "rows of {columns} overlap");
+        assert!(
+            fits(floats.len(), rows, columns, row_stride),
+            "{rows} rows of {columns} do not fit"
+        );
+        assert!(
+            rows < 2 || row_stride >= columns,
+            "rows of {columns} overlap"
+        );
         Self {
             floats,
             rows,
@@ -127,7 +136,11 @@ pub fn multiply(
     threads: Threads,
 ) {
     assert_eq!(a.columns, b.rows, "columns of one and rows of the other");
-    assert_eq!((out.rows, out.columns), (a.rows, b.columns), "the product's shape");
+    assert_eq!(
+        (out.rows, out.columns),
+        (a.rows, b.columns),
+        "the product's shape"
+    );
     let parallelism = match threads {
         Threads::One => Parallelism::None,
         Threads::All => Parallelism::Rayon(0),

@@ -62,8 +62,16 @@ impl Turns {
         }
         let (tokens, width) = x.dims2()?;
         let half = self.cos.dim(1)?;
-        let (floats, cos, sin) = (host::floats(x)?, host::floats(&self.cos)?, host::floats(&self.sin)?);
-        let sign = if direction == Direction::Forward { 1.0 } else { -1.0 };
+        let (floats, cos, sin) = (
+            host::floats(x)?,
+            host::floats(&self.cos)?,
+            host::floats(&self.sin)?,
+        );
+        let sign = if direction == Direction::Forward {
+            1.0
+        } else {
+            -1.0
+        };
         let mut out = vec![0.0; floats.len()];
         out.par_chunks_mut(width * ROWS)
             .zip(floats.par_chunks(width * ROWS))

@@ -55,7 +55,10 @@ pub fn read_config(directory: &Path) -> Result<AdapterSpec> {
     let spec = AdapterSpec {
         rank: fields.required("r")?,
         alpha: fields.required_positive("lora_alpha")? as f32,
-        dropout: object.get("lora_dropout").and_then(Value::as_f64).unwrap_or(0.0) as f32,
+        dropout: object
+            .get("lora_dropout")
+            .and_then(Value::as_f64)
+            .unwrap_or(0.0) as f32,
         rank_stabilised: fields.flag("use_rslora")?.unwrap_or(false),
         targets: targets(&fields, &object)?,
     };
@@ -75,14 +78,22 @@ fn check_plain(fields: &Fields<'_>, object: &Map<String, Value>) -> Result<()> {
     for field in ["rank_pattern", "alpha_pattern"] {
         let pattern = object.get(field).and_then(Value::as_object);
         if pattern.is_some_and(|pattern| !pattern.is_empty()) {
-            return Err(fields.fault(field, "one rank and one alpha for all layers alone are built in"));
+            return Err(fields.fault(
+                field,
+                "one rank and one alpha for all layers alone are built in",
+            ));
         }
     }
     Ok(())
 }
 
 fn targets(fields: &Fields<'_>, object: &Map<String, Value>) -> Result<Vec<String>> {
-    let refuse = || fields.fault("target_modules", "it is no list of names, and not `all-linear`");
+    let refuse = || {
+        fields.fault(
+            "target_modules",
+            "it is no list of names, and not `all-linear`",
+        )
+    };
     match object.get("target_modules") {
         Some(Value::String(all)) if all == AdapterSpec::ALL => Ok(vec![all.clone()]),
         Some(Value::Array(names)) => names
@@ -118,7 +129,10 @@ pub fn check_same(directory: &Path, found: &AdapterSpec, wanted: &AdapterSpec) -
         why,
     };
     if found.rank != wanted.rank {
-        let why = format!("it is {}, and the training is of rank {}", found.rank, wanted.rank);
+        let why = format!(
+            "it is {}, and the training is of rank {}",
+            found.rank, wanted.rank
+        );
         return Err(differs("r", why));
     }
     if found.scale() != wanted.scale() {

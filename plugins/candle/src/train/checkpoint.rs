@@ -59,10 +59,14 @@ impl View for Written<'_> {
 fn bytes(tensor: &Tensor, dtype: DType) -> candle_core::Result<Vec<u8>> {
     let floats = tensor.flatten_all()?.to_vec1::<f32>()?;
     Ok(match dtype {
-        DType::BF16 => {
-            floats.iter().flat_map(|&x| half::bf16::from_f32(x).to_le_bytes()).collect()
-        }
-        DType::F16 => floats.iter().flat_map(|&x| half::f16::from_f32(x).to_le_bytes()).collect(),
+        DType::BF16 => floats
+            .iter()
+            .flat_map(|&x| half::bf16::from_f32(x).to_le_bytes())
+            .collect(),
+        DType::F16 => floats
+            .iter()
+            .flat_map(|&x| half::f16::from_f32(x).to_le_bytes())
+            .collect(),
         _ => floats.iter().flat_map(|x| x.to_le_bytes()).collect(),
     })
 }
@@ -89,7 +93,8 @@ pub(super) fn write<V: View>(path: &Path, tensors: Vec<(String, V)>) -> Result<(
 /// [`Error::Io`].
 pub(super) fn write_text(path: &Path, text: &str) -> Result<()> {
     let mut file = File::create(path).map_err(Error::io("create", path))?;
-    file.write_all(text.as_bytes()).map_err(Error::io("write", path))?;
+    file.write_all(text.as_bytes())
+        .map_err(Error::io("write", path))?;
     file.sync_all().map_err(Error::io("sync", path))
 }
 
@@ -172,11 +177,17 @@ pub(super) fn read(
 ) -> Result<Tensor> {
     let info = weights.info(name)?;
     if info.shape != shape {
-        let why = format!("the tensor `{name}` is of shape {:?}, and the training's of {shape:?}", info.shape);
+        let why = format!(
+            "the tensor `{name}` is of shape {:?}, and the training's of {shape:?}",
+            info.shape
+        );
         return Err(Error::format(path)(why));
     }
     if info.element != Element::Plain(DType::F32) {
-        let why = format!("the tensor `{name}` is of {}, and a checkpoint's of F32", info.element);
+        let why = format!(
+            "the tensor `{name}` is of {}, and a checkpoint's of F32",
+            info.element
+        );
         return Err(Error::format(path)(why));
     }
     weights.tensor(name, DType::F32, device)

@@ -96,7 +96,9 @@ impl HeldNorm {
         gradient: &Tensor,
     ) -> Result<Tensor> {
         let weight = self.weight.value(parameters);
-        let (to_x, to_weight) = self.norm.backward(x, weight, gradient, self.weight.is_trained())?;
+        let (to_x, to_weight) =
+            self.norm
+                .backward(x, weight, gradient, self.weight.is_trained())?;
         if let Some(to_weight) = to_weight {
             self.weight.add_gradient(parameters, to_weight)?;
         }
@@ -177,8 +179,14 @@ impl Linear {
         };
         let dropped = self.dropped(adapter, x, draws)?;
         let low = self.low(adapter, parameters, &dropped)?;
-        linear::weight_gradient(&mut parameters[adapter.b].gradient, gradient, &low, adapter.scale)?;
-        let to_low = linear::input_gradient(None, gradient, &parameters[adapter.b].value, adapter.scale)?;
+        linear::weight_gradient(
+            &mut parameters[adapter.b].gradient,
+            gradient,
+            &low,
+            adapter.scale,
+        )?;
+        let to_low =
+            linear::input_gradient(None, gradient, &parameters[adapter.b].value, adapter.scale)?;
         linear::weight_gradient(&mut parameters[adapter.a].gradient, &to_low, &dropped, 1.0)?;
         if !wants_input {
             return Ok(sum);

@@ -71,7 +71,15 @@ impl Kept {
     pub(super) fn bytes(&self) -> u64 {
         let plain = self.plain.iter().flatten();
         let some = [&self.attention, &self.mlp].into_iter().flatten();
-        let always = [&self.x, &self.q, &self.k, &self.v, &self.middle, &self.gate, &self.up];
+        let always = [
+            &self.x,
+            &self.q,
+            &self.k,
+            &self.v,
+            &self.middle,
+            &self.gate,
+            &self.up,
+        ];
         let attended = [&self.attended.output, &self.attended.log_sums];
         let all = always.into_iter().chain(attended).chain(plain).chain(some);
         all.map(|tensor| tensor.elem_count() as u64 * 4).sum()
@@ -170,7 +178,8 @@ impl Layer {
             false => None,
         };
         let to_active =
-            self.down.backward(parameters, active.as_ref(), &through, draws, None, true)?;
+            self.down
+                .backward(parameters, active.as_ref(), &through, draws, None, true)?;
         drop(active);
         let to_active = wanted(to_active)?;
         let (to_gate, to_up) = gate::backward(self.activation, &kept.gate, &kept.up, &to_active)?;
@@ -180,8 +189,13 @@ impl Layer {
             false => None,
         };
         let normed = normed.as_ref();
-        let sum = self.gate.backward(parameters, normed, &to_gate, draws, None, true)?;
-        let sum = wanted(self.up.backward(parameters, normed, &to_up, draws, sum, true)?)?;
+        let sum = self
+            .gate
+            .backward(parameters, normed, &to_gate, draws, None, true)?;
+        let sum = wanted(
+            self.up
+                .backward(parameters, normed, &to_up, draws, sum, true)?,
+        )?;
         let to_middle = self.mlp_norm.backward(parameters, &kept.middle, &sum)?;
         elementwise::add(gradient, &to_middle)
     }
@@ -201,7 +215,10 @@ impl Layer {
             _ => gradient.clone(),
         };
         let output = Some(&kept.attended.output);
-        let to_output = wanted(self.o.backward(parameters, output, &through, draws, None, true)?)?;
+        let to_output = wanted(
+            self.o
+                .backward(parameters, output, &through, draws, None, true)?,
+        )?;
         let [to_q, to_k, to_v] = self.shape.backward(
             &kept.q,
             &kept.k,
@@ -217,7 +234,9 @@ impl Layer {
             to_q = self.by_head_backward(q_norm, parameters, q, &to_q)?;
             to_k = self.by_head_backward(k_norm, parameters, k, &to_k)?;
         }
-        let is_read = [&self.q, &self.k, &self.v].into_iter().any(Linear::reads_input);
+        let is_read = [&self.q, &self.k, &self.v]
+            .into_iter()
+            .any(Linear::reads_input);
         let wants_normed = wants_input || self.attention_norm.weight.is_trained();
         let normed = match is_read {
             true => Some(self.attention_norm.forward(parameters, &kept.x)?),
@@ -225,7 +244,14 @@ impl Layer {
         };
         let mut sum = None;
         for (linear, gradient) in [(&self.q, &to_q), (&self.k, &to_k), (&self.v, &to_v)] {
-            sum = linear.backward(parameters, normed.as_ref(), gradient, draws, sum, wants_normed)?;
+            sum = linear.backward(
+                parameters,
+                normed.as_ref(),
+                gradient,
+                draws,
+                sum,
+                wants_normed,
+            )?;
         }
         let Some(sum) = sum else {
             return Ok(None);
@@ -248,12 +274,15 @@ impl Layer {
     ) -> Result<Tensor> {
         let heads = x.reshape(((), self.shape.head))?;
         let gradient = gradient.reshape(((), self.shape.head))?;
-        norm.backward(parameters, &heads, &gradient)?.reshape(x.shape())
+        norm.backward(parameters, &heads, &gradient)?
+            .reshape(x.shape())
     }
 
     /// The linear maps, in the order in which they are used.
     pub(super) fn linears(&self) -> [&Linear; 7] {
-        [&self.q, &self.k, &self.v, &self.o, &self.gate, &self.up, &self.down]
+        [
+            &self.q, &self.k, &self.v, &self.o, &self.gate, &self.up, &self.down,
+        ]
     }
 
     fn norms(&self) -> impl Iterator<Item = &HeldNorm> {
@@ -271,7 +300,11 @@ impl Layer {
     /// Bytes of what is not trained.
     pub(super) fn frozen_bytes(&self) -> u64 {
         let linears: u64 = self.linears().into_iter().map(Linear::frozen_bytes).sum();
-        linears + self.norms().map(|norm| norm.weight.frozen_bytes()).sum::<u64>()
+        linears
+            + self
+                .norms()
+                .map(|norm| norm.weight.frozen_bytes())
+                .sum::<u64>()
     }
 }
 

@@ -79,7 +79,10 @@ fn activations(
 ) -> u64 {
     let tokens = rows * columns;
     let (hidden, middle) = (architecture.hidden as u64, architecture.intermediate as u64);
-    let (queries, keys) = (architecture.query_width() as u64, architecture.kv_width() as u64);
+    let (queries, keys) = (
+        architecture.query_width() as u64,
+        architecture.kv_width() as u64,
+    );
     let heads = architecture.heads as u64;
     let mut kept = 2 * hidden + 2 * queries + 2 * keys + heads + 2 * middle;
     if architecture.qk_norm {

@@ -43,7 +43,11 @@ impl View for Merged<'_> {
     fn dtype(&self) -> Dtype {
         match self {
             Self::Stored(dtype, ..) => *dtype,
-            Self::Now(tensor, dtype) => Written { tensor, dtype: *dtype }.dtype(),
+            Self::Now(tensor, dtype) => Written {
+                tensor,
+                dtype: *dtype,
+            }
+            .dtype(),
         }
     }
 
@@ -58,7 +62,10 @@ impl View for Merged<'_> {
         match self {
             Self::Stored(_, _, bytes) => Cow::Borrowed(bytes),
             Self::Now(tensor, dtype) => {
-                let written = Written { tensor, dtype: *dtype };
+                let written = Written {
+                    tensor,
+                    dtype: *dtype,
+                };
                 Cow::Owned(written.data().into_owned())
             }
         }
@@ -136,13 +143,17 @@ fn merged<'a>(
     weights: Option<&'a Weights>,
 ) -> Result<Merged<'a>> {
     let name = spec.name.as_str();
-    let element = weights.and_then(|weights| weights.info(name).ok()).map(|info| info.element);
+    let element = weights
+        .and_then(|weights| weights.info(name).ok())
+        .map(|info| info.element);
     let dtype = kept_type(element);
     if let Some(parameter) = parameters.iter().find(|parameter| parameter.name == name) {
         return Ok(Merged::Now(parameter.value.clone(), dtype));
     }
     let linear = name.strip_suffix(".weight").and_then(|name| {
-        model.linears().find(|linear| linear.name == name && linear.adapter.is_some())
+        model
+            .linears()
+            .find(|linear| linear.name == name && linear.adapter.is_some())
     });
     let adapter = linear.and_then(|linear| linear.adapter.as_ref());
     if let (None, Some(weights)) = (adapter, weights) {

@@ -12,11 +12,11 @@ use super::spec::{AdapterSpec, Batch, Spec, Statistics};
 use crate::architecture::{DecoderArchitecture, LinearSpec};
 use crate::error::{Error, Result};
 use crate::ops::attention::{Attention, Sight};
+use crate::ops::embedding;
 use crate::ops::frozen::{Format, Frozen};
 use crate::ops::loss::{Head, Loss, cross_entropy};
 use crate::ops::norm::Norm;
 use crate::ops::rope::Turns;
-use crate::ops::embedding;
 use crate::weights::{Element, Weights};
 
 /// The spread of weights that begin at random, where a configuration does not say it.
@@ -84,7 +84,13 @@ impl Source<'_> {
         if let Some(weights) = self.weights {
             return weights.floats(name);
         }
-        Ok(beginning(self.randomness(), self.architecture, self.spread, name, shape))
+        Ok(beginning(
+            self.randomness(),
+            self.architecture,
+            self.spread,
+            name,
+            shape,
+        ))
     }
 
     fn train(&mut self, name: &str, values: Vec<f32>, shape: &[usize]) -> Result<usize> {
@@ -93,13 +99,25 @@ impl Source<'_> {
         Ok(self.parameters.len() - 1)
     }
 
-    fn matrix(&mut self, name: &str, rows: usize, columns: usize, format: Format) -> Result<Matrix> {
+    fn matrix(
+        &mut self,
+        name: &str,
+        rows: usize,
+        columns: usize,
+        format: Format,
+    ) -> Result<Matrix> {
         let values = self.floats(name, &[rows, columns])?;
         if self.spec.adapter.is_none() {
-            return Ok(Matrix::Trained(self.train(name, values, &[rows, columns])?));
+            return Ok(Matrix::Trained(self.train(
+                name,
+                values,
+                &[rows, columns],
+            )?));
         }
         let frozen = Frozen::new(values, rows, columns, format, &self.spec.device);
-        Ok(Matrix::Frozen(frozen.map_err(Error::compute(format!("hold `{name}`")))?))
+        Ok(Matrix::Frozen(
+            frozen.map_err(Error::compute(format!("hold `{name}`")))?,
+        ))
     }
 
     fn vector(&mut self, name: &str, size: usize) -> Result<Vector> {
@@ -108,7 +126,9 @@ impl Source<'_> {
             return Ok(Vector::Trained(self.train(name, values, &[size])?));
         }
         let tensor = Tensor::from_vec(values, size, &self.spec.device);
-        Ok(Vector::Frozen(tensor.map_err(Error::compute(format!("hold `{name}`")))?))
+        Ok(Vector::Frozen(
+            tensor.map_err(Error::compute(format!("hold `{name}`")))?,
+        ))
     }
 
     fn norm(&mut self, name: &str, size: usize) -> Result<HeldNorm> {
@@ -131,9 +151,18 @@ impl Source<'_> {
     fn linear(&mut self, linear: &LinearSpec) -> Result<Linear> {
         let (outputs, inputs) = (linear.outputs, linear.inputs);
         let weight = self.matrix(&linear.weight(), outputs, inputs, self.spec.base)?;
-        let bias = linear.bias().map(|name| self.vector(&name, outputs)).transpose()?;
-        let wanted = self.spec.adapter.clone().filter(|adapter| adapter.takes(&linear.name));
-        let adapter = wanted.map(|adapter| self.adapter(linear, &adapter)).transpose()?;
+        let bias = linear
+            .bias()
+            .map(|name| self.vector(&name, outputs))
+            .transpose()?;
+        let wanted = self
+            .spec
+            .adapter
+            .clone()
+            .filter(|adapter| adapter.takes(&linear.name));
+        let adapter = wanted
+            .map(|adapter| self.adapter(linear, &adapter))
+            .transpose()?;
         Ok(Linear {
             name: linear.name.clone(),
             weight,
@@ -233,8 +262,9 @@ impl Model {
         let stored = weights.map(|weights| weights.info(name)).transpose()?;
         let format = table_format(spec.base, stored.map(|info| info.element));
         let embedding = source.matrix(name, vocabulary, hidden, format)?;
-        let layers: Vec<Layer> =
-            (0..architecture.layers).map(|at| source.layer(at)).collect::<Result<_>>()?;
+        let layers: Vec<Layer> = (0..architecture.layers)
+            .map(|at| source.layer(at))
+            .collect::<Result<_>>()?;
         let norm = source.norm(DecoderArchitecture::FINAL_NORM, hidden)?;
         let head = match architecture.tied {
             true => None,
@@ -286,7 +316,11 @@ impl Model {
             (x, _) = layer.forward(parameters, &scene, &x)?;
         }
         let normed = self.norm.forward(parameters, &x)?;
-        let weights = self.head.as_ref().unwrap_or(&self.embedding).weights(parameters)?;
+        let weights = self
+            .head
+            .as_ref()
+            .unwrap_or(&self.embedding)
+            .weights(parameters)?;
         crate::ops::linear::forward(&normed, &weights, 1.0)
     }
 
@@ -349,7 +383,13 @@ impl Model {
         mut kept: Vec<Way>,
         mut gradient: Tensor,
     ) -> Computed<()> {
-        for (at, layer) in self.layers.iter().enumerate().skip(self.needed_from()).rev() {
+        for (at, layer) in self
+            .layers
+            .iter()
+            .enumerate()
+            .skip(self.needed_from())
+            .rev()
+        {
             let Some(way) = kept.pop() else { break };
             let all = match way {
                 Way::All(all) => *all,
@@ -373,7 +413,11 @@ impl Model {
 
     /// The first layer whose way back is gone.
     fn needed_from(&self) -> usize {
-        if self.embedding.is_trained() { 0 } else { self.first_trained }
+        if self.embedding.is_trained() {
+            0
+        } else {
+            self.first_trained
+        }
     }
 
     fn embed(&self, parameters: &[Parameter], batch: &Batch<'_>) -> Computed<Tensor> {
@@ -401,7 +445,12 @@ impl Model {
         let turns = |rope| Turns::new(rope, self.architecture.head, &positions, &self.device);
         Ok(Scene {
             turns: turns(&self.architecture.rope)?,
-            local_turns: self.architecture.local_rope.as_ref().map(turns).transpose()?,
+            local_turns: self
+                .architecture
+                .local_rope
+                .as_ref()
+                .map(turns)
+                .transpose()?,
             sight,
             draws,
         })
@@ -414,7 +463,13 @@ impl Model {
 
     /// The numbers that a tensor of a model begins with that begins at random.
     pub(super) fn beginning(&self, name: &str, shape: &[usize]) -> Vec<f32> {
-        beginning(self.randomness, &self.architecture, self.spread, name, shape)
+        beginning(
+            self.randomness,
+            &self.architecture,
+            self.spread,
+            name,
+            shape,
+        )
     }
 
     /// Bytes of what is not trained.
@@ -462,8 +517,9 @@ fn statistics(loss: &Loss) -> Statistics {
 
 /// Every target must be a linear map's.
 fn check_targets(architecture: &DecoderArchitecture, adapter: &AdapterSpec) -> Result<()> {
-    let linears: Vec<LinearSpec> =
-        (0..architecture.layers).flat_map(|layer| architecture.linears(layer)).collect();
+    let linears: Vec<LinearSpec> = (0..architecture.layers)
+        .flat_map(|layer| architecture.linears(layer))
+        .collect();
     for target in &adapter.targets {
         let alone = AdapterSpec {
             targets: vec![target.clone()],

@@ -17,7 +17,10 @@ const CHUNK: usize = 1 << 14;
 /// What the framework says.
 pub fn gradient_norm(parameters: &[Parameter]) -> Result<f64> {
     let mut sum = 0.0;
-    for gradient in parameters.iter().filter_map(|parameter| parameter.gradient.as_ref()) {
+    for gradient in parameters
+        .iter()
+        .filter_map(|parameter| parameter.gradient.as_ref())
+    {
         sum += elementwise::sum_of_squares(gradient)?;
     }
     Ok(sum.sqrt())
@@ -47,7 +50,11 @@ pub fn step(parameters: &mut [Parameter], adam: AdamW, update: &Update, scale: f
         let Some(gradient) = parameter.gradient.take() else {
             continue;
         };
-        let decay = if parameter.decays() { adam.weight_decay } else { 0.0 };
+        let decay = if parameter.decays() {
+            adam.weight_decay
+        } else {
+            0.0
+        };
         let factors = Factors {
             gradient: scale as f32,
             keep: (1.0 - update.learning_rate * decay) as f32,
@@ -79,7 +86,11 @@ fn on_host(parameter: &Parameter, gradient: &Tensor, factors: Factors) -> Result
             host::change(second, |second| {
                 value
                     .par_chunks_mut(CHUNK)
-                    .zip(first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK)))
+                    .zip(
+                        first
+                            .par_chunks_mut(CHUNK)
+                            .zip(second.par_chunks_mut(CHUNK)),
+                    )
                     .zip(gradient.par_chunks(CHUNK))
                     .for_each(|((value, (first, second)), gradient)| {
                         step_slices(value, first, second, gradient, factors);
@@ -89,7 +100,13 @@ fn on_host(parameter: &Parameter, gradient: &Tensor, factors: Factors) -> Result
     })??
 }
 
-fn step_slices(value: &mut [f32], first: &mut [f32], second: &mut [f32], gradient: &[f32], f: Factors) {
+fn step_slices(
+    value: &mut [f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    gradient: &[f32],
+    f: Factors,
+) {
     let moments = first.iter_mut().zip(second);
     for ((value, (first, second)), gradient) in value.iter_mut().zip(moments).zip(gradient) {
         let gradient = gradient * f.gradient;
@@ -107,7 +124,10 @@ fn on_device(parameter: &mut Parameter, gradient: &Tensor, f: Factors) -> Result
     parameter.first = first.add(&gradient.affine(1.0 - wide(f.first), 0.0)?)?;
     let second = parameter.second.affine(wide(f.second), 0.0)?;
     parameter.second = second.add(&gradient.sqr()?.affine(1.0 - wide(f.second), 0.0)?)?;
-    let root = parameter.second.sqrt()?.affine(1.0 / wide(f.root), wide(f.epsilon))?;
+    let root = parameter
+        .second
+        .sqrt()?
+        .affine(1.0 / wide(f.root), wide(f.epsilon))?;
     let change = parameter.first.affine(wide(f.step), 0.0)?.div(&root)?;
     parameter.value = parameter.value.affine(wide(f.keep), 0.0)?.sub(&change)?;
     Ok(())

@@ -18,7 +18,10 @@ impl Randomness {
     /// The numbers that decide which inputs of a linear map are left out of a batch.
     pub(super) fn dropout(self, name: &str, position: u64) -> Random {
         // Another purpose than `beginning`, by a seed that is far from its own.
-        let stream = Random::new(!self.seed, hash(name).wrapping_add(u64::from(self.rank) << 32));
+        let stream = Random::new(
+            !self.seed,
+            hash(name).wrapping_add(u64::from(self.rank) << 32),
+        );
         let [a, b, c, d] = stream.words(position);
         let wide = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
         Random::new(wide(a, b), wide(c, d))

@@ -54,7 +54,9 @@ impl Session {
             weights.check(&architecture)?;
         }
         let config = bundle.join("config.json");
-        let spread = read_object(&config)?.get("initializer_range").and_then(|range| range.as_f64());
+        let spread = read_object(&config)?
+            .get("initializer_range")
+            .and_then(|range| range.as_f64());
         let pool = ThreadPoolBuilder::new()
             .num_threads(spec.threads)
             .thread_name(|at| format!("train-{at}"))
@@ -96,7 +98,14 @@ impl Session {
             }
         };
         let tables = table_format(spec.base, stored);
-        Ok(memory::estimate(decoder, &spec, spec.adapter.as_ref(), tables, rows, columns))
+        Ok(memory::estimate(
+            decoder,
+            &spec,
+            spec.adapter.as_ref(),
+            tables,
+            rows,
+            columns,
+        ))
     }
 
     /// What the model is made of.
@@ -107,6 +116,12 @@ impl Session {
     /// What the training is. Its adapter is that of the beginning where the caller named none.
     pub fn spec(&self) -> &Spec {
         &self.spec
+    }
+
+    /// What is trained.
+    #[cfg(test)]
+    pub(super) fn parameters(&self) -> &[Parameter] {
+        &self.parameters
     }
 
     /// Threads that compute.
@@ -132,10 +147,14 @@ impl Session {
     /// [`Error::Compute`], as when memory is at its end.
     pub fn forward_backward(&mut self, batch: &Batch<'_>) -> Result<Statistics> {
         self.check(batch)?;
-        let (pool, model, parameters) =
-            (Arc::clone(&self.pool), &mut self.model, &mut self.parameters);
+        let (pool, model, parameters) = (
+            Arc::clone(&self.pool),
+            &mut self.model,
+            &mut self.parameters,
+        );
         let doing = || format!("compute the gradients of batch {}", batch.position);
-        pool.install(|| model.forward_backward(parameters, batch)).map_err(Error::compute(doing()))
+        pool.install(|| model.forward_backward(parameters, batch))
+            .map_err(Error::compute(doing()))
     }
 
     /// The loss alone, without dropout.
@@ -143,10 +162,15 @@ impl Session {
     /// # Errors
     ///
     /// As [`forward_backward`](Self::forward_backward).
-    pub fn eval_step(&mut self, batch: &Batch<'_>) -> Result<Statistics> {
+    pub fn eval_step(&self, batch: &Batch<'_>) -> Result<Statistics> {
         self.check(batch)?;
-        let computed = self.pool.install(|| self.model.evaluate(&self.parameters, batch));
-        computed.map_err(Error::compute(format!("compute the loss of batch {}", batch.position)))
+        let computed = self
+            .pool
+            .install(|| self.model.evaluate(&self.parameters, batch));
+        computed.map_err(Error::compute(format!(
+            "compute the loss of batch {}",
+            batch.position
+        )))
     }
 
     /// The logits of a batch without dropout: (tokens, vocabulary).
@@ -156,8 +180,13 @@ impl Session {
     /// As [`forward_backward`](Self::forward_backward).
     pub fn logits(&self, batch: &Batch<'_>) -> Result<Tensor> {
         self.check(batch)?;
-        let computed = self.pool.install(|| self.model.logits(&self.parameters, batch));
-        computed.map_err(Error::compute(format!("compute the logits of batch {}", batch.position)))
+        let computed = self
+            .pool
+            .install(|| self.model.logits(&self.parameters, batch));
+        computed.map_err(Error::compute(format!(
+            "compute the logits of batch {}",
+            batch.position
+        )))
     }
 
     /// Hands out every gradient, in the order of [`trainable`](Self::trainable), and keeps what it is after: its
@@ -179,12 +208,15 @@ impl Session {
                 None => host::zeros(&shape, parameter.value.device()).map_err(fail)?,
             };
             if host::is_host(&gradient) {
-                let visited = host::change(&gradient, |floats| visit(&parameter.name, &shape, floats));
+                let visited =
+                    host::change(&gradient, |floats| visit(&parameter.name, &shape, floats));
                 parameter.gradient = Some(gradient);
                 visited.map_err(fail)??;
                 continue;
             }
-            let floats = gradient.flatten_all().and_then(|flat| flat.to_vec1::<f32>());
+            let floats = gradient
+                .flatten_all()
+                .and_then(|flat| flat.to_vec1::<f32>());
             let mut floats = floats.map_err(fail)?;
             visit(&parameter.name, &shape, &mut floats)?;
             let back = Tensor::from_vec(floats, shape, gradient.device());
@@ -205,7 +237,9 @@ impl Session {
             let gradient_norm = optimizer::gradient_norm(parameters)? * update.scale.abs();
             if gradient_norm.is_finite() {
                 // As `torch.nn.utils.clip_grad_norm_`.
-                let clip = update.clip.map_or(1.0, |most| (most / (gradient_norm + 1e-6)).min(1.0));
+                let clip = update
+                    .clip
+                    .map_or(1.0, |most| (most / (gradient_norm + 1e-6)).min(1.0));
                 optimizer::step(parameters, adam, update, update.scale * clip)?;
             }
             Ok(Applied { gradient_norm })
@@ -311,7 +345,14 @@ impl Session {
         let (model, weights) = (&self.model, self.weights.as_ref());
         let (bundle, parameters) = (&self.bundle, &self.parameters);
         self.pool.install(|| {
-            merge::write(directory, bundle, &self.architecture, model, parameters, weights)
+            merge::write(
+                directory,
+                bundle,
+                &self.architecture,
+                model,
+                parameters,
+                weights,
+            )
         })
     }
 
@@ -322,12 +363,17 @@ impl Session {
     /// [`Error::Request`] without an adapter; as [`save_checkpoint`](Self::save_checkpoint).
     pub fn export_adapter(&self, directory: &Path) -> Result<Vec<String>> {
         if self.spec.adapter.is_none() {
-            return Err(Error::request("adapter", "this training has none; it changes every weight"));
+            return Err(Error::request(
+                "adapter",
+                "this training has none; it changes every weight",
+            ));
         }
         checkpoint::prepare(directory)?;
         self.write_adapter(directory)?;
         checkpoint::sync(directory)?;
-        Ok([adapter::CONFIG, adapter::WEIGHTS].map(str::to_owned).to_vec())
+        Ok([adapter::CONFIG, adapter::WEIGHTS]
+            .map(str::to_owned)
+            .to_vec())
     }
 
     /// What memory is in use.
@@ -336,7 +382,11 @@ impl Session {
         let weights = self.model.frozen_bytes() + values;
         let activations = self.model.most_kept;
         let held = weights + gradients + optimizer + activations;
-        let most = if self.spec.device.is_cpu() { memory::most() } else { 0 };
+        let most = if self.spec.device.is_cpu() {
+            memory::most()
+        } else {
+            0
+        };
         MemoryReport {
             weights,
             gradients,
@@ -351,9 +401,13 @@ impl Session {
         let Some(spec) = &self.spec.adapter else {
             return Ok(());
         };
-        let named = self.model.linears().filter(|linear| linear.adapter.is_some());
-        let mut modules: Vec<&str> =
-            named.filter_map(|linear| linear.name.rsplit('.').next()).collect();
+        let named = self
+            .model
+            .linears()
+            .filter(|linear| linear.adapter.is_some());
+        let mut modules: Vec<&str> = named
+            .filter_map(|linear| linear.name.rsplit('.').next())
+            .collect();
         modules.sort_unstable();
         modules.dedup();
         let config = adapter::config(spec, &modules, self.bundle.to_str());
@@ -381,7 +435,11 @@ impl Session {
             let value = weights.tensor(&parameter.name, candle_core::DType::F32, &device)?;
             checkpoint::replace(&mut parameter.value, value)?;
         }
-        let known = |name: &str| self.parameters.iter().any(|parameter| parameter.name == name);
+        let known = |name: &str| {
+            self.parameters
+                .iter()
+                .any(|parameter| parameter.name == name)
+        };
         match weights.names().find(|name| !known(name)) {
             Some(name) => {
                 let why = format!("the tensor `{name}` belongs to no layer that has an adapter");
@@ -392,9 +450,15 @@ impl Session {
     }
 
     fn check(&self, batch: &Batch<'_>) -> Result<()> {
-        let size = batch.rows.checked_mul(batch.columns).filter(|&size| size > 0);
+        let size = batch
+            .rows
+            .checked_mul(batch.columns)
+            .filter(|&size| size > 0);
         let Some(size) = size else {
-            let why = format!("{} rows of {} tokens are no batch", batch.rows, batch.columns);
+            let why = format!(
+                "{} rows of {} tokens are no batch",
+                batch.rows, batch.columns
+            );
             return Err(Error::request("batch", why));
         };
         let lengths = [
@@ -404,7 +468,10 @@ impl Session {
         ];
         for (field, length) in lengths {
             if length != size {
-                let why = format!("there are {length}, and {} rows of {} have {size}", batch.rows, batch.columns);
+                let why = format!(
+                    "there are {length}, and {} rows of {} have {size}",
+                    batch.rows, batch.columns
+                );
                 return Err(Error::request(field, why));
             }
         }
@@ -416,11 +483,16 @@ impl Session {
             return Err(Error::request("batch", why));
         }
         let vocabulary = self.architecture.vocabulary;
-        if let Some(token) = batch.tokens.iter().find(|&&token| token as usize >= vocabulary) {
+        if let Some(token) = batch
+            .tokens
+            .iter()
+            .find(|&&token| token as usize >= vocabulary)
+        {
             let why = format!("{token} is none of the model's {vocabulary} tokens");
             return Err(Error::request("tokens", why));
         }
-        let is_target = |target: i32| target == -1 || usize::try_from(target).is_ok_and(|at| at < vocabulary);
+        let is_target =
+            |target: i32| target == -1 || usize::try_from(target).is_ok_and(|at| at < vocabulary);
         if let Some(target) = batch.targets.iter().find(|&&target| !is_target(target)) {
             let why = format!("{target} is none of the model's {vocabulary} tokens, and not -1");
             return Err(Error::request("targets", why));

@@ -26,7 +26,12 @@ impl AdapterSpec {
     /// What the update is multiplied by.
     pub fn scale(&self) -> f32 {
         let rank = self.rank as f32;
-        self.alpha / if self.rank_stabilised { rank.sqrt() } else { rank }
+        self.alpha
+            / if self.rank_stabilised {
+                rank.sqrt()
+            } else {
+                rank
+            }
     }
 
     /// Whether the linear map of a name gets an adapter. As in PEFT a target is a whole name, or what follows
@@ -46,10 +51,16 @@ impl AdapterSpec {
     /// [`Error::Request`] for the first number that is out of its bounds.
     pub(super) fn check(&self) -> Result<()> {
         if self.rank == 0 {
-            return Err(Error::request("adapter.rank", "it is 0, and should be 1 or more"));
+            return Err(Error::request(
+                "adapter.rank",
+                "it is 0, and should be 1 or more",
+            ));
         }
         if !self.alpha.is_finite() {
-            return Err(Error::request("adapter.alpha", format!("it is {}", self.alpha)));
+            return Err(Error::request(
+                "adapter.alpha",
+                format!("it is {}", self.alpha),
+            ));
         }
         if !(0.0..1.0).contains(&self.dropout) {
             let why = format!("it is {}, and should be from 0 to below 1", self.dropout);
@@ -144,7 +155,9 @@ impl Spec {
     pub(super) fn check(&self) -> Result<()> {
         match &self.adapter {
             Some(adapter) => adapter.check()?,
-            None if self.base != Format::F32 && !matches!(self.beginning, Beginning::Adapter(_)) => {
+            None if self.base != Format::F32
+                && !matches!(self.beginning, Beginning::Adapter(_)) =>
+            {
                 let why = "without an adapter every weight is trained, and held as f32";
                 return Err(Error::request("base", why));
             }
@@ -158,12 +171,21 @@ impl Spec {
         } = self.optimizer;
         for (field, value) in [("optimizer.beta1", beta1), ("optimizer.beta2", beta2)] {
             if !(0.0..1.0).contains(&value) {
-                return Err(Error::request(field, format!("it is {value}, and should be from 0 to below 1")));
+                return Err(Error::request(
+                    field,
+                    format!("it is {value}, and should be from 0 to below 1"),
+                ));
             }
         }
-        for (field, value) in [("optimizer.epsilon", epsilon), ("optimizer.weight-decay", weight_decay)] {
+        for (field, value) in [
+            ("optimizer.epsilon", epsilon),
+            ("optimizer.weight-decay", weight_decay),
+        ] {
             if !value.is_finite() || value < 0.0 {
-                return Err(Error::request(field, format!("it is {value}, and should be 0 or more")));
+                return Err(Error::request(
+                    field,
+                    format!("it is {value}, and should be 0 or more"),
+                ));
             }
         }
         Ok(())
