@@ -64,7 +64,7 @@ pub fn backward(
 }
 
 /// `sqrt(2/π)` and the cubic term, doubled: `gelu(x) = x · sigmoid(LINEAR · x + CUBIC · x³)`.
-pub(super) const LINEAR: f32 = 1.595_769_1;
+pub(super) const LINEAR: f32 = 1.595_769;
 pub(super) const CUBIC: f32 = LINEAR * 0.044_715;
 
 wide! {

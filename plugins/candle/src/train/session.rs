@@ -22,6 +22,9 @@ use crate::error::{Error, Result};
 use crate::ops::host;
 use crate::weights::Weights;
 
+/// What is done with a gradient: its tensor's name and shape, and its numbers, row by row, which may be changed.
+pub type Visit<'a> = dyn FnMut(&str, &[usize], &mut [f32]) -> Result<()> + 'a;
+
 /// One training.
 #[derive(Debug)]
 pub struct Session {
@@ -195,10 +198,7 @@ impl Session {
     /// # Errors
     ///
     /// What `visit` answers; [`Error::Compute`].
-    pub fn gradients(
-        &mut self,
-        visit: &mut dyn FnMut(&str, &[usize], &mut [f32]) -> Result<()>,
-    ) -> Result<()> {
+    pub fn gradients(&mut self, visit: &mut Visit<'_>) -> Result<()> {
         for parameter in &mut self.parameters {
             let doing = format!("hand out the gradient of `{}`", parameter.name);
             let fail = |error| Error::compute(doing.clone())(error);
