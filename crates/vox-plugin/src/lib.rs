@@ -68,6 +68,7 @@ pub use vox_plugin_macros::plugin;
 
 vox_plugin_macros::sdk!("../../wit");
 
+pub use bindings::host_side::vox::plugin::compute;
 pub use bindings::host_side::vox::plugin::types::{Attribute, Chunk, ChunkHead, Error, Exceeded};
 
 pub use agent::Agent;

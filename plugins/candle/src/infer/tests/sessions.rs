@@ -131,6 +131,36 @@ fn a_prompt_that_begins_like_the_last_is_answered_as_if_it_were_the_first() {
 }
 
 #[test]
+fn an_answer_that_broke_off_goes_on_as_if_it_had_not() {
+    let directory = bundle(&endless(Family::Llama));
+    let mut session = open(directory.path());
+    let mut resumed = 0;
+    for prompt in ["the", "in the end", "an hour", "rest"] {
+        let (_, pieces) = answer(&mut session, &warm(prompt, 10));
+        let all = chosen(&pieces);
+        // Where the text of a part of the answer is that part again.
+        for count in 1..10 {
+            let text: String = pieces[..count]
+                .iter()
+                .map(|piece| piece.text.as_str())
+                .collect();
+            if session.tokens().encode_part(&text).unwrap() != all[..count] {
+                continue;
+            }
+            let request = Request {
+                answered: text,
+                ..warm(prompt, 10 - count)
+            };
+            let (finished, rest) = answer(&mut open(directory.path()), &request);
+            assert_eq!(chosen(&rest), all[count..], "{prompt} after {count}");
+            assert_eq!(finished.answer_tokens, 10 - count);
+            resumed += 1;
+        }
+    }
+    assert!(resumed > 0);
+}
+
+#[test]
 fn a_long_prompt_is_cancelled_between_its_parts() {
     let mut config = endless(Family::Llama);
     config["max_position_embeddings"] = 2048.into();
