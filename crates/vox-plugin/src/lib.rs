@@ -68,14 +68,17 @@ pub use vox_plugin_macros::plugin;
 
 vox_plugin_macros::sdk!("../../wit");
 
+pub use bindings::host_side::vox::plugin::compute;
 pub use bindings::host_side::vox::plugin::types::{Attribute, Chunk, ChunkHead, Error, Exceeded};
 
 pub use agent::Agent;
 pub use command::Command;
 pub use describe::describe_command;
 pub use hook::Hook;
+pub use inference_backend::InferenceBackend;
 pub use lifecycle_trait::{Lifecycle, Slot};
 pub use metrics::Metrics;
+pub use ml_backend::MlBackend;
 pub use modality::Modality;
 pub use service::Service;
 pub use stage::Stage;

@@ -198,9 +198,9 @@ fn an_encoder_generates_no_text() {
     );
 }
 
-/// Frequencies that `modeling_rope_utils.py` of Transformers gives for heads of 8 elements.
+/// Frequencies that `modeling_rope_utils.py` of Transformers 4.57.6 gives for heads of 8 elements.
 #[test]
-fn stretched_frequencies_follow_the_published_rules() {
+fn stretched_frequencies_are_those_of_transformers() {
     let rope = |scaling| Rope { base: 1e4, scaling };
     let close = |rope: &Rope, wanted: [f32; 4]| {
         for (found, wanted) in rope.frequencies(8).into_iter().zip(wanted) {
@@ -218,8 +218,12 @@ fn stretched_frequencies_follow_the_published_rules() {
         high: 4.0,
         original: 128.0,
     };
-    // Waves of 6.3, 63, 628 and 6283 tokens: one stays, one is between, two are stretched.
-    let smooth = (128.0 / (20.0 * std::f32::consts::PI) - 1.0) / 3.0;
-    let between = (1.0 - smooth) * 0.1 / 8.0 + smooth * 0.1;
-    close(&rope(llama3), [1.0, between, 0.00125, 0.000_125]);
+    close(&rope(llama3), [1.0, 0.042_751_18, 0.00125, 0.000_125]);
+    let mut config = tiny::config(Family::Llama);
+    config["rope_scaling"] = json!({
+        "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 4096,
+    });
+    let yarn = decoder(&config).rope;
+    close(&yarn, [1.0, 0.1, 0.00625, 0.00025]);
+    assert!((yarn.attention_factor() - 1.138_629_436_111_989).abs() < 1e-12);
 }

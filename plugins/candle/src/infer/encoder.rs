@@ -102,10 +102,6 @@ impl EncoderModel {
         })
     }
 
-    pub(super) fn architecture(&self) -> &EncoderArchitecture {
-        &self.architecture
-    }
-
     pub(super) fn device(&self) -> &DeviceInfo {
         &self.info
     }

@@ -2,6 +2,7 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | `backend` | [`Serving`]: the extension point over a session |
 //! | `device` | where a model is computed, and how much memory there is |
 //! | `format` | [`WeightFormat`]: how weights are held in memory |
 //! | `decoder` | [`Decoder`] and [`Engine`]: what computes, behind one interface |
@@ -21,6 +22,7 @@
 //! A session owns the tokens whose keys and values a decoder keeps; a decoder owns these keys and values; an
 //! engine owns the weights, which never change.
 
+mod backend;
 mod cache;
 mod decoder;
 mod device;
@@ -37,6 +39,7 @@ mod serve;
 mod session;
 mod shared;
 
+pub use backend::Serving;
 pub use decoder::{Decoder, Engine, Input};
 pub use device::{DeviceInfo, DeviceKind, devices, open_device};
 pub use embed::Embedder;

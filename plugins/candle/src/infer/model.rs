@@ -369,7 +369,7 @@ impl CandleDecoder {
             None => scores,
         };
         let weights = ops::softmax_last_dim(&scores)?;
-        let mixed = weights.matmul(&values.contiguous()?)?;
+        let mixed = weights.matmul(&values)?;
         let mixed = mixed.reshape((heads, places, head))?.transpose(0, 1)?;
         layer
             .output

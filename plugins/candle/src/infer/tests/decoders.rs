@@ -1,8 +1,15 @@
 //! The same numbers, however the places of a sequence are computed.
 
+use std::collections::HashMap;
+
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{DType, Device};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 use serde_json::json;
 
 use super::*;
+use crate::weights::Element;
 
 const CLOSE: f32 = 1e-4;
 
@@ -172,6 +179,78 @@ fn weights_in_fewer_bits_compute_nearly_the_same() {
             assert_close(&found[9], &wanted[9], part * spread, &what);
         }
     }
+}
+
+/// Writes the matrices of a bundle as blocks, as `vox model import --keep-quantised` does.
+fn write_blocks(directory: &std::path::Path, kind: GgmlDType) {
+    let weights = Weights::open(directory).unwrap();
+    let mut notes = HashMap::new();
+    let mut stored = Vec::new();
+    for name in weights.names() {
+        let shape = weights.info(name).unwrap().shape.clone();
+        if let [rows, _] = shape.as_slice() {
+            let plain = weights.tensor(name, DType::F32, &Device::Cpu).unwrap();
+            let blocks = QTensor::quantize(&plain, kind).unwrap();
+            let bytes = blocks.data().unwrap().into_owned();
+            let text = format!("{} {} {}", Element::Blocks(kind), shape[0], shape[1]);
+            notes.insert(format!("ggml.{name}"), text);
+            stored.push((name, Dtype::U8, vec![*rows, bytes.len() / rows], bytes));
+        } else {
+            let bytes = weights.stored(name).unwrap().to_vec();
+            stored.push((name, Dtype::F32, shape, bytes));
+        }
+    }
+    let views = stored.iter().map(|(name, dtype, shape, bytes)| {
+        (
+            *name,
+            TensorView::new(*dtype, shape.clone(), bytes).unwrap(),
+        )
+    });
+    let bytes = safetensors::serialize(views, Some(notes)).unwrap();
+    std::fs::write(directory.join("model.safetensors"), bytes).unwrap();
+}
+
+#[test]
+fn blocks_of_a_bundle_are_computed_as_they_are() {
+    for family in DECODERS {
+        let (directory, _) = engine_of(&tiny::config(family), None);
+        let tokens = tokens(10);
+        let wanted = whole(&load(directory.path(), Some(WeightFormat::Q8_0)), &tokens);
+        write_blocks(directory.path(), GgmlDType::Q8_0);
+        let engine = load(directory.path(), None);
+        assert_eq!(engine.format(), "q8_0");
+        let found = whole(&engine, &tokens);
+        assert_close(
+            &found.concat(),
+            &wanted.concat(),
+            CLOSE,
+            &format!("{family:?}"),
+        );
+        // Plain numbers can be asked for all the same.
+        let plain = load(directory.path(), Some(WeightFormat::F32));
+        assert_eq!(plain.format(), "f32");
+        let spread = wanted[9].iter().fold(0.0, |most: f32, x| most.max(x.abs()));
+        let found = whole(&plain, &tokens);
+        assert_close(&found[9], &wanted[9], 0.05 * spread, &format!("{family:?}"));
+    }
+}
+
+#[test]
+fn halves_of_a_bundle_become_whole_on_the_processor() {
+    let directory = TempDir::new().unwrap();
+    let config = tiny::config(Family::Qwen3);
+    let tokens = tokens(10);
+    let wanted = whole(&engine_of(&config, None).1, &tokens);
+    tiny::write_as(directory.path(), &config, Dtype::BF16);
+    let engine = load(directory.path(), None);
+    assert_eq!(engine.format(), "f32");
+    let spread = wanted[9].iter().fold(0.0, |most: f32, x| most.max(x.abs()));
+    assert_close(
+        &whole(&engine, &tokens)[9],
+        &wanted[9],
+        0.05 * spread,
+        "bf16",
+    );
 }
 
 #[test]

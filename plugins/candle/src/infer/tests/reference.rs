@@ -43,6 +43,24 @@ fn decoders_give_the_logits_of_transformers() {
 }
 
 #[test]
+fn configurations_of_transformers_5_say_what_those_of_4_say() {
+    for name in [
+        "llama",
+        "llama-tied",
+        "mistral",
+        "qwen2",
+        "qwen3",
+        "gemma3",
+        "bert",
+    ] {
+        let path = model(name).join("config-5.json");
+        let five: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let five = Architecture::of_config(&path, five.as_object().unwrap()).unwrap();
+        assert_eq!(five, Architecture::read(&model(name)).unwrap(), "{name}");
+    }
+}
+
+#[test]
 fn encoders_give_the_states_and_the_mean_of_transformers() {
     let directory = model("bert");
     let Architecture::Encoder(architecture) = Architecture::read(&directory).unwrap() else {

@@ -113,14 +113,51 @@ fn a_prompt_that_begins_like_the_last_is_answered_as_if_it_were_the_first() {
             let (finished, found) = answer(&mut kept, &request);
             let (fresh, wanted) = answer(&mut open(directory.path()), &request);
             assert_eq!(chosen(&found), chosen(&wanted), "{family:?} {prompt}");
-            for (found, wanted) in found.iter().zip(&wanted) {
-                let difference = found.log_probability.unwrap() - wanted.log_probability.unwrap();
+            let logs = |pieces: &[Piece]| -> Vec<f32> {
+                pieces
+                    .iter()
+                    .filter_map(|piece| piece.log_probability)
+                    .collect()
+            };
+            assert_eq!(logs(&found).len(), 6);
+            for (found, wanted) in logs(&found).iter().zip(logs(&wanted)) {
+                let difference = found - wanted;
                 assert!(difference.abs() < 1e-4, "{family:?} {prompt}: {difference}");
             }
             assert_eq!(fresh.cached_tokens, 0);
             assert_eq!(finished.cached_tokens > 0, prompt != "else", "{prompt}");
         }
     }
+}
+
+#[test]
+fn an_answer_that_broke_off_goes_on_as_if_it_had_not() {
+    let directory = bundle(&endless(Family::Llama));
+    let mut session = open(directory.path());
+    let mut resumed = 0;
+    for prompt in ["the", "in the end", "an hour", "rest"] {
+        let (_, pieces) = answer(&mut session, &warm(prompt, 10));
+        let all = chosen(&pieces);
+        // Where the text of a part of the answer is that part again.
+        for count in 1..10 {
+            let text: String = pieces[..count]
+                .iter()
+                .map(|piece| piece.text.as_str())
+                .collect();
+            if session.tokens().encode_part(&text).unwrap() != all[..count] {
+                continue;
+            }
+            let request = Request {
+                answered: text,
+                ..warm(prompt, 10 - count)
+            };
+            let (finished, rest) = answer(&mut open(directory.path()), &request);
+            assert_eq!(chosen(&rest), all[count..], "{prompt} after {count}");
+            assert_eq!(finished.answer_tokens, 10 - count);
+            resumed += 1;
+        }
+    }
+    assert!(resumed > 0);
 }
 
 #[test]
