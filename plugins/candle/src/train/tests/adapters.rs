@@ -1,0 +1,160 @@
+//! Adapters in files, and merged into weights.
+
+use std::fs;
+
+use safetensors::Dtype;
+
+use super::*;
+use crate::ops::frozen::Format;
+use crate::weights::Weights;
+
+fn logits(session: &Session) -> Vec<f32> {
+    let owned = Owned::drawn(3, 2, 12);
+    session
+        .logits(&owned.batch())
+        .unwrap()
+        .flatten_all()
+        .unwrap()
+        .to_vec1()
+        .unwrap()
+}
+
+fn assert_near(found: &[f32], wanted: &[f32], tolerance: f32) {
+    for (found, wanted) in found.iter().zip(wanted) {
+        assert!(
+            (found - wanted).abs() <= tolerance * (1.0 + wanted.abs()),
+            "{found} and {wanted}"
+        );
+    }
+}
+
+#[test]
+fn an_adapter_begins_as_none() {
+    let bundle = bundle(Family::Llama);
+    let plain = logits(&load(bundle.path(), &spec()));
+    assert_eq!(logits(&load(bundle.path(), &lora(&["all-linear"]))), plain);
+}
+
+#[test]
+fn an_adapter_that_is_written_is_read_as_it_was() {
+    let bundle = bundle(Family::Mistral);
+    let mut spec = lora(&["v_proj", "mlp.down_proj"]);
+    if let Some(adapter) = &mut spec.adapter {
+        adapter.rank_stabilised = true;
+    }
+    let mut session = load(bundle.path(), &spec);
+    steps(&mut session, 1, 4);
+    let saved = bundle.path().join("adapter");
+    assert_eq!(
+        session.export_adapter(&saved).unwrap(),
+        ["adapter_config.json", "adapter_model.safetensors"]
+    );
+    let file = Weights::open_file(&saved.join("adapter_model.safetensors")).unwrap();
+    let name = "base_model.model.model.layers.2.mlp.down_proj.lora_B.weight";
+    assert_eq!(file.info(name).unwrap().shape, [32, 4]);
+    // Without a word of its own the training takes the settings of the adapter.
+    let other = Spec {
+        adapter: None,
+        beginning: Beginning::Adapter(saved),
+        ..spec
+    };
+    let other = load(bundle.path(), &other);
+    assert_eq!(other.trainable(), session.trainable());
+    assert_eq!(logits(&other), logits(&session));
+}
+
+#[test]
+fn settings_of_adapters_that_are_not_built_in_are_refused_by_their_field() {
+    let bundle = bundle(Family::Llama);
+    let saved = bundle.path().join("adapter");
+    load(bundle.path(), &lora(&["q_proj"]))
+        .export_adapter(&saved)
+        .unwrap();
+    let path = saved.join("adapter_config.json");
+    let good: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let cases = [
+        ("use_dora", serde_json::json!(true)),
+        ("bias", serde_json::json!("all")),
+        ("peft_type", serde_json::json!("IA3")),
+        ("modules_to_save", serde_json::json!(["lm_head"])),
+        ("rank_pattern", serde_json::json!({ "q_proj": 3 })),
+        ("target_modules", serde_json::json!("q.*")),
+        ("r", serde_json::json!("8")),
+    ];
+    for (field, value) in cases {
+        let mut config = good.clone();
+        config[field] = value;
+        fs::write(&path, config.to_string()).unwrap();
+        let message = adapter::read_config(&saved).unwrap_err().to_string();
+        assert!(
+            message.contains(&format!("adapter_config.json: `{field}`")),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn a_merged_model_gives_what_the_adapter_gave() {
+    for base in [Format::F32, Format::Nf4] {
+        let bundle = bundle(Family::Gemma3);
+        let spec = Spec {
+            base,
+            ..lora(&["all-linear"])
+        };
+        let mut session = load(bundle.path(), &spec);
+        steps(&mut session, 1, 6);
+        let merged = bundle.path().join("merged");
+        let files = session.merge(&merged).unwrap();
+        assert_eq!(
+            files,
+            ["config.json", "tokenizer.json", "model.safetensors"]
+        );
+        let plain = load(&merged, &super::spec());
+        if base == Format::F32 {
+            assert_near(&logits(&plain), &logits(&session), 1e-4);
+        }
+        // What has no adapter is as it was.
+        let (before, after) = (
+            Weights::open(bundle.path()).unwrap(),
+            Weights::open(&merged).unwrap(),
+        );
+        let name = "model.layers.1.self_attn.q_norm.weight";
+        assert_eq!(before.stored(name).unwrap(), after.stored(name).unwrap());
+    }
+}
+
+#[test]
+fn a_merged_model_is_stored_as_its_base_was() {
+    let directory = TempDir::new().unwrap();
+    tiny::write_as(directory.path(), &tiny::config(Family::Llama), Dtype::BF16);
+    let mut session = load(directory.path(), &lora(&["q_proj"]));
+    steps(&mut session, 1, 4);
+    let merged = directory.path().join("merged");
+    session.merge(&merged).unwrap();
+    let (before, after) = (
+        Weights::open(directory.path()).unwrap(),
+        Weights::open(&merged).unwrap(),
+    );
+    assert_eq!(before.usual_element(), after.usual_element());
+    let name = "model.layers.0.self_attn.q_proj.weight";
+    assert_ne!(before.stored(name).unwrap(), after.stored(name).unwrap());
+    assert_near(
+        &after.floats(name).unwrap(),
+        &before.floats(name).unwrap(),
+        0.2,
+    );
+}
+
+#[test]
+fn all_weights_become_a_bundle_as_they_are() {
+    let bundle = bundle(Family::Qwen3);
+    let spec = Spec {
+        beginning: Beginning::Random,
+        ..spec()
+    };
+    let mut session = load(bundle.path(), &spec);
+    steps(&mut session, 1, 4);
+    let merged = bundle.path().join("merged");
+    session.merge(&merged).unwrap();
+    assert_eq!(logits(&load(&merged, &super::spec())), logits(&session));
+}
