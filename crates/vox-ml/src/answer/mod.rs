@@ -9,4 +9,4 @@ pub mod answer;
 pub mod dispatch;
 
 pub use answer::{Answered, Answerer, Said};
-pub use dispatch::{Considered, Dispatcher, Explanation, NoBackend};
+pub use dispatch::{Considered, DispatchError, Dispatcher, Explanation, NoBackend};
