@@ -1,0 +1,22 @@
+//! Language models with [Candle](candle_core): their weights, and text that is generated with them.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`architecture`] | what a model is made of, as its `config.json` says it |
+//! | [`weights`] | the tensors of a bundle, mapped into memory |
+//! | [`tokens`] | text as tokens, and back |
+//! | [`infer`] | text out of models, and embeddings |
+//! | [`random`] | random numbers that are a function of where they are used |
+//! | [`error`] | what can go wrong with a model, its files and its use |
+
+pub mod architecture;
+pub mod error;
+pub mod infer;
+pub mod random;
+pub mod tokens;
+pub mod weights;
+
+#[cfg(test)]
+mod tiny;
+
+pub use error::{Error, Result};
