@@ -214,6 +214,7 @@ impl Piece for Q8Piece {
         groups: [&[Self]; G],
         mut x: [&[InputBlock]; M],
     ) -> [[S::F; G]; M] {
+        let chunks = rolled::<M>(BLOCK / 4);
         let mut products = [[simd.splat(0.0); G]; M];
         for g in 0..G {
             let group = groups[g];
@@ -226,10 +227,14 @@ impl Piece for Q8Piece {
                 for m in 0..M {
                     whole[m] = simd.begin_bytes(x[m][index].sum);
                 }
-                for (chunk, weights) in piece.quants.iter().enumerate() {
+                let mut inputs = [&InputBlock::ZERO.quants[..0]; M];
+                for m in 0..M {
+                    inputs[m] = &x[m][index].quants[..chunks];
+                }
+                for (chunk, weights) in piece.quants[..chunks].iter().enumerate() {
                     let weights = simd.bytes(weights);
                     for m in 0..M {
-                        whole[m] = simd.dot_bytes(whole[m], weights, x[m][index].quants[chunk]);
+                        whole[m] = simd.dot_bytes(whole[m], weights, inputs[m][chunk]);
                     }
                 }
                 let scales = simd.load_f16(&piece.scales);
@@ -273,24 +278,39 @@ fn get_nibbles(nibbles: &Nibbles, row: usize) -> [u8; BLOCK] {
     levels
 }
 
+/// A number of steps that the compiler does not know where there are several rows: it would write all steps out, in an
+/// order for which the registers do not suffice.
+#[inline(always)]
+fn rolled<const M: usize>(steps: usize) -> usize {
+    if M == 1 { steps } else { std::hint::black_box(steps) }
+}
+
 /// The sums of 32 columns of 4 bits with `M` rows of inputs, each of which begins with `-offset` times the sum of its
-/// inputs.
+/// inputs. `chunks` is the number of a block's chunks.
 #[inline(always)]
 fn nibble_sums<S: Simd, const M: usize>(
     simd: S,
     nibbles: &Nibbles,
     x: [&InputBlock; M],
     offset: i32,
+    chunks: usize,
 ) -> [S::I; M] {
     let mut sums = [simd.begin_nibbles(0); M];
     for m in 0..M {
         sums[m] = simd.begin_nibbles(-offset * x[m].sum);
     }
-    for (chunk, bytes) in nibbles.iter().enumerate() {
+    let mut halves = [(&InputBlock::ZERO.quants[..0], &InputBlock::ZERO.quants[..0]); M];
+    for m in 0..M {
+        let (low, high) = x[m].quants.split_at(BLOCK / 8);
+        halves[m] = (&low[..chunks], &high[..chunks]);
+    }
+    for (chunk, bytes) in nibbles[..chunks].iter().enumerate() {
         let (low, high) = simd.nibbles(bytes);
         for m in 0..M {
-            sums[m] = simd.dot_nibbles(sums[m], low, x[m].quants[chunk]);
-            sums[m] = simd.dot_nibbles(sums[m], high, x[m].quants[chunk + BLOCK / 8]);
+            sums[m] = simd.dot_nibbles(sums[m], low, halves[m].0[chunk]);
+        }
+        for m in 0..M {
+            sums[m] = simd.dot_nibbles(sums[m], high, halves[m].1[chunk]);
         }
     }
     let mut whole = [simd.begin_bytes(0); M];
@@ -340,6 +360,7 @@ impl Piece for Q4Piece {
         groups: [&[Self]; G],
         mut x: [&[InputBlock]; M],
     ) -> [[S::F; G]; M] {
+        let chunks = rolled::<M>(BLOCK / 8);
         let mut products = [[simd.splat(0.0); G]; M];
         for g in 0..G {
             let group = groups[g];
@@ -352,7 +373,7 @@ impl Piece for Q4Piece {
                 for m in 0..M {
                     inputs[m] = &x[m][index];
                 }
-                let whole = nibble_sums(simd, &piece.nibbles, inputs, 8);
+                let whole = nibble_sums(simd, &piece.nibbles, inputs, 8, chunks);
                 let scales = simd.load_f16(&piece.scales);
                 for m in 0..M {
                     let scale = simd.mul(scales, simd.splat(inputs[m].scale));
@@ -426,6 +447,7 @@ impl Piece for Q4KPiece {
         groups: [&[Self]; G],
         mut x: [&[InputBlock]; M],
     ) -> [[S::F; G]; M] {
+        let chunks = rolled::<M>(BLOCK / 8);
         let mut products = [[simd.splat(0.0); G]; M];
         for g in 0..G {
             let group = groups[g];
@@ -440,7 +462,7 @@ impl Piece for Q4KPiece {
                     for m in 0..M {
                         inputs[m] = &x[m][index * Self::INPUTS + part];
                     }
-                    let whole = nibble_sums(simd, &piece.nibbles[part], inputs, 0);
+                    let whole = nibble_sums(simd, &piece.nibbles[part], inputs, 0, chunks);
                     let scales = simd.mul(d, simd.load_u8(&piece.scales[part]));
                     let mins = simd.mul(dmin, simd.load_u8(&piece.mins[part]));
                     for m in 0..M {
