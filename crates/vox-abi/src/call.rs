@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Buffer, Slice, Status};
+use crate::{Buffer, Number, Slice, Status};
 
 /// Bytes of an encoded argument that fit without an allocation.
 const INLINE: usize = 192;
@@ -226,6 +226,37 @@ impl<'a> Arguments<'a> {
             .map_err(|error| Malformed(format!("argument {index}: {error}")))
     }
 
+    /// A list of numbers.
+    ///
+    /// # Errors
+    ///
+    /// The argument is missing, no whole number of them, or not aligned.
+    #[inline]
+    pub fn numbers<T: Number>(self, index: usize) -> Result<&'a [T], Malformed> {
+        let bytes = self.bytes(index)?;
+        let count = count_of::<T>(index, bytes)?;
+        // SAFETY: aligned, as long as it says, and of a type of which all bits are values.
+        Ok(unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), count) })
+    }
+
+    /// Numbers that the callee changes where they lie.
+    ///
+    /// # Safety
+    ///
+    /// The caller must have passed them as [`Slice::of_exchanged`], and this must be asked for once.
+    ///
+    /// # Errors
+    ///
+    /// As [`Arguments::numbers`].
+    #[inline]
+    pub unsafe fn exchanged(self, index: usize) -> Result<&'a mut [f32], Malformed> {
+        let slice = *self.0.get(index).ok_or_else(|| self.missing(index))?;
+        // SAFETY: `serve` promises that the slices are valid for the call, which `'a` is within.
+        let count = count_of::<f32>(index, unsafe { slice.bytes() })?;
+        // SAFETY: aligned, as long as it says, and lent to be changed by nobody else.
+        Ok(unsafe { std::slice::from_raw_parts_mut(slice.data.cast_mut().cast(), count) })
+    }
+
     /// A number, `bool` or `char`.
     ///
     /// # Errors
@@ -259,6 +290,20 @@ impl<'a> Arguments<'a> {
             self.0.len()
         ))
     }
+}
+
+/// How many numbers of type `T` the bytes are.
+#[inline]
+fn count_of<T>(index: usize, bytes: &[u8]) -> Result<usize, Malformed> {
+    let is_whole = bytes.len().is_multiple_of(size_of::<T>());
+    if is_whole && bytes.as_ptr().cast::<T>().is_aligned() {
+        return Ok(bytes.len() / size_of::<T>());
+    }
+    Err(Malformed(format!(
+        "argument {index}: {} bytes at this address are no list of {}",
+        bytes.len(),
+        std::any::type_name::<T>()
+    )))
 }
 
 /// What a function that is being served answers.
@@ -427,6 +472,40 @@ mod tests {
             arguments.scalar::<u32>(0).map(|_| Answer::Unit)
         });
         assert_eq!(status, Status::MALFORMED);
+    }
+
+    #[test]
+    fn numbers_are_lent_as_they_lie_and_changed_in_place() {
+        let mut gradient = [1.0_f32, 2.0];
+        let shape = [2_u64];
+        let slices = [Slice::of_numbers(&shape), Slice::of_exchanged(&mut gradient)];
+        let mut reply = Buffer::EMPTY;
+        // SAFETY: two live slices, and a reply buffer of our own.
+        let status = unsafe {
+            serve(slices.as_ptr(), 2, &mut reply, |arguments| {
+                assert_eq!(arguments.numbers::<u64>(0)?, [2]);
+                for value in arguments.exchanged(1)? {
+                    *value *= 2.0;
+                }
+                Ok(Answer::Unit)
+            })
+        };
+        assert_eq!(status, Status::OK);
+        assert_eq!(gradient, [2.0, 4.0]);
+    }
+
+    #[test]
+    fn a_list_of_numbers_that_is_cut_or_not_aligned_is_malformed() {
+        let numbers = [0_u32; 3];
+        let slice = Slice::of_numbers(&numbers);
+        // SAFETY: `numbers` lives on.
+        let bytes = unsafe { slice.bytes() };
+        for wrong in [&bytes[..7], &bytes[1..5]] {
+            let (status, _) = serve_one(wrong, |arguments| {
+                arguments.numbers::<u32>(0).map(|_| Answer::Unit)
+            });
+            assert_eq!(status, Status::MALFORMED);
+        }
     }
 
     #[test]

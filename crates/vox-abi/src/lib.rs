@@ -11,8 +11,9 @@
 //!   reader looks at `size` (or `count`) before it touches a field that was added later. A change
 //!   that cannot be made so raises [`ABI_VERSION`].
 //! - Every [`Function`] has one shape. Parameter *i* is `arguments[i]`: the bytes of a `string` or
-//!   `list<u8>` as they lie in the caller's memory, valid during the call; a number, `bool` or
-//!   `char` as its little-endian bytes; or the
+//!   `list<u8>` as they lie in the caller's memory, valid during the call; a list of other numbers
+//!   likewise, aligned as they are (an `exchanged` one is the callee's to change meanwhile); a
+//!   number, `bool` or `char` as its little-endian bytes; or the
 //!   [postcard](https://postcard.jamesmunns.com/wire-format) encoding of anything else. A reply is
 //!   such an encoding; byte lists in it stand beside it, see [`call::Bulk`].
 //! - No function unwinds. [`call::serve`] turns a panic into [`Status::PANICKED`].
@@ -48,6 +49,24 @@ impl Slice {
         }
     }
 
+    /// Borrows numbers as they lie in memory, under the same condition.
+    #[inline]
+    pub const fn of_numbers<T: Number>(numbers: &[T]) -> Self {
+        Self {
+            data: numbers.as_ptr().cast(),
+            length: size_of_val(numbers),
+        }
+    }
+
+    /// Lends numbers to a callee that changes them, for one call.
+    #[inline]
+    pub const fn of_exchanged(numbers: &mut [f32]) -> Self {
+        Self {
+            data: numbers.as_mut_ptr().cast_const().cast(),
+            length: size_of_val(numbers),
+        }
+    }
+
     /// The bytes.
     ///
     /// # Safety
@@ -59,6 +78,23 @@ impl Slice {
         unsafe { std::slice::from_raw_parts(self.data, self.length) }
     }
 }
+
+/// A type of numbers whose lists cross as they lie in memory: every pattern of bits is a value of it,
+/// and none of its bytes is padding.
+///
+/// # Safety
+///
+/// Both must be true of the type.
+pub unsafe trait Number: Copy {}
+
+macro_rules! numbers {
+    ($($number:ty),*) => {$(
+        // SAFETY: plain numbers have neither padding nor invalid values.
+        unsafe impl Number for $number {}
+    )*};
+}
+
+numbers!(u16, u32, u64, i8, i16, i32, i64, f32, f64);
 
 /// Owned bytes of a reply. Only the side that filled it may free it.
 #[repr(C)]

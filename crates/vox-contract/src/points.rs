@@ -31,7 +31,7 @@ pub enum ExtensionPoint {
     Service,
     /// Trains models. Native only.
     MlBackend,
-    /// Runs models. Native only.
+    /// Runs models.
     InferenceBackend,
 }
 
@@ -86,7 +86,8 @@ impl ExtensionPoint {
             Self::Hook => Some("vox:plugin/hook@1.0.0"),
             Self::Command => Some("vox:plugin/command@1.0.0"),
             Self::Service => Some("vox:plugin/service@1.0.0"),
-            Self::MlBackend | Self::InferenceBackend => None,
+            Self::InferenceBackend => Some("vox:plugin/inference-backend@1.0.0"),
+            Self::MlBackend => None,
         }
     }
 }

@@ -60,7 +60,8 @@ pub use host::{HOST_SAMPLES, Host, HostOptions, InstanceOptions, PluginStatus, R
 pub use instance::Instance;
 pub use json::JsonCallError;
 pub use services::{
-    BlobSource, CancelToken, Emitter, EventSink, Files, IgnoreEvents, NoBlobs, NoPorts, Ports,
+    BlobSource, CancelToken, Emitter, EventSink, Files, Generation, IgnoreEvents, NoBlobs,
+    NoGeneration, NoPorts, NoReduction, Ports, Reduction,
 };
 pub use slot::ReloadRecord;
 pub use watch::{Noticed, Watch, Watched};

@@ -44,7 +44,8 @@ pub struct Function {
     pub name: String,
     pub docs: String,
     pub parameters: Vec<(String, Type)>,
-    /// The type of the value, `None` for none.
+    /// The type of the value, `None` for none. That of a function with an `exchanged` parameter is
+    /// left out: the changed parameter is all that it answers.
     pub value: Option<Type>,
     /// Whether the function may answer the contract's `error` instead.
     pub fallible: bool,
@@ -87,7 +88,14 @@ impl Contract {
             let WorldItem::Interface { id, .. } = item else {
                 continue;
             };
-            exports.push(interface(&resolve, *id).map_err(at)?);
+            let interface = interface(&resolve, *id).map_err(at)?;
+            if let Some(function) = exchanging(&resolve, &interface) {
+                return Err(at(format!(
+                    "{}: {function}: only functions of the host can change a parameter",
+                    interface.name
+                )));
+            }
+            exports.push(interface);
         }
         let version = name
             .version
@@ -147,6 +155,19 @@ fn function(resolve: &Resolve, function: &wit_parser::Function) -> Result<Functi
     if let Some(value) = &value {
         plain(resolve, value).map_err(refuse)?;
     }
+    let exchanged = parameters
+        .iter()
+        .filter(|(_, ty)| is_exchanged(resolve, ty))
+        .count();
+    let value = match (exchanged, value) {
+        (0, value) => value,
+        (1, Some(value)) if is_exchanged(resolve, &value) && fallible => None,
+        _ => {
+            return Err(refuse(
+                "it must take one `exchanged` and answer it or an error".to_owned(),
+            ));
+        }
+    };
     Ok(Function {
         name: function.name.clone(),
         docs: function.docs.contents.clone().unwrap_or_default(),
@@ -164,13 +185,32 @@ pub fn root(resolve: &Resolve, mut id: TypeId) -> TypeId {
     id
 }
 
+/// The name of a function that changes a parameter.
+fn exchanging<'a>(resolve: &Resolve, interface: &'a Interface) -> Option<&'a str> {
+    let mut functions = interface.functions.iter();
+    let found = functions.find(|function| {
+        let mut parameters = function.parameters.iter();
+        parameters.any(|(_, ty)| is_exchanged(resolve, ty))
+    });
+    found.map(|function| function.name.as_str())
+}
+
+/// Whether a type is `types.exchanged`: numbers that a call changes.
+pub fn is_exchanged(resolve: &Resolve, ty: &Type) -> bool {
+    is_shared_type(resolve, *ty, "exchanged")
+}
+
 fn is_contract_error(resolve: &Resolve, ty: Type) -> bool {
+    is_shared_type(resolve, ty, "error")
+}
+
+fn is_shared_type(resolve: &Resolve, ty: Type, name: &str) -> bool {
     let Type::Id(id) = ty else { return false };
     let definition = &resolve.types[root(resolve, id)];
     let TypeOwner::Interface(owner) = definition.owner else {
         return false;
     };
-    definition.name.as_deref() == Some("error")
+    definition.name.as_deref() == Some(name)
         && resolve.interfaces[owner].name.as_deref() == Some("types")
 }
 

@@ -17,7 +17,7 @@ use wit_parser::InterfaceId;
 
 use crate::contract::{Contract, Function, Interface, root};
 use crate::rust::{
-    Paths, Transport, answer, bulk, camel, decode, docs, encode, parameters, served_signature, shouting,
+    Paths, Transport, answer, bulk, camel, decode, docs, encode, exchanged, parameters, served_signature, shouting,
     snake, tracked,
 };
 
@@ -201,9 +201,17 @@ fn weight(paths: &Paths<'_>, function: &Function) -> TokenStream {
     let lengths = function
         .parameters
         .iter()
-        .filter(|(_, ty)| matches!(paths.transport(ty), Transport::Bytes | Transport::Text))
-        .map(|(name, _)| snake(name));
-    quote!(0 #(+ #lengths.len())*)
+        .filter_map(|(name, ty)| {
+            let name = snake(name);
+            match paths.transport(ty) {
+                Transport::Bytes | Transport::Text => Some(quote!(#name.len())),
+                Transport::Numbers | Transport::Exchanged => {
+                    Some(quote!(::std::mem::size_of_val::<[_]>(&#name[..])))
+                }
+                Transport::Scalar | Transport::Encoded => None,
+            }
+        });
+    quote!(0 #(+ #lengths)*)
 }
 
 fn import(paths: &Paths<'_>, interface: &Interface) -> TokenStream {
@@ -223,22 +231,31 @@ fn import(paths: &Paths<'_>, interface: &Interface) -> TokenStream {
         let name = snake(&function.name);
         let names = parameters(function);
         let owned = function.parameters.iter().map(|(_, ty)| paths.owned(ty));
-        let passed = function.parameters.iter().map(|(name, ty)| {
-            let name = snake(name);
-            match paths.transport(ty) {
-                Transport::Bytes | Transport::Text => quote!(&#name),
-                Transport::Scalar | Transport::Encoded => quote!(#name),
-            }
-        });
-        let result = paths.result(function);
+        let passed = function
+            .parameters
+            .iter()
+            .map(|(name, ty)| paths.hand_over(&snake(name), ty));
         let weight = weight(paths, function);
+        let (result, declare, finish) = match exchanged(paths, function) {
+            // The changed numbers go back as the value.
+            Some(name) => {
+                let error = paths.error();
+                (
+                    quote!(::std::result::Result<::std::vec::Vec<f32>, #error>),
+                    quote!(let mut #name = #name;),
+                    quote!(answer.map(|()| #name)),
+                )
+            }
+            None => (paths.result(function), quote!(), quote!(answer)),
+        };
         quote! {
             fn #name(&mut self, #(#names: #owned),*) -> #result {
+                #declare
                 let services = self.services();
                 let stay = services.leave_guest(#weight);
                 let answer = #trait_name::#name(services, #(#passed),*);
                 services.enter_guest(stay);
-                answer
+                #finish
             }
         }
     });

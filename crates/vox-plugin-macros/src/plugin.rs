@@ -10,8 +10,18 @@ use crate::contract::LIFECYCLE;
 
 /// The extension points that a component or native library of this contract can serve. The SDK
 /// has a module of each name, so a name that is missing here or there does not compile.
-const EXTENSION_POINTS: [&str; 9] = [
-    "step", "stage", "modality", "agent", "metrics", "storage", "hook", "command", "service",
+const EXTENSION_POINTS: [&str; 11] = [
+    "step",
+    "stage",
+    "modality",
+    "agent",
+    "metrics",
+    "storage",
+    "hook",
+    "command",
+    "service",
+    "ml_backend",
+    "inference_backend",
 ];
 
 /// Expands the attribute.

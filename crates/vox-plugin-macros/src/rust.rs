@@ -9,7 +9,7 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote;
 use wit_parser::{InterfaceId, Type, TypeDefKind, TypeId, TypeOwner};
 
-use crate::contract::{Contract, Function, root};
+use crate::contract::{Contract, Function, is_exchanged, root};
 
 /// Where the generated types stand.
 pub struct Paths<'a> {
@@ -24,6 +24,10 @@ pub enum Transport {
     Bytes,
     /// As the UTF-8 bytes of a string.
     Text,
+    /// As the bytes of a list of numbers as they lie in memory.
+    Numbers,
+    /// As `Numbers`, which the callee changes where they lie.
+    Exchanged,
     /// As the little-endian bytes of a number, `bool` or `char`.
     Scalar,
     /// As the postcard encoding.
@@ -69,6 +73,9 @@ impl Paths<'_> {
 
     /// The type of a parameter that a caller passes.
     pub fn borrowed(&self, ty: &Type) -> TokenStream {
+        if matches!(self.transport(ty), Transport::Exchanged) {
+            return quote!(&mut [f32]);
+        }
         match ty {
             Type::String => quote!(&str),
             Type::Id(id) => match self.definition(*id) {
@@ -81,7 +88,7 @@ impl Paths<'_> {
                     quote!(::std::option::Option<#inner>)
                 }
                 TypeDefKind::Type(alias) => self.borrowed(alias),
-                TypeDefKind::Enum(_) => self.named(*id),
+                _ if self.is_plain(ty) => self.owned(ty),
                 _ => {
                     let owned = self.owned(ty);
                     quote!(&#owned)
@@ -96,7 +103,17 @@ impl Paths<'_> {
         match self.transport(ty) {
             Transport::Bytes => quote!(&[u8]),
             Transport::Text => quote!(&str),
+            Transport::Numbers | Transport::Exchanged => self.borrowed(ty),
             Transport::Scalar | Transport::Encoded => self.owned(ty),
+        }
+    }
+
+    /// An expression that lends the owned variable `name` as [`Paths::received`] wants it.
+    pub fn hand_over(&self, name: &Ident, ty: &Type) -> TokenStream {
+        match self.transport(ty) {
+            Transport::Bytes | Transport::Text | Transport::Numbers => quote!(&#name),
+            Transport::Exchanged => quote!(&mut #name),
+            Transport::Scalar | Transport::Encoded => quote!(#name),
         }
     }
 
@@ -104,12 +121,44 @@ impl Paths<'_> {
     pub fn transport(&self, ty: &Type) -> Transport {
         match ty {
             Type::String => Transport::Text,
+            Type::Id(_) if is_exchanged(&self.contract.resolve, ty) => Transport::Exchanged,
             Type::Id(id) => match self.definition(*id) {
                 TypeDefKind::List(Type::U8) => Transport::Bytes,
+                TypeDefKind::List(
+                    Type::U16
+                    | Type::U32
+                    | Type::U64
+                    | Type::S8
+                    | Type::S16
+                    | Type::S32
+                    | Type::S64
+                    | Type::F32
+                    | Type::F64,
+                ) => Transport::Numbers,
                 TypeDefKind::Type(alias) => self.transport(alias),
                 _ => Transport::Encoded,
             },
             _ => Transport::Scalar,
+        }
+    }
+
+    /// Whether values of this type hold neither lists nor text: they are passed as they are.
+    fn is_plain(&self, ty: &Type) -> bool {
+        let Type::Id(id) = ty else {
+            return !matches!(ty, Type::String);
+        };
+        match self.definition(*id) {
+            TypeDefKind::Type(inner) | TypeDefKind::Option(inner) => self.is_plain(inner),
+            TypeDefKind::Record(record) => {
+                record.fields.iter().all(|field| self.is_plain(&field.ty))
+            }
+            TypeDefKind::Variant(variant) => variant
+                .cases
+                .iter()
+                .all(|case| case.ty.is_none_or(|ty| self.is_plain(&ty))),
+            TypeDefKind::Tuple(tuple) => tuple.types.iter().all(|ty| self.is_plain(ty)),
+            TypeDefKind::Enum(_) => true,
+            _ => false,
         }
     }
 
@@ -149,7 +198,7 @@ impl Paths<'_> {
                 TypeDefKind::Option(Type::Id(_)) => quote!(#name.as_ref()),
                 TypeDefKind::Option(_) => quote!(#name),
                 TypeDefKind::Type(alias) => self.lend(name, alias),
-                TypeDefKind::Enum(_) => quote!(#name),
+                _ if self.is_plain(ty) => quote!(#name),
                 _ => quote!(&#name),
             },
             _ => quote!(#name),
@@ -228,6 +277,14 @@ pub fn docs(text: &str) -> TokenStream {
     quote!(#(#[doc = #lines])*)
 }
 
+/// The name of the parameter that a function changes.
+pub fn exchanged(paths: &Paths<'_>, function: &Function) -> Option<Ident> {
+    let mut parameters = function.parameters.iter();
+    let found =
+        parameters.find(|(_, ty)| matches!(paths.transport(ty), Transport::Exchanged));
+    found.map(|(name, _)| snake(name))
+}
+
 /// The names of a function's parameters.
 pub fn parameters(function: &Function) -> Vec<Ident> {
     function
@@ -248,6 +305,8 @@ pub fn decode(paths: &Paths<'_>, function: &Function) -> TokenStream {
             match paths.transport(ty) {
                 Transport::Bytes => quote!(let #name = arguments.bytes(#index)?;),
                 Transport::Text => quote!(let #name = arguments.text(#index)?;),
+                Transport::Numbers => quote!(let #name = arguments.numbers(#index)?;),
+                Transport::Exchanged => quote!(let #name = arguments.exchanged(#index)?;),
                 Transport::Scalar => {
                     let ty = paths.owned(ty);
                     quote!(let #name = arguments.scalar::<#ty>(#index)?;)
@@ -270,6 +329,8 @@ pub fn encode(paths: &Paths<'_>, function: &Function, abi: &TokenStream) -> Toke
         match paths.transport(ty) {
             Transport::Bytes => slices.push(quote!(#abi::Slice::new(#name))),
             Transport::Text => slices.push(quote!(#abi::Slice::new(#name.as_bytes()))),
+            Transport::Numbers => slices.push(quote!(#abi::Slice::of_numbers(#name))),
+            Transport::Exchanged => slices.push(quote!(#abi::Slice::of_exchanged(#name))),
             Transport::Scalar => {
                 encodings.push(quote!(let #name = #abi::call::Scalar::to_bytes(#name);));
                 slices.push(quote!(#abi::Slice::new(&#name)));

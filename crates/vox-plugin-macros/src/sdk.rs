@@ -13,7 +13,7 @@ use wit_parser::InterfaceId;
 
 use crate::contract::{Contract, Interface, LIFECYCLE};
 use crate::rust::{
-    Paths, Transport, answer, bulk, camel, decode, docs, encode, parameters, served_signature, snake,
+    Paths, answer, bulk, camel, decode, docs, encode, exchanged, parameters, served_signature, snake,
     tracked,
 };
 
@@ -266,13 +266,10 @@ fn component_glue(
         let name = snake(&function.name);
         let names = parameters(function);
         let owned = function.parameters.iter().map(|(_, ty)| paths.owned(ty));
-        let passed = function.parameters.iter().map(|(name, ty)| {
-            let name = snake(name);
-            match paths.transport(ty) {
-                Transport::Bytes | Transport::Text => quote!(&#name),
-                Transport::Scalar | Transport::Encoded => quote!(#name),
-            }
-        });
+        let passed = function
+            .parameters
+            .iter()
+            .map(|(name, ty)| paths.hand_over(&snake(name), ty));
         let result = paths.result(function);
         quote! {
             fn #name(#(#names: #owned),*) -> #result {
@@ -322,12 +319,20 @@ fn import(paths: &Paths<'_>, index: usize, interface: &Interface) -> TokenStream
                 quote!(call_host_or_default)
             };
             let label = format!("{}.{}", interface.name, function.name);
+            let as_component = match exchanged(paths, function) {
+                Some(changed) => quote! {
+                    #bound::#name(#(&*#names),*).and_then(|answer| {
+                        crate::component::replace(#changed, &answer, #label)
+                    })
+                },
+                None => quote!(#bound::#name(#(#names),*)),
+            };
             quote! {
                 #docs
                 pub fn #name(#(#names: #types),*) -> #result {
                     #[cfg(target_arch = "wasm32")]
                     {
-                        #bound::#name(#(#names),*)
+                        #as_component
                     }
                     #[cfg(not(target_arch = "wasm32"))]
                     {

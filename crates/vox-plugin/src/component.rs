@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Once;
 
 use crate::host::log::{self, Level};
-use crate::{Lifecycle, Slot, attribute};
+use crate::{Error, Lifecycle, Slot, attribute};
 
 /// The place of a component's value.
 pub struct Global<T>(RefCell<Slot<T>>);
@@ -42,6 +42,19 @@ pub fn with<T: Exported, R>(work: impl FnOnce(&mut T) -> R) -> R {
         Some(plugin) => work(plugin),
         None => panic!("this instance was not initialised, or was shut down"),
     })
+}
+
+/// Puts numbers that the host changed in the place of those that were sent to it.
+pub fn replace(sent: &mut [f32], changed: &[f32], name: &str) -> Result<(), Error> {
+    if sent.len() != changed.len() {
+        return Err(Error::Failed(format!(
+            "`{name}` answered {} numbers for {}",
+            changed.len(),
+            sent.len()
+        )));
+    }
+    sent.copy_from_slice(changed);
+    Ok(())
 }
 
 /// A panic ends a component with a bare trap, so its message goes ahead as a log record with the

@@ -200,6 +200,8 @@ impl Inner {
             limits,
             config,
             ports: Arc::clone(&options.ports),
+            reduction: Arc::clone(&options.reduction),
+            generation: Arc::clone(&options.generation),
             blobs: Arc::clone(&options.blobs),
             events: Arc::clone(&options.events),
             cancel: std::sync::Mutex::new(options.cancel.clone()),

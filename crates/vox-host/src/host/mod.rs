@@ -36,7 +36,8 @@ use crate::inventory::{Finding, Installed, Inventory};
 use crate::registry::Registry;
 use crate::resolution::{self, Selection};
 use crate::services::{
-    BlobSource, Caller, CancelToken, EventSink, IgnoreEvents, NoBlobs, NoPorts, Permits, Ports,
+    BlobSource, Caller, CancelToken, EventSink, Generation, IgnoreEvents, NoBlobs, NoGeneration,
+    NoPorts, NoReduction, Permits, Ports, Reduction,
     Topics,
 };
 use crate::signing::TrustStore;
@@ -71,6 +72,10 @@ pub struct InstanceOptions {
     pub blobs: Arc<dyn BlobSource>,
     /// Who hears its events.
     pub events: Arc<dyn EventSink>,
+    /// What is done with its gradients, where it is a backend for training.
+    pub reduction: Arc<dyn Reduction>,
+    /// Where its answers go, where it is a backend for inference.
+    pub generation: Arc<dyn Generation>,
     /// How it is told to stop.
     pub cancel: CancelToken,
     /// How many hooks are inside each other when it is entered as one: 0 for all that are none.
@@ -87,6 +92,8 @@ impl Default for InstanceOptions {
             ports: Arc::new(NoPorts),
             blobs: Arc::new(NoBlobs),
             events: Arc::new(IgnoreEvents),
+            reduction: Arc::new(NoReduction),
+            generation: Arc::new(NoGeneration),
             cancel: CancelToken::new(),
             hook_depth: 0,
             resolver: Arc::new(SystemResolver),

@@ -9,6 +9,7 @@
 
 mod calls;
 mod cancel;
+mod compute;
 mod events;
 mod kv;
 mod permits;
@@ -23,6 +24,7 @@ use serde_json::Value;
 use vox_contract::{Capability, EffectiveLimits, LimitName, PluginId, Scope};
 
 pub use cancel::CancelToken;
+pub use compute::{Generation, NoGeneration, NoReduction, Reduction};
 pub use events::{Emitter, EventSink, IgnoreEvents};
 pub use streams::{BlobSource, Files, NoBlobs, NoPorts, Ports};
 
@@ -52,6 +54,8 @@ pub(crate) struct Services {
     pub(crate) ports: Arc<dyn Ports>,
     pub(crate) blobs: Arc<dyn BlobSource>,
     pub(crate) events: Arc<dyn EventSink>,
+    pub(crate) reduction: Arc<dyn Reduction>,
+    pub(crate) generation: Arc<dyn Generation>,
     /// How the instance is told to stop; changes with whoever calls. Guards nothing else.
     pub(crate) cancel: Mutex<CancelToken>,
     /// Who is inside, when it is another plugin. Guards nothing else.

@@ -30,7 +30,7 @@ pub(super) struct SharedModel {
 /// What computes.
 pub(super) enum Model {
     Decoder(Arc<dyn Engine>),
-    Encoder(EncoderModel),
+    Encoder(Box<EncoderModel>),
 }
 
 /// What makes two loads the same.
@@ -91,7 +91,8 @@ impl SharedModel {
         let device = (info, device);
         let model = match &architecture {
             Architecture::Encoder(encoder) => {
-                Model::Encoder(EncoderModel::load(encoder, &weights, device, key.format)?)
+                let model = EncoderModel::load(encoder, &weights, device, key.format)?;
+                Model::Encoder(Box::new(model))
             }
             Architecture::Decoder(decoder) => {
                 let engine = CandleEngine::load(decoder, &weights, device, key.format)?;
