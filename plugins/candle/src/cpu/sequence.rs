@@ -38,6 +38,8 @@ const LONG: usize = 2048;
 pub struct Options {
     /// Most tokens of the sequence.
     pub context: usize,
+    /// Tokens whose keys and values have room from the beginning; where there are more, the room doubles.
+    pub reserved: usize,
     /// Threads.
     pub threads: NonZeroUsize,
     /// How keys and values are held.
@@ -113,7 +115,7 @@ pub enum States<'a> {
 }
 
 impl Sequence {
-    /// A sequence without tokens. All memory is taken now.
+    /// A sequence without tokens. All memory is taken now, but for keys and values of more tokens than are reserved.
     ///
     /// # Panics
     ///
@@ -124,15 +126,15 @@ impl Sequence {
         let rows = ROWS.min(options.context);
         let (hidden, head) = (architecture.hidden, architecture.head);
         let (queries, keys) = (architecture.query_width(), architecture.kv_width());
-        let cache =
-            || Cache::new(options.cache, architecture.kv_heads, head, options.context);
+        let room = options.reserved.clamp(1, options.context);
+        let cache = || Cache::new(options.cache, architecture.kv_heads, head, room);
         let pool = Pool::new(options.threads);
         let together = head * QUERIES.max(architecture.heads / architecture.kv_heads);
         let scratch = || Scratch {
             row: vec![0.0; hidden.max(queries)],
             queries: vec![0.0; together],
             attended: vec![0.0; together],
-            scores: vec![0.0; scores(together / head, options.context)],
+            scores: vec![0.0; scores(together / head, room)],
         };
         let rotation = |rope| Rotation::new(rope, head, rows);
         Self {
@@ -179,7 +181,7 @@ impl Sequence {
     }
 
     /// Computes the places of tokens from `position` on; `logits` becomes those of the last. It allocates only where
-    /// `logits` has not the capacity.
+    /// `logits` has not the capacity, or more tokens come than there is room for.
     ///
     /// # Errors
     ///
@@ -325,6 +327,7 @@ impl Sequence {
         let places = self.check(&layers, input, position)?;
         let model = Arc::clone(&self.model);
         let hidden = model.architecture().hidden;
+        self.reserve(position + places);
         if let Some(out) = &mut out {
             out.clear();
             out.reserve(places * hidden);
@@ -351,6 +354,23 @@ impl Sequence {
             }
         }
         Ok(rows)
+    }
+
+    /// Makes room for so many places, and not for the next few only.
+    fn reserve(&mut self, places: usize) {
+        let room = self.caches.first().map_or(places, Cache::capacity);
+        if places <= room {
+            return;
+        }
+        let room = places.max(2 * room).min(self.options.context);
+        for cache in &mut self.caches {
+            cache.reserve(room);
+        }
+        let head = self.model.architecture().head;
+        for scratch in &mut self.scratches {
+            let rows = scratch.queries.len() / head;
+            scratch.scores.resize(scores(rows, room), 0.0);
+        }
     }
 
     /// The states of tokens before the first layer.

@@ -87,6 +87,28 @@ impl Cache {
         self.kv_heads * self.of_head() * LANES * self.format().size()
     }
 
+    /// Takes memory for `positions`, where there is less; what is held stays. Nothing is freed.
+    pub fn reserve(&mut self, positions: usize) {
+        if positions <= self.capacity {
+            return;
+        }
+        let mut larger = Self::new(self.format(), self.kv_heads, self.head, positions);
+        match (&self.store, &mut larger.store) {
+            (Store::F32(from), Store::F32(to)) => copy(self.shape(), from, larger.capacity, to),
+            (Store::F16(from), Store::F16(to)) => copy(self.shape(), from, larger.capacity, to),
+            _ => unreachable!("both are of one format"),
+        }
+        *self = larger;
+    }
+
+    fn shape(&self) -> HeadShape {
+        HeadShape {
+            head: self.head,
+            keys: self.keys(),
+            capacity: self.capacity,
+        }
+    }
+
     /// Sixteens that the keys of a head take.
     fn keys(&self) -> usize {
         self.capacity / LANES * self.head
@@ -100,14 +122,26 @@ impl Cache {
     /// The cache cut into its heads, for threads to write.
     pub fn heads(&mut self) -> HeadTiles<'_> {
         let size = self.of_head();
-        let shape = HeadShape {
-            head: self.head,
-            keys: self.keys(),
-            capacity: self.capacity,
-        };
+        let shape = self.shape();
         match &mut self.store {
             Store::F32(store) => HeadTiles::F32(Tiles::rows(store, size), shape),
             Store::F16(store) => HeadTiles::F16(Tiles::rows(store, size), shape),
+        }
+    }
+}
+
+/// Copies the heads of a cache into one of a larger capacity.
+fn copy<T: Copy>(shape: HeadShape, from: &[T], capacity: usize, to: &mut [T]) {
+    let groups = shape.head.div_ceil(LANES);
+    let keys = capacity / LANES * shape.head;
+    let heads = from.chunks_exact(shape.keys + groups * shape.capacity);
+    for (from, to) in heads.zip(to.chunks_exact_mut(keys + groups * capacity)) {
+        let (from_keys, from_values) = from.split_at(shape.keys);
+        let (to_keys, to_values) = to.split_at_mut(keys);
+        to_keys[..shape.keys].copy_from_slice(from_keys);
+        let values = from_values.chunks_exact(shape.capacity);
+        for (from, to) in values.zip(to_values.chunks_exact_mut(capacity)) {
+            to[..shape.capacity].copy_from_slice(from);
         }
     }
 }

@@ -127,6 +127,25 @@ fn levels_and_company_change_no_bit() {
 }
 
 #[test]
+fn a_cache_that_grows_keeps_what_it_holds() {
+    for (format, head) in [(CacheFormat::F32, 8), (CacheFormat::F16, 80)] {
+        let mut cache = cache(format, head, 40);
+        let rows = numbers(5, 3 * head);
+        let queries = Queries {
+            kv_head: 1,
+            rows: &rows,
+            position: 37,
+            rows_of_head: 3,
+            window: None,
+        };
+        let before = attended(Level::best(), &cache, head, queries);
+        cache.reserve(1000);
+        assert_eq!(cache.capacity(), 1008);
+        assert_eq!(attended(Level::best(), &cache, head, queries), before);
+    }
+}
+
+#[test]
 fn a_cache_takes_the_memory_that_it_says() {
     let cache = Cache::new(CacheFormat::F16, 3, 64, 100);
     assert_eq!(cache.capacity(), 112);

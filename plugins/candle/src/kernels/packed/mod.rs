@@ -33,6 +33,18 @@ pub enum Format {
 }
 
 impl Format {
+    /// Its name: `q8_0`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::Q8_0 => "q8_0",
+            Self::Q4_0 => "q4_0",
+            Self::Q4K => "q4_k",
+        }
+    }
+
     /// Inputs are quantised too.
     pub const fn is_quantised(self) -> bool {
         matches!(self, Self::Q8_0 | Self::Q4_0 | Self::Q4K)

@@ -43,6 +43,13 @@ impl Simd for Avx512 {
     type NibbleSums = __m512i;
 
     #[inline(always)]
+    fn prefetch<T>(self, from: &T, ahead: usize) {
+        // It reads nothing, whatever the address.
+        let line = std::ptr::from_ref(from).wrapping_byte_add(ahead);
+        intrinsics!(_mm_prefetch::<_MM_HINT_T0>(line.cast()));
+    }
+
+    #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         intrinsics!(_mm512_set1_ps(x))
     }

@@ -125,6 +125,10 @@ pub trait Simd: Copy {
     /// Sixteen sums of products with weights of 4 bits.
     type NibbleSums: Copy;
 
+    /// Brings a line of 64 bytes near, `ahead` bytes after the beginning of `from`, where the processor has such an
+    /// instruction. There may be nothing.
+    fn prefetch<T>(self, from: &T, ahead: usize);
+
     /// The same number sixteen times.
     fn splat(self, x: f32) -> Self::F;
     /// Reads numbers.

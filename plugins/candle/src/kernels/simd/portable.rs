@@ -29,6 +29,9 @@ impl Simd for Portable {
     type NibbleSums = [i32; LANES];
 
     #[inline(always)]
+    fn prefetch<T>(self, _: &T, _: usize) {}
+
+    #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         [x; LANES]
     }
