@@ -1,7 +1,5 @@
 //! A token allocates nothing.
 
-#![allow(unsafe_code)]
-
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::num::NonZeroUsize;
 use std::path::Path;

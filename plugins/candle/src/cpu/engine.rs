@@ -25,7 +25,7 @@ const RESERVED: usize = 1024;
 /// The weights of a decoder in the memory of the processor, packed for it.
 #[derive(Debug)]
 pub struct CpuEngine {
-    model: Arc<Model>,
+    pub(super) model: Arc<Model>,
     info: DeviceInfo,
     threads: NonZeroUsize,
     level: Level,
@@ -77,7 +77,7 @@ impl CpuEngine {
     }
 
     /// How keys and values are held: as exactly as the weights.
-    fn cache(&self) -> CacheFormat {
+    pub(super) fn cache(&self) -> CacheFormat {
         match self.model.format() {
             Format::F32 => CacheFormat::F32,
             _ => CacheFormat::F16,
