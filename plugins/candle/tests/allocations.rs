@@ -41,7 +41,11 @@ struct Even;
 impl Source for Even {
     fn row(&self, _: &str, row: usize, to: &mut [f32]) -> candle::Result<()> {
         for (column, to) in to.iter_mut().enumerate() {
-            *to = if (row * 7 + column * 3) % 5 < 2 { 0.1 } else { -0.1 };
+            *to = if (row * 7 + column * 3) % 5 < 2 {
+                0.1
+            } else {
+                -0.1
+            };
         }
         Ok(())
     }
@@ -80,6 +84,11 @@ fn a_token_allocates_nothing() {
         for position in 40..100 {
             sequence.forward(&[5], position, &mut logits).unwrap();
         }
-        assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), before, "{}", format.name());
+        assert_eq!(
+            ALLOCATIONS.load(Ordering::Relaxed),
+            before,
+            "{}",
+            format.name()
+        );
     }
 }

@@ -210,7 +210,9 @@ impl<'a> Formats<'a> {
 
     fn of(&self, name: &str) -> Format {
         let info = self.weights.info(name).ok();
-        let columns = info.and_then(|info| info.shape.last().copied()).unwrap_or(0);
+        let columns = info
+            .and_then(|info| info.shape.last().copied())
+            .unwrap_or(0);
         match (self.wanted, info.map(|info| info.element)) {
             (Some(WeightFormat::F32), _) => Format::F32,
             (Some(WeightFormat::F16), _) => Format::F16,

@@ -92,7 +92,8 @@ impl Model {
             Activation::Silu => rows::Activation::Silu,
             Activation::GeluTanh => rows::Activation::GeluTanh,
             Activation::Gelu => {
-                let why = "GELU without its approximation is not built into the engine of the processor";
+                let why =
+                    "GELU without its approximation is not built into the engine of the processor";
                 return Err(Error::request("hidden_act", why));
             }
         };
@@ -190,7 +191,9 @@ impl Loader<'_> {
             ]),
             _ => None,
         };
-        let of_rows = biases.as_ref().map(|biases| biases.each_ref().map(|bias| &bias[..]));
+        let of_rows = biases
+            .as_ref()
+            .map(|biases| biases.each_ref().map(|bias| &bias[..]));
         let gated = Gated::new(
             self.matrix(&[(gate.weight(), gate.outputs)], gate.inputs)?,
             self.matrix(&[(up.weight(), up.outputs)], up.inputs)?,
@@ -224,7 +227,10 @@ impl Loader<'_> {
         let Some([first, second]) = names else {
             return Ok(None);
         };
-        Ok(Some([self.norm(&first, length)?, self.norm(&second, length)?]))
+        Ok(Some([
+            self.norm(&first, length)?,
+            self.norm(&second, length)?,
+        ]))
     }
 
     /// Maps that read the same, as one.
@@ -235,7 +241,10 @@ impl Loader<'_> {
                 bias.extend(self.source.vector(&name, spec.outputs)?);
             }
         }
-        let names: Vec<_> = specs.iter().map(|spec| (spec.weight(), spec.outputs)).collect();
+        let names: Vec<_> = specs
+            .iter()
+            .map(|spec| (spec.weight(), spec.outputs))
+            .collect();
         Ok(Linear {
             weight: self.matrix(&names, specs.first().map_or(1, |spec| spec.inputs))?,
             bias: (!bias.is_empty()).then(|| Epilogue::padded(&bias)),

@@ -29,7 +29,9 @@ impl Rotation {
     pub(super) fn set(&mut self, first: usize, positions: usize) {
         let half = self.frequencies.len();
         let cosines = self.cosines.chunks_exact_mut(half);
-        let rows = cosines.zip(self.sines.chunks_exact_mut(half)).take(positions);
+        let rows = cosines
+            .zip(self.sines.chunks_exact_mut(half))
+            .take(positions);
         for (index, (cosines, sines)) in rows.enumerate() {
             let position = (first + index) as f32;
             let row = cosines.iter_mut().zip(sines).zip(&self.frequencies);

@@ -144,7 +144,14 @@ impl Sequence {
             local_rotation: architecture.local_rope.as_ref().map(rotation),
             scratches: (0..pool.threads()).map(|_| scratch()).collect(),
             states: vec![0.0; rows * hidden],
-            change: vec![0.0; if architecture.post_norms { rows * hidden } else { 0 }],
+            change: vec![
+                0.0;
+                if architecture.post_norms {
+                    rows * hidden
+                } else {
+                    0
+                }
+            ],
             normed: Rows::new(is_quantised, rows, hidden),
             qkv: vec![0.0; rows * (queries + 2 * keys)],
             attended: Rows::new(is_quantised, rows, queries),
@@ -195,7 +202,12 @@ impl Sequence {
     ) -> Result<()> {
         let model = Arc::clone(&self.model);
         let vocabulary = model.architecture().vocabulary;
-        let last = self.run(0..model.layers.len(), States::Tokens(tokens), position, None)?;
+        let last = self.run(
+            0..model.layers.len(),
+            States::Tokens(tokens),
+            position,
+            None,
+        )?;
         logits.resize(vocabulary, 0.0);
         self.norm_rows(&model.norm, last - 1..last);
         self.head(&model, 1, logits);
@@ -208,15 +220,15 @@ impl Sequence {
     /// # Errors
     ///
     /// As [`forward`](Self::forward).
-    pub fn states(
-        &mut self,
-        tokens: &[u32],
-        position: usize,
-        out: &mut Vec<f32>,
-    ) -> Result<()> {
+    pub fn states(&mut self, tokens: &[u32], position: usize, out: &mut Vec<f32>) -> Result<()> {
         let model = Arc::clone(&self.model);
         let (hidden, epsilon) = (model.architecture().hidden, self.epsilon());
-        self.run(0..model.layers.len(), States::Tokens(tokens), position, Some(out))?;
+        self.run(
+            0..model.layers.len(),
+            States::Tokens(tokens),
+            position,
+            Some(out),
+        )?;
         let level = self.options.level;
         let row = &mut self.scratches[0].row[..hidden];
         for states in out.chunks_exact_mut(hidden) {
@@ -252,7 +264,9 @@ impl Sequence {
         let rows = hidden.len() / width;
         out.clear();
         out.resize(rows * vocabulary, 0.0);
-        let parts = hidden.chunks(ROWS * width).zip(out.chunks_mut(ROWS * vocabulary));
+        let parts = hidden
+            .chunks(ROWS * width)
+            .zip(out.chunks_mut(ROWS * vocabulary));
         for (hidden, logits) in parts {
             let rows = hidden.len() / width;
             self.states[..hidden.len()].copy_from_slice(hidden);
@@ -280,7 +294,8 @@ impl Sequence {
             States::Tokens(tokens) if layers.start == 0 => {
                 let vocabulary = architecture.vocabulary;
                 if let Some(token) = tokens.iter().find(|&&token| token as usize >= vocabulary) {
-                    let why = format!("token {token} is none of the {vocabulary} that are embedded");
+                    let why =
+                        format!("token {token} is none of the {vocabulary} that are embedded");
                     return Err(Error::request("tokens", why));
                 }
                 tokens.len()
@@ -407,10 +422,20 @@ impl Sequence {
         self.keep(model, number, rows, position);
         self.attention(model, number, rows, position);
         let norms = layer.post_norms.as_ref();
-        self.change_states(&layer.output, Reads::Attended, norms.map(|norms| &norms[0]), rows);
+        self.change_states(
+            &layer.output,
+            Reads::Attended,
+            norms.map(|norms| &norms[0]),
+            rows,
+        );
         self.norm_rows(&layer.mlp_norm, 0..rows);
         self.gate(layer, rows);
-        self.change_states(&layer.down, Reads::Gated, norms.map(|norms| &norms[1]), rows);
+        self.change_states(
+            &layer.down,
+            Reads::Gated,
+            norms.map(|norms| &norms[1]),
+            rows,
+        );
     }
 
     /// The norm of some rows of `states`, as inputs of products; they become the first rows of `normed`.
@@ -428,11 +453,12 @@ impl Sequence {
             Rows::Quantised(normed) => {
                 let blocks = hidden.div_ceil(BLOCK);
                 let tiles = Tiles::rows(&mut normed[..of.len() * blocks], blocks);
-                self.pool.tiles(tiles, &mut self.scratches, |tile, scratch| {
-                    let row = &mut scratch.row[..hidden];
-                    rms_norm(level, state(tile.first_row), weight, epsilon, row);
-                    quantise(level, row, tile.row(0));
-                });
+                self.pool
+                    .tiles(tiles, &mut self.scratches, |tile, scratch| {
+                        let row = &mut scratch.row[..hidden];
+                        rms_norm(level, state(tile.first_row), weight, epsilon, row);
+                        quantise(level, row, tile.row(0));
+                    });
             }
         }
     }
@@ -451,7 +477,10 @@ impl Sequence {
             keys: architecture.query_width(),
             values: architecture.query_width() + architecture.kv_width(),
             head: architecture.head,
-            norm: model.layers[number].qk_norms.as_ref().map(|[_, norm]| &norm[..]),
+            norm: model.layers[number]
+                .qk_norms
+                .as_ref()
+                .map(|[_, norm]| &norm[..]),
             epsilon: architecture.norm_epsilon as f32,
             rotation,
             rows,
@@ -460,10 +489,14 @@ impl Sequence {
         let (pool, scratches) = (&mut self.pool, &mut self.scratches);
         match self.caches[number].heads() {
             HeadTiles::F32(tiles, shape) => {
-                pool.tiles(tiles, scratches, |tile, scratch| kept.head(tile, shape, scratch));
+                pool.tiles(tiles, scratches, |tile, scratch| {
+                    kept.head(tile, shape, scratch)
+                });
             }
             HeadTiles::F16(tiles, shape) => {
-                pool.tiles(tiles, scratches, |tile, scratch| kept.head(tile, shape, scratch));
+                pool.tiles(tiles, scratches, |tile, scratch| {
+                    kept.head(tile, shape, scratch)
+                });
             }
         }
     }
@@ -483,7 +516,10 @@ impl Sequence {
             width: width + 2 * architecture.kv_width(),
             head,
             shared,
-            norm: model.layers[number].qk_norms.as_ref().map(|[norm, _]| &norm[..]),
+            norm: model.layers[number]
+                .qk_norms
+                .as_ref()
+                .map(|[norm, _]| &norm[..]),
             epsilon: architecture.norm_epsilon as f32,
             scale: architecture.attention_scale as f32,
             rotation: match &self.local_rotation {
@@ -545,13 +581,7 @@ impl Sequence {
     }
 
     /// Adds a map of `attended` or `gated` to the states, through a norm where there is one.
-    fn change_states(
-        &mut self,
-        map: &Linear,
-        reads: Reads,
-        norm: Option<&Vec<f32>>,
-        rows: usize,
-    ) {
+    fn change_states(&mut self, map: &Linear, reads: Reads, norm: Option<&Vec<f32>>, rows: usize) {
         let (level, epsilon) = (self.options.level, self.epsilon());
         let hidden = map.weight.rows();
         let inputs = match reads {
@@ -569,12 +599,13 @@ impl Sequence {
         multiply(threads, level, map, inputs, (change, rows), false);
         let change = &self.change;
         let tiles = Tiles::rows(states, hidden);
-        self.pool.tiles(tiles, &mut self.scratches, |tile, scratch| {
-            let row = &mut scratch.row[..hidden];
-            let change = &change[tile.first_row * hidden..][..hidden];
-            rms_norm(level, change, norm, epsilon, row);
-            add(tile.row(0), row);
-        });
+        self.pool
+            .tiles(tiles, &mut self.scratches, |tile, scratch| {
+                let row = &mut scratch.row[..hidden];
+                let change = &change[tile.first_row * hidden..][..hidden];
+                rms_norm(level, change, norm, epsilon, row);
+                add(tile.row(0), row);
+            });
     }
 
     /// The first half of the feed-forward block, of `normed` into `gated`.
@@ -593,7 +624,9 @@ impl Sequence {
             Rows::Quantised(gated) => {
                 let width = block.rows().div_ceil(BLOCK);
                 let tiles = Tiles::new(&mut gated[..rows * width], width, height, 1);
-                pool.tiles(tiles, scratches, |tile, _| block.quantised(level, inputs, tile));
+                pool.tiles(tiles, scratches, |tile, _| {
+                    block.quantised(level, inputs, tile)
+                });
             }
         }
     }
@@ -644,7 +677,12 @@ fn output_tiles<'a>(
     // With one row, groups that go side by side wait less for each other.
     let is_wide = rows == 1 && weight.rows() >= 16 * threads * 4 * OUTPUTS;
     let width = if is_wide { 4 * OUTPUTS } else { OUTPUTS };
-    Tiles::new(out, weight.rows(), height(inputs, weight.columns(), rows), width)
+    Tiles::new(
+        out,
+        weight.rows(),
+        height(inputs, weight.columns(), rows),
+        width,
+    )
 }
 
 /// Rows of inputs that stay in a core's cache.

@@ -47,13 +47,17 @@ fn candle(directory: &TempDir, format: Option<WeightFormat>) -> Arc<CandleEngine
 
 fn tokens(count: usize) -> Vec<u32> {
     let random = crate::random::Random::new(3, 0);
-    (0..count as u64).map(|at| (random.uniform(at) * 250.0) as u32).collect()
+    (0..count as u64)
+        .map(|at| (random.uniform(at) * 250.0) as u32)
+        .collect()
 }
 
 /// The logits of all places.
 fn whole(decoder: &mut dyn Decoder, tokens: &[u32]) -> Vec<f32> {
     let mut out = Vec::new();
-    decoder.forward_layers(0..3, Input::Tokens(tokens), 0, &mut out).unwrap();
+    decoder
+        .forward_layers(0..3, Input::Tokens(tokens), 0, &mut out)
+        .unwrap();
     out
 }
 
@@ -151,12 +155,19 @@ fn layers_apart_and_states_are_those_of_the_whole() {
         let (mut hidden, mut logits) = (Vec::new(), Vec::new());
         let mut first = Arc::clone(&engine).decoder(64);
         let mut second = Arc::clone(&engine).decoder(64);
-        first.forward_layers(0..1, Input::Tokens(&tokens), 0, &mut hidden).unwrap();
-        second.forward_layers(1..3, Input::Hidden(&hidden), 0, &mut logits).unwrap();
+        first
+            .forward_layers(0..1, Input::Tokens(&tokens), 0, &mut hidden)
+            .unwrap();
+        second
+            .forward_layers(1..3, Input::Hidden(&hidden), 0, &mut logits)
+            .unwrap();
         assert_eq!(logits, wanted, "{family:?}");
         let (mut states, mut by_candle) = (Vec::new(), Vec::new());
         first.states(&tokens, 0, &mut states).unwrap();
-        candle(&directory, None).decoder(64).states(&tokens, 0, &mut by_candle).unwrap();
+        candle(&directory, None)
+            .decoder(64)
+            .states(&tokens, 0, &mut by_candle)
+            .unwrap();
         assert!(difference(&states, &by_candle) < 1e-5, "{family:?}");
     }
 }
@@ -183,7 +194,10 @@ fn impossible_requests_are_refused() {
     let mut decoder = load(&directory, None, 1).decoder(8);
     let mut logits = Vec::new();
     let mut message = |tokens: &[u32], position| {
-        decoder.forward(tokens, position, &mut logits).unwrap_err().to_string()
+        decoder
+            .forward(tokens, position, &mut logits)
+            .unwrap_err()
+            .to_string()
     };
     assert!(message(&[], 0).contains("there are none"));
     assert!(message(&[1], 1).contains("only 0 places are known before it"));
@@ -209,5 +223,8 @@ fn an_activation_that_is_not_built_in_is_refused() {
 fn keys_and_values_are_held_as_exactly_as_weights() {
     let directory = bundle(&tiny::config(Family::Llama));
     assert_eq!(load(&directory, None, 1).cache(), CacheFormat::F32);
-    assert_eq!(load(&directory, Some(WeightFormat::Q8_0), 1).cache(), CacheFormat::F16);
+    assert_eq!(
+        load(&directory, Some(WeightFormat::Q8_0), 1).cache(),
+        CacheFormat::F16
+    );
 }

@@ -175,8 +175,14 @@ impl HeadShape {
         key: &[f32],
         value: &[f32],
     ) {
-        assert!(position < self.capacity, "position {position} is in the cache");
-        assert!(key.len() == self.head && value.len() == self.head, "a head's numbers");
+        assert!(
+            position < self.capacity,
+            "position {position} is in the cache"
+        );
+        assert!(
+            key.len() == self.head && value.len() == self.head,
+            "a head's numbers"
+        );
         let (keys, values) = head.row(0).split_at_mut(self.keys);
         let (group, lane) = (position / LANES, position % LANES);
         for (to, &key) in keys[group * self.head..][..self.head].iter_mut().zip(key) {
@@ -236,10 +242,19 @@ pub fn attend(
     out: &mut [f32],
 ) {
     let rows = queries.rows.len() / cache.head;
-    assert!(rows > 0 && out.len() == rows * cache.head, "as many rows come out as go in");
-    assert!(rows.is_multiple_of(queries.rows_of_head), "heads have the same rows");
+    assert!(
+        rows > 0 && out.len() == rows * cache.head,
+        "as many rows come out as go in"
+    );
+    assert!(
+        rows.is_multiple_of(queries.rows_of_head),
+        "heads have the same rows"
+    );
     let last = queries.position + queries.rows_of_head;
-    assert!(last <= cache.capacity && queries.kv_head < cache.kv_heads, "queries are in the cache");
+    assert!(
+        last <= cache.capacity && queries.kv_head < cache.kv_heads,
+        "queries are in the cache"
+    );
     let start = queries.visible(0).start / LANES * LANES;
     let end = last.next_multiple_of(LANES);
     let scratch = &mut scratch[..rows * (end - start)];

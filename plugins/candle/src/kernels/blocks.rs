@@ -140,7 +140,13 @@ impl Q4K {
             }
         }
         let pairs = levels.as_chunks::<{ 2 * BLOCK }>().0;
-        for (bytes, pair) in block.quants.as_chunks_mut::<BLOCK>().0.iter_mut().zip(pairs) {
+        for (bytes, pair) in block
+            .quants
+            .as_chunks_mut::<BLOCK>()
+            .0
+            .iter_mut()
+            .zip(pairs)
+        {
             for (index, byte) in bytes.iter_mut().enumerate() {
                 *byte = pair[index] | (pair[index + BLOCK] << 4);
             }
@@ -225,8 +231,12 @@ impl Affine {
         let squares: f32 = x.iter().fold(0.0, |sum, x| sum + x * x);
         let average = (squares / BLOCK as f32).sqrt();
         let weights = x.map(|x| average + x.abs());
-        let lowest = x.iter().fold(x[0], |least, &x| if x < least { x } else { least });
-        let highest = x.iter().fold(x[0], |most, &x| if x > most { x } else { most });
+        let lowest = x
+            .iter()
+            .fold(x[0], |least, &x| if x < least { x } else { least });
+        let highest = x
+            .iter()
+            .fold(x[0], |most, &x| if x > most { x } else { most });
         let (mut weight_sum, mut weighted_sum) = (weights[0], weights[0] * x[0]);
         for (weight, x) in weights.iter().zip(x).skip(1) {
             weight_sum += weight;

@@ -40,7 +40,12 @@ impl InputBlock {
 ///
 /// Where `blocks` are not as many as `x` fills.
 pub fn quantise(level: Level, x: &[f32], blocks: &mut [InputBlock]) {
-    assert_eq!(blocks.len(), x.len().div_ceil(BLOCK), "blocks for {} numbers", x.len());
+    assert_eq!(
+        blocks.len(),
+        x.len().div_ceil(BLOCK),
+        "blocks for {} numbers",
+        x.len()
+    );
     level.run(Quantise { x, blocks });
 }
 
@@ -114,14 +119,22 @@ mod tests {
         }
         assert!(back[40..].iter().all(|&x| x == 0.0));
         for block in &blocks {
-            let sum: i32 = block.quants.as_flattened().iter().map(|&q| i32::from(q)).sum();
+            let sum: i32 = block
+                .quants
+                .as_flattened()
+                .iter()
+                .map(|&q| i32::from(q))
+                .sum();
             assert_eq!(block.sum, sum);
         }
     }
 
     #[test]
     fn zeros_are_quantised_to_zeros() {
-        let mut blocks = [InputBlock { sum: 5, ..InputBlock::ZERO }];
+        let mut blocks = [InputBlock {
+            sum: 5,
+            ..InputBlock::ZERO
+        }];
         quantise(Level::best(), &[0.0; BLOCK], &mut blocks);
         assert_eq!(blocks, [InputBlock::ZERO]);
     }

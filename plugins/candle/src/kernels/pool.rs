@@ -75,7 +75,10 @@ impl Pool {
                 thread.spawn(move || shared.work(index)).ok()
             })
             .collect();
-        let handles = workers.iter().map(|worker| worker.thread().clone()).collect();
+        let handles = workers
+            .iter()
+            .map(|worker| worker.thread().clone())
+            .collect();
         Self {
             shared,
             workers,
@@ -129,7 +132,10 @@ impl Pool {
         scratches: &mut [S],
         job: impl Fn(&mut Tile<'_, T>, &mut S) + Sync,
     ) {
-        assert!(scratches.len() >= self.threads(), "a scratch for every thread");
+        assert!(
+            scratches.len() >= self.threads(),
+            "a scratch for every thread"
+        );
         let scratches = Exclusive(scratches.as_mut_ptr());
         self.each(tiles.count(), |index, thread| {
             let scratches = &scratches;
@@ -168,7 +174,11 @@ impl Pool {
                 thread::yield_now();
             }
         }
-        let theirs = shared.panicked.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let theirs = shared
+            .panicked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(payload) = own.err().or(theirs) {
             panic::resume_unwind(payload);
         }
@@ -255,7 +265,10 @@ impl<'a, T> Tiles<'a, T> {
     ///
     /// Where `data` is not whole rows, or a size is 0.
     pub fn new(data: &'a mut [T], columns: usize, height: usize, width: usize) -> Self {
-        assert!(columns > 0 && height > 0 && width > 0, "sizes of tiles are above 0");
+        assert!(
+            columns > 0 && height > 0 && width > 0,
+            "sizes of tiles are above 0"
+        );
         assert!(data.len().is_multiple_of(columns), "rows are whole");
         Self {
             rows: data.len() / columns,

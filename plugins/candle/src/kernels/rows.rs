@@ -70,7 +70,10 @@ fn padded(x: &[f32], first: usize, otherwise: f32) -> [f32; LANES] {
 ///
 /// Where the slices are not of one length.
 pub fn rms_norm(level: Level, x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
-    assert!(x.len() == weight.len() && x.len() == out.len(), "a norm's rows are of one length");
+    assert!(
+        x.len() == weight.len() && x.len() == out.len(),
+        "a norm's rows are of one length"
+    );
     level.run(RmsNorm {
         x,
         weight,

@@ -42,7 +42,12 @@ fn expected(head: usize, length: usize, queries: Queries<'_>) -> Vec<f32> {
             .clone()
             .map(|position| {
                 let key = &keys[of(position)..][..head];
-                query.iter().zip(key).map(|(&q, &k)| f64::from(q * k)).sum::<f64>().exp()
+                query
+                    .iter()
+                    .zip(key)
+                    .map(|(&q, &k)| f64::from(q * k))
+                    .sum::<f64>()
+                    .exp()
             })
             .collect();
         let total: f64 = scores.iter().sum();
@@ -110,7 +115,12 @@ fn levels_and_company_change_no_bit() {
             };
             let together = attended(Level::Portable, &cache, head, queries);
             for level in Level::available() {
-                assert_eq!(attended(level, &cache, head, queries), together, "{}", level.name());
+                assert_eq!(
+                    attended(level, &cache, head, queries),
+                    together,
+                    "{}",
+                    level.name()
+                );
                 for row in 0..11 {
                     let alone = Queries {
                         rows: &rows[row * head..][..head],

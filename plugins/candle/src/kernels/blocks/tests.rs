@@ -26,7 +26,10 @@ fn q4_0_is_what_ggml_makes_of_it() {
     // 4 → 0; −4 → 16, cut to 15; 0.5 → 7; −0.26 → 9; −0.24 → 8; 0 → 8.
     assert_eq!(block.quants[..4], [0x70, 0x9f, 0x88, 0x88]);
     let back = block.dequantise();
-    assert_eq!((back[0], back[1], back[16], back[17]), (4.0, -3.5, 0.5, -0.5));
+    assert_eq!(
+        (back[0], back[1], back[16], back[17]),
+        (4.0, -3.5, 0.5, -0.5)
+    );
     assert_eq!(size_of::<Q4_0>(), 18);
 }
 
@@ -34,7 +37,10 @@ fn q4_0_is_what_ggml_makes_of_it() {
 fn zeros_stay_zeros_in_every_format() {
     assert_eq!(Q8_0::quantise(&[0.0; BLOCK]).dequantise(), [0.0; BLOCK]);
     assert_eq!(Q4_0::quantise(&[0.0; BLOCK]).dequantise(), [0.0; BLOCK]);
-    assert_eq!(Q4K::quantise(&[0.0; SUPER_BLOCK]).dequantise(), [0.0; SUPER_BLOCK]);
+    assert_eq!(
+        Q4K::quantise(&[0.0; SUPER_BLOCK]).dequantise(),
+        [0.0; SUPER_BLOCK]
+    );
 }
 
 #[test]
@@ -73,8 +79,14 @@ fn errors_are_as_large_as_the_bits_allow() {
     };
     let x = numbers(11, SUPER_BLOCK);
     let blocks = x.as_chunks::<BLOCK>().0;
-    let q8: Vec<f32> = blocks.iter().flat_map(|x| Q8_0::quantise(x).dequantise()).collect();
-    let q4: Vec<f32> = blocks.iter().flat_map(|x| Q4_0::quantise(x).dequantise()).collect();
+    let q8: Vec<f32> = blocks
+        .iter()
+        .flat_map(|x| Q8_0::quantise(x).dequantise())
+        .collect();
+    let q4: Vec<f32> = blocks
+        .iter()
+        .flat_map(|x| Q4_0::quantise(x).dequantise())
+        .collect();
     let q4_k = Q4K::quantise(x.as_chunks().0.first().unwrap()).dequantise();
     assert!(error(&x, &q8) < 0.005, "{}", error(&x, &q8));
     assert!(error(&x, &q4) < 0.08, "{}", error(&x, &q4));

@@ -283,7 +283,11 @@ fn get_nibbles(nibbles: &Nibbles, row: usize) -> [u8; BLOCK] {
 /// order for which the registers do not suffice.
 #[inline(always)]
 fn rolled<const M: usize>(steps: usize) -> usize {
-    if M == 1 { steps } else { std::hint::black_box(steps) }
+    if M == 1 {
+        steps
+    } else {
+        std::hint::black_box(steps)
+    }
 }
 
 /// Bytes ahead of what is read that are brought near. A group ends where the next begins, so they are those of the next
@@ -437,7 +441,10 @@ impl Piece for Q4KPiece {
             piece.d[row] = block.d;
             piece.dmin[row] = block.dmin;
             let levels = block.levels();
-            let parts = block.six_bits().into_iter().zip(levels.as_chunks::<BLOCK>().0);
+            let parts = block
+                .six_bits()
+                .into_iter()
+                .zip(levels.as_chunks::<BLOCK>().0);
             for (part, ((scale, min), levels)) in parts.enumerate() {
                 piece.scales[part][row] = scale;
                 piece.mins[part][row] = min;

@@ -90,7 +90,10 @@ macro_rules! with_pieces {
             (Pieces::Q8($pieces), Inputs::Quantised($x)) => $body,
             (Pieces::Q4($pieces), Inputs::Quantised($x)) => $body,
             (Pieces::Q4K($pieces), Inputs::Quantised($x)) => $body,
-            _ => panic!("weights of the format {:?} meet inputs of another", $matrix.format()),
+            _ => panic!(
+                "weights of the format {:?} meet inputs of another",
+                $matrix.format()
+            ),
         }
     };
 }
@@ -180,7 +183,11 @@ impl Packed {
     ///
     /// Where there is no such row, or `to` is of another length.
     pub fn row(&self, row: usize, to: &mut [f32]) {
-        assert!(row < self.rows && to.len() == self.columns, "row {row} of {}", self.rows);
+        assert!(
+            row < self.rows && to.len() == self.columns,
+            "row {row} of {}",
+            self.rows
+        );
         match &self.pieces {
             Pieces::F32(pieces) => unpack(self.group(pieces, row / LANES), row % LANES, to),
             Pieces::F16(pieces) => unpack(self.group(pieces, row / LANES), row % LANES, to),
@@ -213,25 +220,28 @@ fn pack<P: Piece>(
     pool: &mut Pool,
     read: &(impl Fn(usize, &mut [f32]) + Sync),
 ) -> Vec<P> {
-    let padded = || -> [Vec<f32>; LANES] {
-        std::array::from_fn(|_| vec![0.0; length * P::COLUMNS])
-    };
+    let padded =
+        || -> [Vec<f32>; LANES] { std::array::from_fn(|_| vec![0.0; length * P::COLUMNS]) };
     let mut scratches: Vec<_> = (0..pool.threads()).map(|_| padded()).collect();
     let zero = P::pack(&padded(), 0);
     let mut pieces = vec![zero; rows.div_ceil(LANES) * length];
-    pool.tiles(Tiles::rows(&mut pieces, length), &mut scratches, |tile, scratch| {
-        let first = tile.first_row * LANES;
-        for (index, row) in scratch.iter_mut().enumerate() {
-            if first + index < rows {
-                read(first + index, &mut row[..columns]);
-            } else {
-                row.fill(0.0);
+    pool.tiles(
+        Tiles::rows(&mut pieces, length),
+        &mut scratches,
+        |tile, scratch| {
+            let first = tile.first_row * LANES;
+            for (index, row) in scratch.iter_mut().enumerate() {
+                if first + index < rows {
+                    read(first + index, &mut row[..columns]);
+                } else {
+                    row.fill(0.0);
+                }
             }
-        }
-        for (index, piece) in tile.row(0).iter_mut().enumerate() {
-            *piece = P::pack(scratch, index * P::COLUMNS);
-        }
-    });
+            for (index, piece) in tile.row(0).iter_mut().enumerate() {
+                *piece = P::pack(scratch, index * P::COLUMNS);
+            }
+        },
+    );
     pieces
 }
 
@@ -305,7 +315,8 @@ impl Packed {
         let first = out.first_column;
         assert!(
             first.is_multiple_of(LANES) && first + out.columns() <= self.rows,
-            "columns {first}.. are not outputs of a matrix of {} rows", self.rows,
+            "columns {first}.. are not outputs of a matrix of {} rows",
+            self.rows,
         );
         let groups = first / LANES..(first + out.columns()).div_ceil(LANES);
         let stride = self.input_stride();
@@ -367,7 +378,8 @@ impl<P: Piece> Multiply<'_, '_, P> {
             for g in 0..G {
                 let first = (group + g - self.groups.start) * LANES;
                 let last = to.len().min(first + LANES);
-                self.epilogue.write(simd, products[m][g], group + g, &mut to[first..last]);
+                self.epilogue
+                    .write(simd, products[m][g], group + g, &mut to[first..last]);
             }
         }
     }
@@ -438,7 +450,10 @@ impl Gated {
         let shape = |matrix: &Packed| (matrix.rows, matrix.columns, matrix.format());
         assert_eq!(shape(&gate), shape(&up), "gate and up projection are alike");
         if let Some(biases) = biases {
-            assert!(biases.iter().all(|bias| bias.len() == gate.rows), "a bias for every output");
+            assert!(
+                biases.iter().all(|bias| bias.len() == gate.rows),
+                "a bias for every output"
+            );
         }
         Self {
             gate,
@@ -478,7 +493,10 @@ impl Gated {
     ///
     /// As [`Packed::multiply`].
     pub fn plain(&self, level: Level, inputs: Inputs<'_>, out: &mut Tile<'_, f32>) {
-        assert!(out.first_column.is_multiple_of(BLOCK), "tiles are whole blocks");
+        assert!(
+            out.first_column.is_multiple_of(BLOCK),
+            "tiles are whole blocks"
+        );
         self.compute(level, inputs, out);
     }
 
@@ -505,7 +523,10 @@ impl Gated {
             (Pieces::Q8(gate), Pieces::Q8(up), Inputs::Quantised(x)) => run!(gate, up, x),
             (Pieces::Q4(gate), Pieces::Q4(up), Inputs::Quantised(x)) => run!(gate, up, x),
             (Pieces::Q4K(gate), Pieces::Q4K(up), Inputs::Quantised(x)) => run!(gate, up, x),
-            _ => panic!("weights of the format {:?} meet inputs of another", self.format()),
+            _ => panic!(
+                "weights of the format {:?} meet inputs of another",
+                self.format()
+            ),
         }
     }
 }

@@ -4,8 +4,14 @@ use super::*;
 use crate::kernels::inputs::quantise;
 use crate::kernels::simd::tests::numbers;
 
-const FORMATS: [Format; 6] =
-    [Format::F32, Format::F16, Format::Bf16, Format::Q8_0, Format::Q4_0, Format::Q4K];
+const FORMATS: [Format; 6] = [
+    Format::F32,
+    Format::F16,
+    Format::Bf16,
+    Format::Q8_0,
+    Format::Q4_0,
+    Format::Q4K,
+];
 
 fn packed(format: Format, rows: usize, columns: usize, seed: u64) -> Packed {
     let mut pool = Pool::new(NonZeroUsize::new(2).unwrap());
@@ -34,7 +40,11 @@ impl Rows {
             let row: Vec<f32> = blocks.iter().flat_map(InputBlock::dequantise).collect();
             row[..columns].to_vec()
         });
-        let seen = if format.is_quantised() { dequantised.collect() } else { plain.clone() };
+        let seen = if format.is_quantised() {
+            dequantised.collect()
+        } else {
+            plain.clone()
+        };
         Self {
             plain,
             blocks,
@@ -54,7 +64,12 @@ impl Rows {
 fn multiply(level: Level, weights: &Packed, inputs: Inputs<'_>, rows: usize) -> Vec<f32> {
     let mut out = vec![0.0; rows * weights.rows()];
     let columns = weights.rows();
-    weights.multiply(level, inputs, &mut Tile::whole(&mut out, columns), Epilogue::default());
+    weights.multiply(
+        level,
+        inputs,
+        &mut Tile::whole(&mut out, columns),
+        Epilogue::default(),
+    );
     out
 }
 
@@ -77,7 +92,10 @@ fn products_are_those_of_the_weights_as_they_are_held() {
             for output in 0..outputs {
                 weights.row(output, &mut weight);
                 for (row, x) in rows.seen.chunks(columns).enumerate() {
-                    let terms = x.iter().zip(&weight).map(|(&x, &w)| f64::from(x) * f64::from(w));
+                    let terms = x
+                        .iter()
+                        .zip(&weight)
+                        .map(|(&x, &w)| f64::from(x) * f64::from(w));
                     let expected: f64 = terms.sum();
                     let product = f64::from(products[row * outputs + output]);
                     assert!(
@@ -125,7 +143,10 @@ fn held_weights_are_near_to_those_that_were_read() {
         for (index, weights) in weights.chunks(columns).enumerate() {
             matrix.row(index, &mut row);
             for (held, read) in row.iter().zip(weights) {
-                assert!((held - read).abs() <= allowed(format), "{format:?}: {held} for {read}");
+                assert!(
+                    (held - read).abs() <= allowed(format),
+                    "{format:?}: {held} for {read}"
+                );
             }
         }
         assert_eq!(matrix.format(), format);
@@ -183,7 +204,10 @@ fn gated_blocks_are_what_their_parts_make() {
                     let gate = gates[index] + biases[0][index % outputs];
                     let expected = gate / (1.0 + (-gate).exp());
                     let expected = expected * (ups[index] + biases[1][index % outputs]);
-                    assert!((out - expected).abs() < 1e-4, "{format:?}: {out} for {expected}");
+                    assert!(
+                        (out - expected).abs() < 1e-4,
+                        "{format:?}: {out} for {expected}"
+                    );
                 }
                 let stride = outputs.div_ceil(BLOCK);
                 let mut expected = vec![InputBlock::ZERO; count * stride];
@@ -201,5 +225,10 @@ fn gated_blocks_are_what_their_parts_make() {
 #[test]
 #[should_panic(expected = "weights of the format Q8_0 meet inputs of another")]
 fn inputs_of_another_format_are_refused() {
-    multiply(Level::best(), &packed(Format::Q8_0, 16, 32, 1), Inputs::Plain(&[0.0; 32]), 1);
+    multiply(
+        Level::best(),
+        &packed(Format::Q8_0, 16, 32, 1),
+        Inputs::Plain(&[0.0; 32]),
+        1,
+    );
 }

@@ -16,7 +16,10 @@ fn every_part_is_computed_once_by_whatever_threads() {
                 assert!(thread < threads);
                 calls[index].fetch_add(1, Ordering::Relaxed);
             });
-            assert!(calls.iter().all(|calls| calls.load(Ordering::Relaxed) == 1), "{count} parts");
+            assert!(
+                calls.iter().all(|calls| calls.load(Ordering::Relaxed) == 1),
+                "{count} parts"
+            );
         }
     }
 }
@@ -27,15 +30,19 @@ fn tiles_cover_a_matrix() {
     let (rows, columns) = (7, 10);
     let mut matrix = vec![0; rows * columns];
     let mut scratches = [0; 3];
-    pool.tiles(Tiles::new(&mut matrix, columns, 3, 4), &mut scratches, |tile, tiles| {
-        *tiles += 1;
-        for row in 0..tile.rows() {
-            let first = (tile.first_row + row) * columns + tile.first_column;
-            for (index, to) in tile.row(row).iter_mut().enumerate() {
-                *to += first + index;
+    pool.tiles(
+        Tiles::new(&mut matrix, columns, 3, 4),
+        &mut scratches,
+        |tile, tiles| {
+            *tiles += 1;
+            for row in 0..tile.rows() {
+                let first = (tile.first_row + row) * columns + tile.first_column;
+                for (index, to) in tile.row(row).iter_mut().enumerate() {
+                    *to += first + index;
+                }
             }
-        }
-    });
+        },
+    );
     assert_eq!(matrix, (0..rows * columns).collect::<Vec<_>>());
     assert_eq!(scratches.iter().sum::<i32>(), 9);
 }

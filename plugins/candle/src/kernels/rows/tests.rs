@@ -36,13 +36,18 @@ fn units(x: f32, expected: f64) -> f64 {
 
 #[test]
 fn exponentials_are_within_two_units() {
-    let x: Vec<f32> = (0..64 * 2740).map(|step| -87.3 + step as f32 / 1000.0).collect();
+    let x: Vec<f32> = (0..64 * 2740)
+        .map(|step| -87.3 + step as f32 / 1000.0)
+        .collect();
     for level in Level::available() {
         let y = level.run(Map {
             x: &x,
             activation: None,
         });
-        let worst = x.iter().zip(&y).map(|(&x, &y)| units(y, f64::from(x).exp()));
+        let worst = x
+            .iter()
+            .zip(&y)
+            .map(|(&x, &y)| units(y, f64::from(x).exp()));
         let worst = worst.fold(0.0, f64::max);
         assert!(worst < 2.0, "{}: {worst} units", level.name());
     }

@@ -230,7 +230,10 @@ impl Simd for Avx2 {
             let mask = _mm256_set1_epi8(15);
             let first = _mm256_loadu_si256(chunk.cast());
             let second = _mm256_loadu_si256(chunk.add(32).cast());
-            let low = (_mm256_and_si256(first, mask), _mm256_and_si256(second, mask));
+            let low = (
+                _mm256_and_si256(first, mask),
+                _mm256_and_si256(second, mask),
+            );
             let high = (
                 _mm256_and_si256(_mm256_srli_epi16::<4>(first), mask),
                 _mm256_and_si256(_mm256_srli_epi16::<4>(second), mask),

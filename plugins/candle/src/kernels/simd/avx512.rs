@@ -153,7 +153,10 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn store_i8(self, x: Self::I, to: &mut [i8; LANES]) {
-        intrinsics!(_mm_storeu_si128(to.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(x)));
+        intrinsics!(_mm_storeu_si128(
+            to.as_mut_ptr().cast(),
+            _mm512_cvtepi32_epi8(x)
+        ));
     }
 
     #[inline(always)]

@@ -73,7 +73,12 @@ fn every_level_computes_the_same_bits() {
             c: x[2 * LANES..].try_into().unwrap(),
         };
         let bits = |level: Level| -> Vec<u32> {
-            level.run(operands()).as_flattened().iter().map(|x| x.to_bits()).collect()
+            level
+                .run(operands())
+                .as_flattened()
+                .iter()
+                .map(|x| x.to_bits())
+                .collect()
         };
         let expected = bits(Level::Portable);
         for level in Level::available() {
@@ -175,18 +180,36 @@ fn integer_products_are_exact_on_every_level() {
     let random = numbers(5, 64 * 8 + 64 * 4 + 32);
     let ends = |x: f32| if x < 0.0 { -127 } else { 127 };
     for is_extreme in [false, true] {
-        let small = |x: f32| if is_extreme { ends(x) } else { (x * 127.0) as i8 };
+        let small = |x: f32| {
+            if is_extreme {
+                ends(x)
+            } else {
+                (x * 127.0) as i8
+            }
+        };
         let mut bytes = [[0; 64]; 8];
         let mut nibbles = [[0; 64]; 4];
         let mut x = [[0; 4]; 8];
         let mut random = random.iter().copied();
-        bytes.as_flattened_mut().fill_with(|| small(random.next().unwrap()));
+        bytes
+            .as_flattened_mut()
+            .fill_with(|| small(random.next().unwrap()));
         nibbles.as_flattened_mut().fill_with(|| {
             let x = random.next().unwrap();
-            if is_extreme { if x < 0.0 { 0 } else { 255 } } else { (x.abs() * 255.0) as u8 }
+            if is_extreme {
+                if x < 0.0 { 0 } else { 255 }
+            } else {
+                (x.abs() * 255.0) as u8
+            }
         });
-        x.as_flattened_mut().fill_with(|| small(random.next().unwrap()));
-        let all = [x, [[127; 4]; 8], [[-127; 4]; 8], [[127, -127, 127, -127]; 8]];
+        x.as_flattened_mut()
+            .fill_with(|| small(random.next().unwrap()));
+        let all = [
+            x,
+            [[127; 4]; 8],
+            [[-127; 4]; 8],
+            [[127, -127, 127, -127]; 8],
+        ];
         for (x, offset) in all.iter().flat_map(|x| [(x, 0), (x, 8)]) {
             for nibbles in [&nibbles, &[[0; 64]; 4], &[[255; 64]; 4]] {
                 let dots = || Dots {
