@@ -4,14 +4,18 @@
 //! |---|---|
 //! | [`architecture`] | what a model is made of, as its `config.json` says it |
 //! | [`weights`] | the tensors of a bundle, mapped into memory |
+//! | [`kernels`] | products, norms and attention on the processor |
+//! | [`cpu`] | decoders on the processor, over these kernels |
 //! | [`tokens`] | text as tokens, and back |
 //! | [`infer`] | text out of models, and embeddings |
 //! | [`random`] | random numbers that are a function of where they are used |
 //! | [`error`] | what can go wrong with a model, its files and its use |
 
 pub mod architecture;
+pub mod cpu;
 pub mod error;
 pub mod infer;
+pub mod kernels;
 pub mod random;
 pub mod tokens;
 pub mod weights;
