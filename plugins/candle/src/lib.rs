@@ -6,14 +6,18 @@
 //! | [`weights`] | the tensors of a bundle, mapped into memory |
 //! | [`tokens`] | text as tokens, and back |
 //! | [`infer`] | text out of models, and embeddings |
+//! | [`ops`] | operations of a training, each as a way forward and a way back |
+//! | [`train`] | weights, gradients and optimizers: models that learn |
 //! | [`random`] | random numbers that are a function of where they are used |
 //! | [`error`] | what can go wrong with a model, its files and its use |
 
 pub mod architecture;
 pub mod error;
 pub mod infer;
+pub mod ops;
 pub mod random;
 pub mod tokens;
+pub mod train;
 pub mod weights;
 
 #[cfg(test)]
