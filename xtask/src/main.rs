@@ -107,7 +107,7 @@ enum Command {
     Peers,
     /// Make fixtures anew, with the reference Python packages
     Reference {
-        /// gguf or hypervectors; without it, both
+        /// gguf, hypervectors or training-data; without it, all
         fixtures: Option<String>,
     },
 }

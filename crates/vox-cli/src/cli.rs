@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::commands::cache::CacheCommand;
 use crate::commands::log::LogCommand;
+use crate::commands::ml::{chat, embed, generate, probe, train};
 use crate::commands::model::ModelCommand;
 use crate::commands::plugin::PluginCommand;
 use crate::commands::runs::RunsCommand;
@@ -16,12 +17,17 @@ use crate::exit::Exit;
 use crate::output::style;
 
 /// The verbs that Vox serves itself; no plugin may have one of them.
-pub const BUILT_IN_VERBS: [&str; 9] = [
+pub const BUILT_IN_VERBS: [&str; 14] = [
     "plugin",
     "run",
     "runs",
     "cache",
     "model",
+    "train",
+    "generate",
+    "chat",
+    "embed",
+    "probe",
     "log",
     "dist",
     "completions",
@@ -118,6 +124,16 @@ pub enum TopLevel {
     /// Import, look at and keep models
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Train a model, or go on with a training
+    Train(train::TrainArgs),
+    /// Let a model go on after a text
+    Generate(generate::GenerateArgs),
+    /// Talk to a model
+    Chat(chat::ChatArgs),
+    /// Turn texts into vectors
+    Embed(embed::EmbedArgs),
+    /// Show the hardware that models can be on
+    Probe(probe::ProbeArgs),
     /// Read, verify and hand on what was recorded
     #[command(subcommand)]
     Log(LogCommand),

@@ -14,20 +14,21 @@ use crate::{Catalog, Manifest, Settings};
 
 /// The schema of a `Plugin.toml`.
 pub fn plugin() -> Value {
-    schema_of::<Manifest>()
+    of::<Manifest>()
 }
 
 /// The schema of a `Vox.toml`.
 pub fn settings() -> Value {
-    schema_of::<Settings>()
+    of::<Settings>()
 }
 
 /// The schema of a `catalog.toml`.
 pub fn catalog() -> Value {
-    schema_of::<Catalog>()
+    of::<Catalog>()
 }
 
-fn schema_of<T: JsonSchema>() -> Value {
+/// The schema of another file of Vox that is read as these are.
+pub fn of<T: JsonSchema>() -> Value {
     SchemaSettings::draft2020_12()
         .with_transform(WithoutNull)
         .into_generator()

@@ -17,8 +17,8 @@ use wit_parser::InterfaceId;
 
 use crate::contract::{Contract, Function, Interface, root};
 use crate::rust::{
-    Paths, Transport, answer, bulk, camel, decode, docs, encode, exchanged, parameters, served_signature, shouting,
-    snake, tracked,
+    Paths, Transport, answer, bulk, camel, decode, docs, encode, exchanged, parameters,
+    served_signature, shouting, snake, tracked, vocabulary,
 };
 
 /// Writes the host's side of the contract.
@@ -41,10 +41,7 @@ pub fn generate(contract: &Contract, path: &syn::LitStr) -> TokenStream {
     };
     let tracked = tracked(contract);
     let version = &contract.version;
-    let shared = contract.types.iter().map(|id| {
-        let module = module(*id);
-        quote!(pub use #module::*;)
-    });
+    let shared = vocabulary(contract, &module);
     let empty_hosts = contract.types.iter().map(|id| {
         let module = module(*id);
         quote!(impl #module::Host for crate::carriers::component::State {})
@@ -79,7 +76,7 @@ pub fn generate(contract: &Contract, path: &syn::LitStr) -> TokenStream {
         /// Version of the contract that this host speaks.
         pub const CONTRACT_VERSION: &str = #version;
 
-        #(#shared)*
+        #shared
         #(#empty_hosts)*
         #(#exports)*
         #(#imports)*
@@ -198,19 +195,16 @@ fn export(paths: &Paths<'_>, index: usize, interface: &Interface) -> TokenStream
 
 /// The bytes of text and data among the parameters.
 fn weight(paths: &Paths<'_>, function: &Function) -> TokenStream {
-    let lengths = function
-        .parameters
-        .iter()
-        .filter_map(|(name, ty)| {
-            let name = snake(name);
-            match paths.transport(ty) {
-                Transport::Bytes | Transport::Text => Some(quote!(#name.len())),
-                Transport::Numbers | Transport::Exchanged => {
-                    Some(quote!(::std::mem::size_of_val::<[_]>(&#name[..])))
-                }
-                Transport::Scalar | Transport::Encoded => None,
+    let lengths = function.parameters.iter().filter_map(|(name, ty)| {
+        let name = snake(name);
+        match paths.transport(ty) {
+            Transport::Bytes | Transport::Text => Some(quote!(#name.len())),
+            Transport::Numbers | Transport::Exchanged => {
+                Some(quote!(::std::mem::size_of_val::<[_]>(&#name[..])))
             }
-        });
+            Transport::Scalar | Transport::Encoded => None,
+        }
+    });
     quote!(0 #(+ #lengths)*)
 }
 

@@ -280,8 +280,7 @@ pub fn docs(text: &str) -> TokenStream {
 /// The name of the parameter that a function changes.
 pub fn exchanged(paths: &Paths<'_>, function: &Function) -> Option<Ident> {
     let mut parameters = function.parameters.iter();
-    let found =
-        parameters.find(|(_, ty)| matches!(paths.transport(ty), Transport::Exchanged));
+    let found = parameters.find(|(_, ty)| matches!(paths.transport(ty), Transport::Exchanged));
     found.map(|(name, _)| snake(name))
 }
 
@@ -418,6 +417,23 @@ pub fn bulk(paths: &Paths<'_>, abi: &TokenStream) -> TokenStream {
         })
     });
     quote!(#(#impls)*)
+}
+
+/// The types that interfaces share: those of `types` as they are, others in modules of their names.
+pub fn vocabulary(contract: &Contract, module: &dyn Fn(InterfaceId) -> TokenStream) -> TokenStream {
+    let uses = contract.types.iter().map(|id| {
+        let bound = module(*id);
+        let interface = &contract.resolve.interfaces[*id];
+        match interface.name.as_deref().unwrap_or_default() {
+            "types" => quote!(pub use #bound::*;),
+            name => {
+                let docs = docs(interface.docs.contents.as_deref().unwrap_or_default());
+                let name = snake(name);
+                quote!(#docs pub mod #name { pub use #bound::*; })
+            }
+        }
+    });
+    quote!(#(#uses)*)
 }
 
 /// A constant that makes the compiler notice changes of the contract's files.

@@ -13,8 +13,8 @@ use wit_parser::InterfaceId;
 
 use crate::contract::{Contract, Interface, LIFECYCLE};
 use crate::rust::{
-    Paths, answer, bulk, camel, decode, docs, encode, exchanged, parameters, served_signature, snake,
-    tracked,
+    Paths, answer, bulk, camel, decode, docs, encode, exchanged, parameters, served_signature,
+    snake, tracked, vocabulary,
 };
 
 /// Writes the SDK's side of the contract.
@@ -53,10 +53,12 @@ pub fn generate(contract: &Contract, path: &syn::LitStr) -> TokenStream {
     let count = contract.imports.len();
     let version = &contract.version;
     let bulk = bulk(&paths, &quote!(crate::vox_abi));
+    let shared = vocabulary(contract, &module);
     quote! {
         #tracked
         #bindings
         #bulk
+        #shared
 
         /// Version of the contract that this SDK was made from.
         pub const CONTRACT_VERSION: &str = #version;

@@ -68,9 +68,6 @@ pub use vox_plugin_macros::plugin;
 
 vox_plugin_macros::sdk!("../../wit");
 
-pub use bindings::host_side::vox::plugin::compute;
-pub use bindings::host_side::vox::plugin::types::{Attribute, Chunk, ChunkHead, Error, Exceeded};
-
 pub use agent::Agent;
 pub use command::Command;
 pub use describe::describe_command;

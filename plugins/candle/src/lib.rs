@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`architecture`] | what a model is made of, as its `config.json` says it |
 //! | [`weights`] | the tensors of a bundle, mapped into memory |
+//! | [`kernels`] | products, norms and attention on the processor |
+//! | [`cpu`] | decoders on the processor, over these kernels |
 //! | [`tokens`] | text as tokens, and back |
 //! | [`infer`] | text out of models, and embeddings |
 //! | [`ops`] | operations of a training, each as a way forward and a way back |
@@ -12,8 +14,10 @@
 //! | [`error`] | what can go wrong with a model, its files and its use |
 
 pub mod architecture;
+pub mod cpu;
 pub mod error;
 pub mod infer;
+pub mod kernels;
 pub mod ops;
 pub mod random;
 pub mod tokens;

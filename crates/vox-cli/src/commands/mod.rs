@@ -6,6 +6,7 @@ pub(crate) mod completions;
 pub(crate) mod dist;
 pub(crate) mod external;
 pub(crate) mod log;
+pub(crate) mod ml;
 pub(crate) mod model;
 pub(crate) mod plugin;
 pub(crate) mod run;
@@ -27,6 +28,11 @@ pub(crate) fn run(context: &Context, verb: TopLevel) -> Result<ExitCode, Failure
         TopLevel::Runs(command) => runs::run(context, command).map(Exit::into),
         TopLevel::Cache(command) => cache::run(context, command).map(Exit::into),
         TopLevel::Model(command) => model::run(context, command).map(Exit::into),
+        TopLevel::Train(arguments) => ml::train::run(context, &arguments).map(Exit::into),
+        TopLevel::Generate(arguments) => ml::generate::run(context, &arguments).map(Exit::into),
+        TopLevel::Chat(arguments) => ml::chat::run(context, &arguments).map(Exit::into),
+        TopLevel::Embed(arguments) => ml::embed::run(context, &arguments).map(Exit::into),
+        TopLevel::Probe(arguments) => ml::probe::run(context, &arguments).map(Exit::into),
         TopLevel::Log(command) => log::run(context, command).map(Exit::into),
         TopLevel::Dist(command) => dist::run(context, command).map(Exit::into),
         TopLevel::Completions(arguments) => completions::run(context, &arguments).map(Exit::into),

@@ -198,6 +198,46 @@ impl<'d, 'a> Table<'d, 'a> {
         number
     }
 
+    /// A truth value.
+    pub fn flag(&self, key: &str) -> Option<bool> {
+        let value = self.value(key)?;
+        match value.get_ref() {
+            DeValue::Boolean(truth) => Some(*truth),
+            other => {
+                self.mismatch(value.span(), key, "`true` or `false`", other);
+                None
+            }
+        }
+    }
+
+    /// A finite number, whole or not.
+    pub fn number(&self, key: &str) -> Option<f64> {
+        self.as_number(key, self.value(key)?)
+    }
+
+    /// `value` as a finite number; `what` names it in the message otherwise.
+    pub fn as_number(&self, what: &str, value: &Spanned<DeValue<'a>>) -> Option<f64> {
+        let digits = match value.get_ref() {
+            DeValue::Integer(_) => {
+                return self.integer::<i64>(what, value).map(|whole| whole as f64);
+            }
+            DeValue::Float(digits) => digits.as_str(),
+            other => {
+                self.mismatch(value.span(), what, "a number", other);
+                return None;
+            }
+        };
+        let number = digits
+            .parse()
+            .ok()
+            .filter(|number: &f64| number.is_finite());
+        if number.is_none() {
+            let message = format!("`{what}` cannot be {digits}: it is not a finite number");
+            self.document.note(value.span(), message, None);
+        }
+        number
+    }
+
     /// A table whose keys are known.
     pub fn table(
         &self,

@@ -37,8 +37,7 @@ use crate::registry::Registry;
 use crate::resolution::{self, Selection};
 use crate::services::{
     BlobSource, Caller, CancelToken, EventSink, Generation, IgnoreEvents, NoBlobs, NoGeneration,
-    NoPorts, NoReduction, Permits, Ports, Reduction,
-    Topics,
+    NoPorts, NoReduction, Permits, Ports, Reduction, Topics,
 };
 use crate::signing::TrustStore;
 use crate::slot::Slot;

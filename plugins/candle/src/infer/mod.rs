@@ -44,6 +44,7 @@ pub(crate) use backend::{answer, device};
 pub use decoder::{Decoder, Engine, Input};
 pub use device::{DeviceInfo, DeviceKind, devices, open_device};
 pub use embed::Embedder;
+pub(crate) use format::Role;
 pub use format::WeightFormat;
 pub use model::CandleEngine;
 pub use pooling::Pooling;

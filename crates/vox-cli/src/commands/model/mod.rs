@@ -18,6 +18,7 @@ use vox_model::import::ImportError;
 use vox_model::record::ModelRecord;
 use vox_oplog::{Class, NewOp};
 
+use crate::commands::ml::merge::{self, MergeArgs};
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
@@ -43,6 +44,8 @@ pub enum ModelCommand {
     Gc(gc::GcArgs),
     /// Write a model to a directory, as programs for the hub's layout read it
     Export(export::ExportArgs),
+    /// Make a plain model of an adapter and the model that it changes
+    Merge(MergeArgs),
 }
 
 /// Carries out a verb of `vox model`.
@@ -57,6 +60,7 @@ pub(crate) fn run(context: &Context, command: ModelCommand) -> Result<Exit, Fail
         ModelCommand::Unpin(arguments) => pin::unpin(context, &arguments),
         ModelCommand::Gc(arguments) => gc::run(context, &arguments),
         ModelCommand::Export(arguments) => export::run(context, &arguments),
+        ModelCommand::Merge(arguments) => merge::run(context, &arguments),
     }
 }
 

@@ -1,0 +1,290 @@
+//! `vox chat`: a conversation with a model.
+
+use std::fs;
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+
+use clap::Args;
+use vox_host::contract::inference_backend::{Message as Said, Prompt};
+use vox_ml::answer::Answerer;
+use vox_ml::data::{Chat, Message};
+
+use super::serving::{Explained, Found, ModelArgs, SamplingArgs};
+use crate::context::Context;
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::interrupt;
+use crate::output;
+use crate::output::style::{DIM, LITERAL, WARNING, paint, plain};
+
+/// Arguments of `vox chat`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A line that begins with a slash is a command; /help lists them. Ctrl-C ends an answer, and where\n\
+                  none is being given the conversation; so does Ctrl-D."
+)]
+pub struct ChatArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// What the model is to be
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// Go on with a conversation that was saved with /save
+    #[arg(long, value_name = "FILE")]
+    load: Option<PathBuf>,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+}
+
+const HELP: &str = "\
+/help          this list
+/history       what was said
+/system TEXT   what the model is to be, from now on
+/retry         the last answer once more
+/undo          forget the last question and its answer
+/reset         begin anew
+/save FILE     keep the conversation
+/load FILE     go on with one that was kept
+/quit          the end
+";
+
+/// What was said so far, by role.
+#[derive(Debug, Default)]
+struct Conversation {
+    messages: Vec<(String, String)>,
+}
+
+impl Conversation {
+    fn push(&mut self, role: &str, content: &str) {
+        self.messages.push((role.to_owned(), content.to_owned()));
+    }
+
+    fn set_system(&mut self, text: &str) {
+        self.messages.retain(|(role, _)| role != "system");
+        if !text.is_empty() {
+            self.messages
+                .insert(0, ("system".to_owned(), text.to_owned()));
+        }
+    }
+
+    fn reset(&mut self) {
+        self.messages.retain(|(role, _)| role == "system");
+    }
+
+    /// Forgets the last answer; true where there was one.
+    fn forget_answer(&mut self) -> bool {
+        let is_answer = self
+            .messages
+            .last()
+            .is_some_and(|(role, _)| role == "assistant");
+        if is_answer {
+            self.messages.pop();
+        }
+        is_answer
+    }
+
+    fn save(&self, path: &str) -> Result<(), Failure> {
+        let messages: Vec<_> = self
+            .messages
+            .iter()
+            .map(|(role, content)| serde_json::json!({ "role": role, "content": content }))
+            .collect();
+        let text = serde_json::json!({ "messages": messages }).to_string();
+        fs::write(path, text + "\n").map_err(|error| Failure::io("write", path.as_ref(), &error))
+    }
+
+    /// Reads a conversation as JSON with `messages`: a line of a data set is one.
+    fn load(path: &std::path::Path) -> Result<Self, Failure> {
+        #[derive(serde::Deserialize)]
+        struct Kept {
+            messages: Vec<Entry>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Entry {
+            role: String,
+            content: String,
+        }
+        let text = fs::read_to_string(path).map_err(|error| Failure::io("read", path, &error))?;
+        let kept: Kept = serde_json::from_str(&text).map_err(|error| {
+            Failure::new(Exit::InvalidInput, format!("{}: {error}", path.display()))
+        })?;
+        let messages = kept.messages.into_iter();
+        Ok(Self {
+            messages: messages.map(|entry| (entry.role, entry.content)).collect(),
+        })
+    }
+
+    /// The prompt, through the model's own template where it is here.
+    fn prompt(&self, found: &Found) -> Result<Prompt, Failure> {
+        if found.bundle.is_none() {
+            let said = self.messages.iter().map(|(role, content)| Said {
+                role: role.clone(),
+                content: content.clone(),
+            });
+            return Ok(Prompt::Conversation(said.collect()));
+        }
+        let template = found.template.as_ref().ok_or_else(|| {
+            Failure::new(Exit::InvalidInput, "the model has no chat template")
+                .hint("`vox generate` goes on after a text as it is")
+        })?;
+        let messages = self.messages.iter();
+        let chat = Chat {
+            messages: messages
+                .map(|(role, content)| Message::new(role, content))
+                .collect(),
+            ..Chat::default()
+        };
+        let text = template.render(&chat, true).map_err(|fault| {
+            Failure::new(
+                Exit::InvalidInput,
+                format!("the chat template refuses the conversation: {fault}"),
+            )
+        })?;
+        Ok(Prompt::Text(text))
+    }
+}
+
+/// What a line means.
+enum Line<'a> {
+    Question(&'a str),
+    /// The last question once more.
+    Again,
+    Nothing,
+    End,
+}
+
+/// Talks.
+pub(crate) fn run(context: &Context, arguments: &ChatArgs) -> Result<Exit, Failure> {
+    let found = arguments.model.find(context)?;
+    let host = context.host()?;
+    let dispatcher = arguments.model.dispatch(&host, &found)?;
+    if arguments.model.explains() {
+        context
+            .output
+            .show(&Explained(dispatcher.explanation().clone()))?;
+        return Ok(Exit::Success);
+    }
+    let mut conversation = match &arguments.load {
+        Some(path) => Conversation::load(path)?,
+        None => Conversation::default(),
+    };
+    if let Some(system) = &arguments.system {
+        conversation.set_system(system);
+    }
+    // Refused before anything is loaded, where the model cannot talk.
+    if found.bundle.is_some() && found.template.is_none() {
+        conversation.prompt(&found)?;
+    }
+    let mut answerer = Answerer::load(dispatcher)?;
+    let is_terminal = io::stdin().is_terminal();
+    let cancel = interrupt::token();
+    loop {
+        if cancel.is_cancelled() {
+            return Ok(Exit::Interrupted);
+        }
+        if is_terminal {
+            output::print(b"> ")?;
+            io::stdout().flush()?;
+        }
+        let mut line = String::new();
+        if io::stdin().lock().read_line(&mut line)? == 0 {
+            return Ok(Exit::Success);
+        }
+        match understand(line.trim(), &mut conversation)? {
+            Line::End => return Ok(Exit::Success),
+            Line::Nothing => continue,
+            Line::Again => {}
+            Line::Question(text) => conversation.push("user", text),
+        }
+        let request = arguments.sampling.request(conversation.prompt(&found)?);
+        let mut failed = None;
+        let answered = answerer.answer(&request, &mut |said| {
+            if let Err(failure) = output::print(said.text.as_bytes()) {
+                failed.get_or_insert(failure);
+            }
+            failed.is_none() && !cancel.is_cancelled()
+        });
+        if let Some(failure) = failed {
+            return Err(failure);
+        }
+        output::print(b"\n")?;
+        match answered {
+            Ok(answered) => {
+                conversation.push("assistant", &answered.text);
+                if answered.finished.answer_tokens >= arguments.sampling.max_tokens() {
+                    note("the answer was cut off; `-n` allows more tokens");
+                }
+            }
+            Err(error) => {
+                conversation.messages.pop();
+                return Err(error.into());
+            }
+        }
+    }
+}
+
+fn understand<'a>(line: &'a str, conversation: &mut Conversation) -> Result<Line<'a>, Failure> {
+    let Some(command) = line.strip_prefix('/') else {
+        return Ok(if line.is_empty() {
+            Line::Nothing
+        } else {
+            Line::Question(line)
+        });
+    };
+    let (name, rest) = command.split_once(' ').unwrap_or((command, ""));
+    let rest = rest.trim();
+    match name {
+        "help" => output::complain(format_args!("{HELP}")),
+        "quit" | "exit" => return Ok(Line::End),
+        "reset" => conversation.reset(),
+        "system" => conversation.set_system(rest),
+        "undo" => {
+            conversation.forget_answer();
+            if conversation
+                .messages
+                .last()
+                .is_some_and(|(role, _)| role == "user")
+            {
+                conversation.messages.pop();
+            }
+        }
+        "retry" => {
+            conversation.forget_answer();
+            if conversation
+                .messages
+                .last()
+                .is_some_and(|(role, _)| role == "user")
+            {
+                return Ok(Line::Again);
+            }
+            note("there is nothing to answer yet");
+        }
+        "history" => {
+            for (role, content) in &conversation.messages {
+                output::complain(format_args!("{} {}\n", paint(DIM, role), plain(content)));
+            }
+        }
+        "save" | "load" if rest.is_empty() => note("name a file"),
+        // A file that cannot be had is no reason to lose the conversation.
+        "save" => match conversation.save(rest) {
+            Ok(()) => output::complain(format_args!("{}\n", paint(DIM, format!("kept in {rest}")))),
+            Err(failure) => note(failure.message()),
+        },
+        "load" => match Conversation::load(rest.as_ref()) {
+            Ok(loaded) => *conversation = loaded,
+            Err(failure) => note(failure.message()),
+        },
+        other => {
+            let text = format!(
+                "there is no command /{other}; {} lists them",
+                paint(LITERAL, "/help")
+            );
+            note(&text);
+        }
+    }
+    Ok(Line::Nothing)
+}
+
+fn note(text: &str) {
+    output::complain(format_args!("{} {text}\n", paint(WARNING, "note:")));
+}

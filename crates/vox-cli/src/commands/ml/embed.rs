@@ -1,0 +1,64 @@
+//! `vox embed`: texts as vectors.
+
+use std::io::{self, BufRead as _, Write};
+
+use clap::Args;
+use serde::Serialize;
+use vox_ml::answer::Answerer;
+
+use super::serving::{Explained, ModelArgs};
+use crate::context::Context;
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::output::View;
+
+/// Arguments of `vox embed`.
+#[derive(Debug, Args)]
+pub struct EmbedArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The texts [default: the lines of standard input]
+    texts: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Embedded {
+    model: String,
+    dimensions: usize,
+    embeddings: Vec<Vec<f32>>,
+}
+
+impl View for Embedded {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        for embedding in &self.embeddings {
+            let numbers: Vec<String> = embedding.iter().map(ToString::to_string).collect();
+            writeln!(out, "{}", numbers.join(" "))?;
+        }
+        Ok(())
+    }
+}
+
+/// Embeds.
+pub(crate) fn run(context: &Context, arguments: &EmbedArgs) -> Result<Exit, Failure> {
+    let found = arguments.model.find(context)?;
+    let host = context.host()?;
+    let dispatcher = arguments.model.dispatch(&host, &found)?;
+    if arguments.model.explains() {
+        context
+            .output
+            .show(&Explained(dispatcher.explanation().clone()))?;
+        return Ok(Exit::Success);
+    }
+    let texts = match arguments.texts.as_slice() {
+        [] => io::stdin().lock().lines().collect::<Result<Vec<_>, _>>()?,
+        texts => texts.to_vec(),
+    };
+    let mut answerer = Answerer::load(dispatcher)?;
+    let embeddings = answerer.embed(&texts)?;
+    context.output.show(&Embedded {
+        model: arguments.model.model.clone(),
+        dimensions: embeddings.first().map_or(0, Vec::len),
+        embeddings,
+    })?;
+    Ok(Exit::Success)
+}

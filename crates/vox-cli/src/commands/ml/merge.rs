@@ -1,0 +1,131 @@
+//! `vox model merge`: a plain model of an adapter and the model that it changes.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use vox_contract::ExtensionPoint;
+use vox_contract::PluginId;
+use vox_host::contract::compute::WeightFormat;
+use vox_host::contract::ml_backend::{AdamW, Beginning, Spec};
+use vox_ml::backend::{Training, plugins};
+use vox_ml::bundle::View as Bundle;
+use vox_model::bundle::BundleError;
+
+use crate::context::Context;
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::interrupt;
+use crate::output::View;
+use crate::output::style::{GOOD, paint};
+
+/// Arguments of `vox model merge`.
+#[derive(Debug, Args)]
+pub struct MergeArgs {
+    /// The adapter: its name, or a directory in the layout of PEFT
+    adapter: String,
+    /// A directory that is not there yet
+    #[arg(value_name = "DIR")]
+    to: PathBuf,
+    /// The model that it changes [default: the one that the adapter names]
+    #[arg(long, value_name = "MODEL")]
+    base: Option<String>,
+    /// The plugin that computes [default: any]
+    #[arg(long, value_name = "PLUGIN")]
+    backend: Option<PluginId>,
+}
+
+#[derive(Debug, Serialize)]
+struct Merged {
+    adapter: String,
+    directory: PathBuf,
+    files: Vec<String>,
+}
+
+impl View for Merged {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "{} {} is in {}",
+            paint(GOOD, "merged"),
+            self.adapter,
+            self.directory.display()
+        )
+    }
+}
+
+/// Merges.
+pub(crate) fn run(context: &Context, arguments: &MergeArgs) -> Result<Exit, Failure> {
+    if std::fs::symlink_metadata(&arguments.to).is_ok() {
+        return Err(BundleError::Exists {
+            path: arguments.to.clone(),
+        }
+        .into());
+    }
+    let library = context.library()?;
+    let adapter = Bundle::of(&library, &arguments.adapter)?;
+    if !adapter.is_adapter() {
+        let message = format!(
+            "`{}` is no adapter: it has no adapter_config.json",
+            arguments.adapter
+        );
+        return Err(Failure::new(Exit::InvalidInput, message));
+    }
+    let named = adapter
+        .manifest()
+        .and_then(|manifest| manifest.provenance.derived_from)
+        .map(|base| base.to_string());
+    let base = arguments.base.clone().or(named).ok_or_else(|| {
+        Failure::usage("the adapter does not say which model it changes")
+            .hint("name it with `--base`")
+    })?;
+    let base = Bundle::of(&library, &base)?;
+    let host = context.host()?;
+    let ids = plugins(&host, ExtensionPoint::MlBackend, arguments.backend.as_ref())?;
+    // `plugins` answers at least one.
+    let mut backend = Training::start(&host, &ids[0], None, interrupt::token())?;
+    let spec = Spec {
+        device: "cpu".to_owned(),
+        threads: 0,
+        beginning: Beginning::Adapter(absolute(&adapter)),
+        base: WeightFormat::F32,
+        adapter: None,
+        optimizer: AdamW {
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+        },
+        gradient_checkpointing: false,
+        seed: 0,
+        rank: 0,
+    };
+    backend.load(base.directory(), &spec)?;
+    let parent = match arguments.to.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => std::path::Path::new("."),
+    };
+    let failed = |action: &'static str| move |error: io::Error| Failure::io(action, parent, &error);
+    let unfinished = tempfile::Builder::new()
+        .prefix(".vox-merge-")
+        .tempdir_in(parent)
+        .map_err(failed("create a directory in"))?;
+    let files = backend.merge(unfinished.path())?;
+    std::fs::rename(unfinished.path(), &arguments.to).map_err(failed("write to"))?;
+    let _ = unfinished.keep();
+    context.output.show(&Merged {
+        adapter: arguments.adapter.clone(),
+        directory: arguments.to.clone(),
+        files,
+    })?;
+    Ok(Exit::Success)
+}
+
+fn absolute(bundle: &Bundle) -> String {
+    let directory = bundle.directory();
+    let absolute = directory
+        .canonicalize()
+        .unwrap_or_else(|_| directory.to_owned());
+    absolute.to_string_lossy().into_owned()
+}

@@ -1,0 +1,18 @@
+//! Training and running models.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `probe` | `vox probe`: the hardware that is here |
+//! | `train` | `vox train`: a training, from its configuration to its end |
+//! | `serving` | what `generate`, `chat` and `embed` share: a model, its backend, its options |
+//! | `generate`, `chat`, `embed` | one file for each of them |
+//! | `merge` | `vox model merge` |
+
+pub(crate) mod chat;
+pub(crate) mod embed;
+mod failure;
+pub(crate) mod generate;
+pub(crate) mod merge;
+pub(crate) mod probe;
+mod serving;
+pub(crate) mod train;

@@ -1,0 +1,255 @@
+//! What `generate`, `chat` and `embed` share: a model, its backend, its options.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use vox_contract::PluginId;
+use vox_host::Host;
+use vox_host::contract::compute::WeightFormat;
+use vox_host::contract::inference_backend::{Model, Options, Request, Sampling};
+use vox_ml::answer::{Dispatcher, Explanation};
+use vox_ml::bundle::View as Bundle;
+use vox_ml::data::template::{Template, TemplateSource};
+
+use crate::context::Context;
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::interrupt;
+use crate::output::style::{BAD, DIM, GOOD, LITERAL, paint, plain};
+use crate::output::{View, bytes};
+
+/// Which model, and where.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ModelArgs {
+    /// The model: its name, its hash, or a directory
+    pub(super) model: String,
+    /// How its weights are held in memory [default: as they are stored]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    quant: Option<Quant>,
+    /// Where to compute, such as cpu or cuda:0 [default: the best that has room]
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// The plugin that runs it [default: the best that can]
+    #[arg(long, value_name = "PLUGIN")]
+    backend: Option<PluginId>,
+    /// Threads on the processor [default: as many as there are cores]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    threads: u32,
+    /// Most tokens of a prompt and its answer together [default: the model's own]
+    #[arg(long, value_name = "TOKENS")]
+    context: Option<u32>,
+    /// Say which backends were considered, and why one was chosen, and run nothing
+    #[arg(long)]
+    explain: bool,
+}
+
+/// How weights are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Quant {
+    F32,
+    Bf16,
+    F16,
+    #[value(name = "q8_0")]
+    Q8_0,
+    #[value(name = "q4_0")]
+    Q4_0,
+    #[value(name = "q4_k_m")]
+    Q4KM,
+}
+
+impl From<Quant> for WeightFormat {
+    fn from(quant: Quant) -> Self {
+        match quant {
+            Quant::F32 => Self::F32,
+            Quant::Bf16 => Self::Bf16,
+            Quant::F16 => Self::F16,
+            Quant::Q8_0 => Self::Q80,
+            Quant::Q4_0 => Self::Q40,
+            Quant::Q4KM => Self::Q4K,
+        }
+    }
+}
+
+/// How tokens are chosen.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Sampling")]
+pub(crate) struct SamplingArgs {
+    /// How much chance there is; 0 always takes the most probable token
+    #[arg(long, value_name = "NUMBER", default_value_t = 0.8)]
+    temperature: f32,
+    /// Only that many of the most probable tokens; 0 for all
+    #[arg(long, value_name = "NUMBER", default_value_t = 40)]
+    top_k: u32,
+    /// Only the most probable ones that have this much probability together
+    #[arg(long, value_name = "PART", default_value_t = 0.95)]
+    top_p: f32,
+    /// Only those with at least this part of the most probable one's probability
+    #[arg(long, value_name = "PART", default_value_t = 0.05)]
+    min_p: f32,
+    /// Makes tokens that were there less probable; 1 for not at all
+    #[arg(long, value_name = "NUMBER", default_value_t = 1.0)]
+    repetition_penalty: f32,
+    /// The same seed gives the same answer [default: another one each time]
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// The most tokens of an answer
+    #[arg(short = 'n', long, value_name = "TOKENS", default_value_t = 256)]
+    max_tokens: u32,
+    /// A text that ends the answer
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+}
+
+impl SamplingArgs {
+    pub(super) fn max_tokens(&self) -> u32 {
+        self.max_tokens
+    }
+
+    /// A request for an answer to `prompt`.
+    pub(super) fn request(&self, prompt: vox_host::contract::inference_backend::Prompt) -> Request {
+        Request {
+            prompt,
+            answered: String::new(),
+            sampling: Sampling {
+                temperature: self.temperature,
+                top_k: self.top_k,
+                top_p: self.top_p,
+                min_p: self.min_p,
+                repetition_penalty: self.repetition_penalty,
+                presence_penalty: 0.0,
+                frequency_penalty: 0.0,
+                seed: self
+                    .seed
+                    .unwrap_or_else(|| crate::record::now().unsigned_abs()),
+            },
+            max_tokens: self.max_tokens,
+            stop: self.stop.clone(),
+            alternatives: None,
+        }
+    }
+}
+
+/// A model as it was found, before any backend has it.
+pub(super) struct Found {
+    pub(super) bundle: Option<Bundle>,
+    pub(super) template: Option<Template>,
+    name: String,
+}
+
+impl ModelArgs {
+    /// Finds the model: in the store, in a directory, or else by its name on a server.
+    pub(super) fn find(&self, context: &Context) -> Result<Found, Failure> {
+        let library = context.library()?;
+        let bundle = match Bundle::of(&library, &self.model) {
+            Ok(bundle) => Some(bundle),
+            // A server may know it.
+            Err(vox_model::bundle::BundleError::Unknown { .. }) if self.backend.is_some() => None,
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(bundle) = &bundle {
+            if !bundle.directory().is_dir() {
+                let message = format!("there is no directory {}", bundle.directory().display());
+                return Err(Failure::new(Exit::NotFound, message));
+            }
+            if bundle.is_adapter() {
+                let message = format!(
+                    "`{}` is an adapter, which changes another model",
+                    self.model
+                );
+                return Err(Failure::new(Exit::InvalidInput, message)
+                    .hint("make a model of the two: `vox model merge <adapter> <directory>`"));
+            }
+        }
+        let template = match &bundle {
+            Some(bundle) => TemplateSource::of_model(bundle.directory())?
+                .map(|source| Template::new(&source, crate::record::now() / 1_000_000))
+                .transpose()?,
+            None => None,
+        };
+        Ok(Found {
+            bundle,
+            template,
+            name: self.model.clone(),
+        })
+    }
+
+    /// Asks the backends.
+    pub(super) fn dispatch<'a>(
+        &self,
+        host: &'a Host,
+        found: &Found,
+    ) -> Result<Dispatcher<'a>, Failure> {
+        let directory = found.bundle.as_ref().map(|bundle| {
+            let directory = bundle.directory();
+            let absolute: PathBuf = directory
+                .canonicalize()
+                .unwrap_or_else(|_| directory.to_owned());
+            absolute.to_string_lossy().into_owned()
+        });
+        let model = Model {
+            name: found.name.clone(),
+            directory,
+        };
+        let options = Options {
+            device: self.device.clone(),
+            threads: self.threads,
+            format: self.quant.map(Into::into),
+            context: self.context,
+        };
+        Ok(Dispatcher::ask(
+            host,
+            model,
+            options,
+            self.backend.as_ref(),
+            interrupt::token(),
+        )?)
+    }
+
+    /// Whether nothing is to be run.
+    pub(super) fn explains(&self) -> bool {
+        self.explain
+    }
+}
+
+/// What was considered.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(super) struct Explained(pub(super) Explanation);
+
+impl View for Explained {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut is_first = true;
+        for considered in &self.0.considered {
+            let mark = match (considered.serves, is_first) {
+                (true, true) => paint(GOOD, "chosen  "),
+                (true, false) => paint(DIM, "could   "),
+                (false, _) => paint(BAD, "cannot  "),
+            };
+            is_first &= !considered.serves;
+            let device = considered.device.as_deref().unwrap_or("-");
+            writeln!(
+                out,
+                "{mark} {} on {device}: {}",
+                paint(LITERAL, plain(considered.plugin.as_str())),
+                plain(&considered.reason)
+            )?;
+            if considered.memory > 0 {
+                let text = format!(
+                    "needs {}, {} free",
+                    bytes(considered.memory),
+                    bytes(considered.available)
+                );
+                writeln!(out, "         {}", paint(DIM, text))?;
+            }
+        }
+        Ok(())
+    }
+}

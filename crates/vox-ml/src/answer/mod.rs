@@ -1,0 +1,12 @@
+//! Answers of models, by whichever backend is the best for it.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`dispatch`] | which backend serves a model, and why |
+//! | [`answer`](self::answer) | one answer: texts that end it, a backend that dies on the way |
+
+pub mod answer;
+pub mod dispatch;
+
+pub use answer::{Answered, Answerer, Said};
+pub use dispatch::{Considered, DispatchError, Dispatcher, Explanation, NoBackend};

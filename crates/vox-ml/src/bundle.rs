@@ -1,0 +1,134 @@
+//! Bundles as directories, which is how a backend takes them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use vox_crypto::Digest;
+use vox_model::bundle::{BundleError, Kind, Manifest};
+use vox_model::library::Library;
+
+/// A bundle as a directory.
+#[derive(Debug)]
+pub struct View {
+    directory: PathBuf,
+    manifest: Option<Manifest>,
+    /// Removed at the end: links to the files in the store.
+    _links: Option<tempfile::TempDir>,
+}
+
+impl View {
+    /// A directory of a user's own.
+    pub fn of_directory(directory: PathBuf) -> Self {
+        Self {
+            directory,
+            manifest: None,
+            _links: None,
+        }
+    }
+
+    /// A bundle in the store by its name, its hash, or the begin of one of them; a text with a `/` in
+    /// it, or `.`, is a directory. Nothing is copied: the directory has links to the store, which keeps
+    /// the bundle meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// There is no such bundle, it is damaged, or the file system refuses the links.
+    pub fn of(library: &Library, name: &str) -> Result<Self, BundleError> {
+        if name == "." || name == ".." || name.contains('/') {
+            return Ok(Self::of_directory(PathBuf::from(name)));
+        }
+        let entry = library.find(name)?;
+        Self::of_manifest(library, entry.manifest)
+    }
+
+    /// The files of a manifest.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::of`].
+    pub fn of_manifest(library: &Library, manifest: Manifest) -> Result<Self, BundleError> {
+        let links = tempfile::Builder::new()
+            .prefix("vox-bundle-")
+            .tempdir()
+            .map_err(failed("create a directory in", &std::env::temp_dir()))?;
+        for file in &manifest.files {
+            let store = library.store();
+            store.hold(&file.blake3)?;
+            let from = store.path_of(&file.blake3)?;
+            let to = links.path().join(&file.path);
+            if let Some(parent) = to.parent() {
+                fs::create_dir_all(parent).map_err(failed("create", parent))?;
+            }
+            link(&from, &to).map_err(failed("link to", &to))?;
+        }
+        Ok(Self {
+            directory: links.path().to_owned(),
+            manifest: Some(manifest),
+            _links: Some(links),
+        })
+    }
+
+    /// Where it is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// What the store says of it; none for a directory of a user's own.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.manifest.as_ref()
+    }
+
+    /// Its hash, where it is in the store.
+    pub fn bundle_hash(&self) -> Option<Digest> {
+        self.manifest.as_ref().map(|manifest| manifest.bundle_hash)
+    }
+
+    /// Whether it is an adapter, whose weights change those of another bundle.
+    pub fn is_adapter(&self) -> bool {
+        match &self.manifest {
+            Some(manifest) => manifest.kind == Kind::Adapter,
+            None => self.directory.join("adapter_config.json").exists(),
+        }
+    }
+}
+
+#[cfg(unix)]
+fn link(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::os::unix::fs::symlink(from, to)
+}
+
+#[cfg(not(unix))]
+fn link(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(|_| ()))
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> BundleError {
+    let path = path.to_owned();
+    move |error| BundleError::Io {
+        action,
+        path,
+        source: error,
+    }
+}
+
+/// A number in a model's `config.json`.
+///
+/// # Errors
+///
+/// The file cannot be read, or has no such number.
+pub fn read_number(directory: &Path, key: &str) -> Result<u32, crate::Error> {
+    let path = directory.join("config.json");
+    let text = fs::read_to_string(&path).map_err(crate::Error::read(&path))?;
+    let wrong = |message: String| crate::Error::ModelFile {
+        path: path.clone(),
+        message,
+    };
+    let config: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let text_config = config.get("text_config").unwrap_or(&config);
+    [&config, text_config]
+        .into_iter()
+        .find_map(|config| config.get(key)?.as_u64())
+        .and_then(|number| u32::try_from(number).ok())
+        .ok_or_else(|| wrong(format!("it has no number `{key}`")))
+}

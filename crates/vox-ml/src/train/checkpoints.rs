@@ -1,0 +1,188 @@
+//! What is saved, kept, and let go.
+
+use std::fs;
+
+use vox_crypto::canonical;
+use vox_model::bundle::{BundleError, DataCursor, RandomState, ScheduleState, TrainingState};
+use vox_model::checkpoint::NewCheckpoint;
+use vox_model::record::{ReleaseRecord, STORE_RELEASE};
+use vox_oplog::NewOp;
+
+use super::TrainError;
+use super::place::{Kept, MODEL};
+use super::prepare::{Prepared, feed};
+
+/// Files of a model besides its weights, which belong to everything that is trained from it.
+const COMPANIONS: [&str; 9] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "merges.txt",
+];
+
+impl Prepared<'_> {
+    /// Saves a checkpoint after step `step`, then lets go of those that are not to be kept.
+    pub(super) fn save(&mut self, step: u64, eval_loss: Option<f64>) -> Result<Kept, TrainError> {
+        // What the table says must not be behind what the checkpoint says.
+        self.curve.sync()?;
+        let place = self.place.directory();
+        let scratch = tempfile::Builder::new()
+            .prefix(".checkpoint-")
+            .tempdir_in(place)
+            .map_err(TrainError::io("create a directory in", place))?;
+        self.backend.save_checkpoint(scratch.path())?;
+        for name in COMPANIONS {
+            let (from, to) = (self.view.directory().join(name), scratch.path().join(name));
+            // What the backend wrote itself is newer.
+            if from.exists() && !to.exists() {
+                fs::copy(&from, &to).map_err(TrainError::io("write", &to))?;
+            }
+        }
+        let new = NewCheckpoint {
+            directory: scratch.path(),
+            state: self.state(step),
+            derived_from: self.view.bundle_hash(),
+            time: (self.around.now)(),
+        };
+        let saved = vox_model::checkpoint::save(
+            self.around.store,
+            self.around.log,
+            self.around.key,
+            new,
+            &(),
+        )
+        .map_err(|source| TrainError::Checkpoint {
+            step,
+            source: Box::new(source),
+        })?;
+        let kept = Kept {
+            step,
+            manifest: saved.manifest,
+            bundle_hash: saved.bundle_hash,
+            eval_loss,
+        };
+        self.kept.push_back(kept.clone());
+        self.prune()?;
+        self.notes.checkpoints = self.kept.iter().cloned().collect();
+        self.place.note(&self.notes)?;
+        Ok(kept)
+    }
+
+    fn state(&self, step: u64) -> TrainingState {
+        let schedule = self.config.schedule(self.notes.steps);
+        let optimisation = &self.config.optimisation;
+        let rows = self.dataset.training().rows();
+        let seen = step * u64::from(optimisation.batch_rows) * u64::from(optimisation.accumulation);
+        TrainingState {
+            run: self.notes.run.clone(),
+            step,
+            schedule: ScheduleState {
+                name: schedule.decay.name().to_owned(),
+                peak_rate: schedule.peak,
+                warmup_steps: schedule.warmup,
+                total_steps: schedule.total,
+            },
+            random: RandomState {
+                algorithm: "philox4x32-10".to_owned(),
+                key: optimisation.seed,
+                counter: step,
+            },
+            data: DataCursor {
+                dataset: self.dataset.hash(),
+                seed: optimisation.seed,
+                epoch: seen / rows,
+                position: seen % rows,
+            },
+            world_size: 1,
+            rank_order: vec![self.around.log.author().id().to_string()],
+            threads: self.model.threads,
+            device: self.model.device.id.clone(),
+            features: vec![self.model.features.clone()],
+            base: self.view.bundle_hash(),
+        }
+    }
+
+    /// Lets go of all but the last ones, and the best.
+    fn prune(&mut self) -> Result<(), TrainError> {
+        let cadence = &self.config.cadence;
+        let best = cadence.keep_best.then(|| self.best()).flatten();
+        let mut released = Vec::new();
+        while self.kept.len() > cadence.keep_last.max(1) as usize {
+            let oldest = self
+                .kept
+                .iter()
+                .position(|kept| Some(kept.step) != best)
+                .filter(|oldest| oldest + 1 < self.kept.len());
+            let Some(oldest) = oldest else { break };
+            // The best one is kept beside the last ones.
+            let others = self
+                .kept
+                .iter()
+                .filter(|kept| Some(kept.step) != best)
+                .count();
+            if others <= cadence.keep_last.max(1) as usize {
+                break;
+            }
+            released.extend(self.kept.remove(oldest).map(|kept| kept.manifest));
+        }
+        if released.is_empty() {
+            return Ok(());
+        }
+        let payload = canonical::encode(&ReleaseRecord { released }).map_err(BundleError::from)?;
+        let op = NewOp::new(STORE_RELEASE, payload)?.run(self.notes.run.clone());
+        self.around.log.append(op)?;
+        Ok(())
+    }
+
+    /// The step of the checkpoint with the lowest loss on the evaluation split.
+    fn best(&self) -> Option<u64> {
+        let evaluated = self
+            .kept
+            .iter()
+            .filter_map(|kept| Some((kept.eval_loss?, kept.step)));
+        evaluated
+            .min_by(|(a, _), (b, _)| a.total_cmp(b))
+            .map(|(_, step)| step)
+    }
+
+    /// Writes what came of the training to `model/`: a plain model, or the adapter.
+    pub(super) fn write_model(&mut self) -> Result<(), TrainError> {
+        let place = self.place.directory().to_owned();
+        let scratch = tempfile::Builder::new()
+            .prefix(".model-")
+            .tempdir_in(&place)
+            .map_err(TrainError::io("create a directory in", &place))?;
+        if self.config.method.adapter().is_some() {
+            let whole = tempfile::Builder::new()
+                .prefix(".model-")
+                .tempdir_in(&place)
+                .map_err(TrainError::io("create a directory in", &place))?;
+            for name in self.backend.save_checkpoint(whole.path())? {
+                if !name.starts_with("optimizer") {
+                    let to = scratch.path().join(&name);
+                    fs::rename(whole.path().join(&name), &to)
+                        .map_err(TrainError::io("write", &to))?;
+                }
+            }
+        } else {
+            self.backend.merge(scratch.path())?;
+        }
+        let model = place.join(MODEL);
+        if model.exists() {
+            fs::remove_dir_all(&model).map_err(TrainError::io("replace", &model))?;
+        }
+        fs::rename(scratch.keep(), &model).map_err(TrainError::io("create", &model))?;
+        super::place::open_to_all(&model);
+        Ok(())
+    }
+
+    /// How often all the data were seen after so many steps.
+    pub(super) fn epochs(&self, step: u64) -> f64 {
+        feed(&self.config, &self.dataset).epochs_before(step)
+    }
+}

@@ -1,0 +1,185 @@
+//! Why a training does not begin, or ends early.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::backend::BackendError;
+
+/// Why a training does not begin, or ends early. What was saved stays.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// Training wants a CUDA device.
+    #[error("training wants a CUDA device, and there is none here; found: {found}")]
+    CudaRequired {
+        /// What was found in its place.
+        found: String,
+    },
+    /// No backend has the device.
+    #[error("no backend has the device `{wanted}`; there are: {found}")]
+    NoDevice {
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        found: String,
+    },
+    /// It will not fit.
+    #[error(
+        "the training needs about {needed} bytes of memory and {device} has {available} free: \
+         weights {weights}, gradients {gradients}, optimizer {optimizer}, activations {activations}"
+    )]
+    Memory {
+        /// The device.
+        device: String,
+        /// Bytes in all.
+        needed: u64,
+        /// Bytes that are free.
+        available: u64,
+        /// Bytes of weights.
+        weights: u64,
+        /// Bytes of gradients.
+        gradients: u64,
+        /// Bytes of the optimizer's state.
+        optimizer: u64,
+        /// Bytes of intermediate results.
+        activations: u64,
+    },
+    /// Somebody trains there already.
+    #[error("another training is at work in {}", path.display())]
+    Busy {
+        /// The output directory.
+        path: PathBuf,
+    },
+    /// A new training, where there is one.
+    #[error(
+        "{} holds a training already, at step {step} of {total}", path.display()
+    )]
+    Exists {
+        /// The output directory.
+        path: PathBuf,
+        /// Steps that were saved.
+        step: u64,
+        /// All steps.
+        total: u64,
+    },
+    /// Nothing to go on with.
+    #[error("{} holds no training to go on with", path.display())]
+    Nothing {
+        /// The output directory.
+        path: PathBuf,
+    },
+    /// It is another training than the one that is there.
+    #[error("the training in {} was begun with another `{}`", path.display(), differing.join("`, `"))]
+    Changed {
+        /// The output directory.
+        path: PathBuf,
+        /// The keys that differ.
+        differing: Vec<String>,
+    },
+    /// The loss, or a gradient, is not a number.
+    #[error(
+        "step {step}: the {what} is {value}, in micro-batch {micro} with rows {rows:?} of the data; \
+         the weights of step {before} stand"
+    )]
+    NotFinite {
+        /// The step.
+        step: u64,
+        /// `loss` or `gradient`.
+        what: &'static str,
+        /// Its value.
+        value: f64,
+        /// The micro-batch of the step, counted from 0.
+        micro: u32,
+        /// Rows of the dataset in that batch.
+        rows: Vec<u64>,
+        /// The last checkpoint's step.
+        before: u64,
+    },
+    /// What the backend does not do.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// What is wrong with data and configuration.
+    #[error(transparent)]
+    Data(#[from] crate::Error),
+    /// What is wrong with a model.
+    #[error(transparent)]
+    Bundle(#[from] vox_model::bundle::BundleError),
+    /// A checkpoint cannot be saved. The one before is there.
+    #[error("the checkpoint of step {step} was not saved: {source}")]
+    Checkpoint {
+        /// The step.
+        step: u64,
+        /// Why.
+        source: Box<vox_model::import::ImportError>,
+    },
+    /// What the log refuses.
+    #[error("the training cannot be recorded: {0}")]
+    Log(#[from] vox_oplog::Error),
+    /// What the store refuses.
+    #[error(transparent)]
+    Store(#[from] vox_store::Error),
+    /// The file system refused something.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl TrainError {
+    /// A stable name, where programs tell errors apart.
+    pub fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::CudaRequired { .. } => Some("vox/train/cuda-required"),
+            Self::NoDevice { .. } => Some("vox/train/no-device"),
+            Self::Memory { .. } => Some("vox/train/memory"),
+            Self::Busy { .. } => Some("vox/train/busy"),
+            Self::Exists { .. } => Some("vox/train/exists"),
+            Self::Nothing { .. } => Some("vox/train/nothing-to-resume"),
+            Self::Changed { .. } => Some("vox/train/changed"),
+            Self::NotFinite { .. } => Some("vox/train/not-finite"),
+            Self::Backend(BackendError::Missing(_)) => Some("vox/train/no-backend"),
+            _ => None,
+        }
+    }
+
+    /// What to do about it, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::CudaRequired { .. } => "`--device cpu` trains on the processor, for small models \
+                and tests; with an NVIDIA card, install the backend: `vox plugin install candle-cuda`"
+                .to_owned(),
+            Self::Memory { .. } => "fewer `batch-rows`, a shorter `context`, \
+                `gradient-checkpointing = true`, or `kind = \"qlora\"` need less"
+                .to_owned(),
+            Self::Busy { .. } => "wait for it, stop it, or give another `output`".to_owned(),
+            Self::Exists { .. } => "`--resume` goes on with it; another `output` begins a new one"
+                .to_owned(),
+            Self::Nothing { .. } => "leave out `--resume` to begin one".to_owned(),
+            Self::Changed { .. } => "go on with the configuration as it was, or begin a new \
+                training with another `output`"
+                .to_owned(),
+            Self::NotFinite { .. } => "a lower `learning-rate`, a longer warm-up or a smaller `clip` \
+                may help; `--resume` goes on from the last checkpoint"
+                .to_owned(),
+            Self::Backend(error) => return error.hint(),
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl AsRef<Path>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.as_ref().to_owned();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+}

@@ -1,0 +1,510 @@
+//! From a configuration to a training that can begin, or go on.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use vox_contract::PluginId;
+use vox_crypto::SigningKey;
+use vox_host::contract::compute::WeightFormat;
+use vox_host::contract::ml_backend::{self as contract, Beginning, Memory, Spec};
+use vox_host::{CancelToken, Host};
+use vox_model::bundle::{Bundle as _, Checkpoint};
+use vox_model::library::Library;
+use vox_oplog::{Class, NewOp, OpLog};
+use vox_store::Store;
+
+use super::TrainError;
+use super::choose::{Chosen, choose};
+use super::place::{Kept, Notes, Place};
+use super::record::{Machine, Resumed, Started, TRAINING_RESUMED, TRAINING_STARTED};
+use super::steps::Event;
+use crate::backend::Training;
+use crate::bundle::{View, read_number};
+use crate::config::{Quantisation, Start, TrainConfig};
+use crate::curve::Curve;
+use crate::data::template::{Template, TemplateSource, end_tokens};
+use crate::data::{Dataset, DatasetSpec, Feed, Identified, Shape, Source, Tokenizer};
+use crate::error::TokenizerError;
+use crate::scratch::{learn_tokenizer, write_model, write_model_like};
+
+/// What a training needs of the world around it.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// The plugins.
+    pub host: &'a Host,
+    /// Where it is recorded.
+    pub log: &'a OpLog,
+    /// Where checkpoints go.
+    pub store: &'a Store,
+    /// What signs them.
+    pub key: &'a SigningKey,
+    /// What hardware was found, in words, for a refusal.
+    pub hardware: String,
+    /// The backend that is wanted; none for any that has the device.
+    pub backend: Option<PluginId>,
+    /// How it is stopped.
+    pub cancel: CancelToken,
+    /// Version of Vox, for the record.
+    pub version: &'static str,
+    /// Now, in microseconds since 1970.
+    pub now: fn() -> i64,
+}
+
+/// The memory that a training is going to need.
+#[derive(Debug, Clone)]
+pub struct Preflight {
+    /// The device.
+    pub device: String,
+    /// Bytes, by what they are for.
+    pub memory: Memory,
+}
+
+/// A training that can take its next step.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    pub(super) around: Surroundings<'a>,
+    pub(super) config: TrainConfig,
+    pub(super) place: Place,
+    pub(super) notes: Notes,
+    pub(super) backend: Training,
+    pub(super) model: contract::Model,
+    pub(super) dataset: Dataset,
+    pub(super) curve: Curve,
+    /// The bundle's directory, and its hash where it has one.
+    pub(super) view: View,
+    /// Steps that are done.
+    pub(super) done: u64,
+    pub(super) kept: VecDeque<Kept>,
+    pub(super) preflight: Preflight,
+    /// What differs from the machine where the training was before, in words.
+    pub(super) differences: Vec<String>,
+}
+
+impl<'a> Prepared<'a> {
+    /// Prepares a new training, or with `resume` the one that is in the output directory.
+    ///
+    /// # Errors
+    ///
+    /// All that keeps it from its first step; nothing was recorded then.
+    pub fn new(
+        around: Surroundings<'a>,
+        config: TrainConfig,
+        resume: bool,
+        tell: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Self, TrainError> {
+        let _span = tracing::info_span!("vox.train.prepare").entered();
+        let place = Place::enter(&config.output)?;
+        let before = place.notes()?;
+        match (&before, resume) {
+            (Some(notes), false) => {
+                return Err(TrainError::Exists {
+                    path: place.directory().to_owned(),
+                    step: notes.checkpoints.last().map_or(0, |kept| kept.step),
+                    total: notes.steps,
+                });
+            }
+            (None, true) => {
+                return Err(TrainError::Nothing {
+                    path: place.directory().to_owned(),
+                });
+            }
+            (Some(notes), true) => {
+                let differing = notes.differing(&config);
+                if !differing.is_empty() {
+                    return Err(TrainError::Changed {
+                        path: place.directory().to_owned(),
+                        differing,
+                    });
+                }
+            }
+            (None, false) => {}
+        }
+
+        let Chosen {
+            mut backend,
+            device,
+        } = choose(
+            around.host,
+            config.machine.device,
+            around.backend.as_ref(),
+            &around.hardware,
+            &around.cancel,
+        )?;
+        let view = beginning(&config, &place, around.store)?;
+        let spec = spec(&config, device.id.clone());
+        let preflight = preflight(&mut backend, &view, &spec, &config)?;
+        tell(Event::Preflight(&preflight));
+        let dataset = dataset(&config, &place, &view, &mut backend, &around.cancel, tell)?;
+
+        let feed = feed(&config, &dataset);
+        let optimisation = &config.optimisation;
+        let steps = optimisation
+            .steps
+            .unwrap_or_else(|| feed.steps_of(optimisation.epochs.unwrap_or(1.0)));
+        let model = backend.load(view.directory(), &spec)?;
+        let machine = Machine {
+            device: model.device.id.clone(),
+            name: model.device.name.clone(),
+            threads: model.threads,
+            features: model.features.clone(),
+        };
+        let checkpoint = match &before {
+            Some(before) => newest(&around, &place, before, &dataset)?,
+            None => None,
+        };
+        let done = checkpoint
+            .as_ref()
+            .map_or(0, |checkpoint| checkpoint.state().step);
+        let mut prepared = Self {
+            // Steps after the checkpoint are made again.
+            curve: Curve::resume(&place.path(super::CURVE_TABLE), done)?,
+            differences: before
+                .as_ref()
+                .map(|before| before.machine.differences(&machine))
+                .unwrap_or_default(),
+            kept: before
+                .as_ref()
+                .map(|before| before.checkpoints.clone().into())
+                .unwrap_or_default(),
+            notes: Notes {
+                run: before.as_ref().map_or_else(
+                    || uuid::Uuid::now_v7().to_string(),
+                    |before| before.run.clone(),
+                ),
+                config: config.clone(),
+                steps,
+                dataset: dataset.hash(),
+                machine,
+                checkpoints: before
+                    .as_ref()
+                    .map(|before| before.checkpoints.clone())
+                    .unwrap_or_default(),
+            },
+            around,
+            config,
+            place,
+            backend,
+            model,
+            dataset,
+            view,
+            done,
+            preflight,
+        };
+        match checkpoint {
+            Some(checkpoint) => prepared.restore(&checkpoint)?,
+            None => prepared.kept.clear(),
+        }
+        prepared.record_beginning(before.is_some())?;
+        Ok(prepared)
+    }
+
+    /// The memory that it is going to need.
+    pub fn preflight(&self) -> &Preflight {
+        &self.preflight
+    }
+
+    /// What was loaded.
+    pub fn model(&self) -> &contract::Model {
+        &self.model
+    }
+
+    /// The data.
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
+    /// Which training it is.
+    pub fn notes(&self) -> &Notes {
+        &self.notes
+    }
+
+    /// Steps that are done.
+    pub fn done(&self) -> u64 {
+        self.done
+    }
+
+    /// What differs from the machine where the training was before, in words.
+    pub fn differences(&self) -> &[String] {
+        &self.differences
+    }
+
+    fn record_beginning(&self, goes_on: bool) -> Result<(), TrainError> {
+        if goes_on {
+            let resumed = Resumed {
+                step: self.done,
+                differences: self.differences.clone(),
+            };
+            self.append(TRAINING_RESUMED, &resumed, true)?;
+            return self.place.note(&self.notes);
+        }
+        let config = serde_json::to_string(&self.config).map_err(|error| {
+            TrainError::io("record", &self.config.output)(std::io::Error::other(error))
+        })?;
+        let started = Started {
+            config,
+            dataset: self.dataset.hash().to_hex(),
+            base: self.view.bundle_hash(),
+            steps: self.notes.steps,
+            backend: format!("{} {}", self.backend.plugin(), self.backend.version()),
+            machine: self.notes.machine.clone(),
+            version: self.around.version.to_owned(),
+        };
+        self.append(TRAINING_STARTED, &started, true)?;
+        self.place.note(&self.notes)
+    }
+
+    fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
+        // The notes are a copy of what the log says, and may lack the newest.
+        if self.kept.back().is_none_or(|last| last.step < self.done) {
+            self.kept.push_back(Kept {
+                step: self.done,
+                manifest: checkpoint.digest(),
+                bundle_hash: checkpoint.manifest().bundle_hash,
+                eval_loss: None,
+            });
+        }
+        let place = self.place.directory();
+        let scratch = tempfile::Builder::new()
+            .prefix(".restore-")
+            .tempdir_in(place)
+            .map_err(TrainError::io("create a directory in", place))?;
+        let directory = scratch.path().join("checkpoint");
+        vox_model::checkpoint::restore(self.around.store, checkpoint, &directory, &())?;
+        self.backend.restore_checkpoint(&directory)?;
+        Ok(())
+    }
+
+    /// Records something; with `wait` it is durable when this answers.
+    pub(super) fn append(
+        &self,
+        kind: &str,
+        payload: &impl serde::Serialize,
+        wait: bool,
+    ) -> Result<(), TrainError> {
+        let payload =
+            vox_crypto::canonical::encode(payload).map_err(vox_model::bundle::BundleError::from)?;
+        let op = NewOp::new(kind, payload)?
+            .class(if wait { Class::Warm } else { Class::Hot })
+            .run(self.notes.run.clone());
+        if wait {
+            self.around.log.append(op)?;
+        } else {
+            // Whether it was written is asked of the next op that is waited for.
+            drop(self.around.log.submit(op)?);
+        }
+        Ok(())
+    }
+}
+
+/// The newest checkpoint of the training that is here.
+fn newest(
+    around: &Surroundings<'_>,
+    place: &Place,
+    before: &Notes,
+    dataset: &Dataset,
+) -> Result<Option<Checkpoint>, TrainError> {
+    if before.dataset != dataset.hash() {
+        return Err(TrainError::Changed {
+            path: place.directory().to_owned(),
+            differing: vec!["data (the files have changed)".to_owned()],
+        });
+    }
+    let reader = around.log.reader()?;
+    Ok(vox_model::checkpoint::newest(
+        &reader,
+        around.store,
+        Some(&before.run),
+    )?)
+}
+
+/// What the training begins with, as a directory.
+fn beginning(config: &TrainConfig, place: &Place, store: &Store) -> Result<View, TrainError> {
+    let library = Library::new(store.clone());
+    match (config.start(), config.dimensions()) {
+        (Some(Start::Scratch(scratch)), Some(dimensions)) => {
+            let directory = place.path("start");
+            // Made once: a training goes on with the tokenizer that it began with.
+            if !directory.join("config.json").exists() {
+                let unfinished = place.path(".start");
+                let _ = fs::remove_dir_all(&unfinished);
+                match &scratch.tokenizer {
+                    Some(model) => {
+                        let from = View::of(&library, model)?;
+                        write_model_like(&unfinished, &dimensions, from.directory())?;
+                    }
+                    None => {
+                        let source = Source::open(&config.data.files, config.data.format)?;
+                        let bpe =
+                            learn_tokenizer(&source, scratch.vocabulary, config.data.skip_invalid)?;
+                        write_model(&unfinished, &dimensions, &bpe)?;
+                    }
+                }
+                let _ = fs::remove_dir_all(&directory);
+                fs::rename(&unfinished, &directory)
+                    .map_err(TrainError::io("create", &directory))?;
+            }
+            Ok(View::of_directory(directory))
+        }
+        (Some(Start::Model(model)), _) => match model.directory() {
+            Some(directory) => Ok(View::of_directory(directory.to_owned())),
+            None => Ok(View::of(&library, &model.base)?),
+        },
+        // A configuration that was read has one of the two.
+        _ => Err(TrainError::Nothing {
+            path: config.output.clone(),
+        }),
+    }
+}
+
+fn spec(config: &TrainConfig, device: String) -> Spec {
+    let optimisation = &config.optimisation;
+    let adapter = config.method.adapter();
+    let base = match adapter.as_ref().and_then(|adapter| adapter.quantisation) {
+        None => WeightFormat::F32,
+        Some(Quantisation::Nf4) => WeightFormat::Nf4,
+        Some(Quantisation::Q8_0) => WeightFormat::Q80,
+        Some(Quantisation::Q4_0) => WeightFormat::Q40,
+    };
+    Spec {
+        device,
+        threads: config.machine.threads.unwrap_or(0),
+        beginning: match config.start() {
+            Some(Start::Scratch(_)) => Beginning::Random,
+            _ => Beginning::Weights,
+        },
+        base,
+        adapter: adapter.map(|adapter| contract::Adapter {
+            rank: adapter.rank,
+            alpha: adapter.alpha as f32,
+            dropout: adapter.dropout as f32,
+            rank_stabilised: adapter.rslora,
+            targets: adapter.targets,
+        }),
+        optimizer: contract::AdamW {
+            beta1: optimisation.betas[0],
+            beta2: optimisation.betas[1],
+            epsilon: optimisation.epsilon,
+            weight_decay: optimisation.weight_decay,
+        },
+        gradient_checkpointing: config.machine.gradient_checkpointing,
+        seed: optimisation.seed,
+        rank: 0,
+    }
+}
+
+/// Refuses what will not fit, with the numbers.
+fn preflight(
+    backend: &mut Training,
+    view: &View,
+    spec: &Spec,
+    config: &TrainConfig,
+) -> Result<Preflight, TrainError> {
+    let memory = backend.estimate(
+        view.directory(),
+        spec,
+        config.optimisation.batch_rows,
+        config.data.context,
+    )?;
+    if memory.available > 0 && memory.peak > memory.available {
+        return Err(TrainError::Memory {
+            device: spec.device.clone(),
+            needed: memory.peak,
+            available: memory.available,
+            weights: memory.weights,
+            gradients: memory.gradients,
+            optimizer: memory.optimizer,
+            activations: memory.activations,
+        });
+    }
+    Ok(Preflight {
+        device: spec.device.clone(),
+        memory,
+    })
+}
+
+/// The tokenizer of a bundle, in the backend.
+struct BackendTokenizer<'a> {
+    /// Borrowed for the length of a call, which never calls back.
+    backend: RefCell<&'a mut Training>,
+    bundle: &'a Path,
+    vocabulary: u32,
+}
+
+impl Tokenizer for BackendTokenizer<'_> {
+    fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, TokenizerError> {
+        let mut backend = self.backend.borrow_mut();
+        Ok(backend.encode(self.bundle, text, special)?)
+    }
+
+    fn vocabulary(&self) -> u32 {
+        self.vocabulary
+    }
+}
+
+fn dataset(
+    config: &TrainConfig,
+    place: &Place,
+    view: &View,
+    backend: &mut Training,
+    cancel: &CancelToken,
+    tell: &mut dyn FnMut(Event<'_>),
+) -> Result<Dataset, TrainError> {
+    let data = &config.data;
+    let source = Source::open(&data.files, data.format)?;
+    let evaluation = match data.evaluation_files.as_slice() {
+        [] => None,
+        files => Some(Source::open(files, data.format)?),
+    };
+    let directory = view.directory();
+    let template = TemplateSource::of_model(directory)?
+        .map(|source| Template::new(&source, 0))
+        .transpose()?;
+    let end = end_tokens(directory)?.end;
+    let path = directory.join("tokenizer.json");
+    let bytes = fs::read(&path).map_err(TrainError::io("read", &path))?;
+    let tokenizer = BackendTokenizer {
+        bundle: directory,
+        vocabulary: read_number(directory, "vocab_size")?,
+        backend: RefCell::new(backend),
+    };
+    let dataset = Dataset::open(
+        DatasetSpec {
+            source: &source,
+            evaluation: evaluation.as_ref(),
+            split: data.split(),
+            columns: data.context,
+            packing: data.packing,
+            overlong: data.overlong,
+            skip_invalid: data.skip_invalid,
+            template: template.as_ref(),
+            end: end.as_deref(),
+        },
+        Identified {
+            tokenizer: &tokenizer,
+            hash: vox_crypto::hash(&bytes),
+        },
+        &place.path("tokens"),
+        &mut |state| {
+            tell(Event::Tokenising(state));
+            if cancel.is_cancelled() {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        },
+    )?;
+    Ok(dataset)
+}
+
+/// The batches of a training, by their addresses.
+pub(super) fn feed<'d>(config: &TrainConfig, dataset: &'d Dataset) -> Feed<'d> {
+    let optimisation = &config.optimisation;
+    let shape = Shape {
+        rows: optimisation.batch_rows,
+        accumulation: optimisation.accumulation,
+        ranks: 1,
+    };
+    Feed::new(dataset.training(), dataset.hash(), optimisation.seed, shape)
+}

@@ -1,0 +1,126 @@
+//! What the op-log says of trainings.
+//!
+//! | kind | says |
+//! |---|---|
+//! | `training.started` | a training of this configuration began |
+//! | `training.resumed` | another process goes on with it, after this step |
+//! | `training.step` | a step of the optimizer was made |
+//! | `training.evaluated` | the loss on the evaluation split after a step |
+//! | `training.checkpoint` | it can go on from this bundle; see [`vox_model::record`] |
+//! | `training.ended` | it is over |
+//!
+//! All ops of a training carry its id as their run.
+
+use serde::{Deserialize, Serialize};
+use vox_crypto::Digest;
+
+/// A training began.
+pub const TRAINING_STARTED: &str = "training.started";
+/// Another process goes on with a training.
+pub const TRAINING_RESUMED: &str = "training.resumed";
+/// A step was made.
+pub const TRAINING_STEP: &str = "training.step";
+/// The model was evaluated.
+pub const TRAINING_EVALUATED: &str = "training.evaluated";
+/// A training is over.
+pub const TRAINING_ENDED: &str = "training.ended";
+
+/// The payload of [`TRAINING_STARTED`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Started {
+    /// The configuration as JSON.
+    pub config: String,
+    /// The dataset's hash in hexadecimal: the store does not have it.
+    pub dataset: String,
+    /// The bundle that is trained, by its `bundle_hash`; none for a new model or a plain directory.
+    pub base: Option<Digest>,
+    /// Steps in all.
+    pub steps: u64,
+    /// The backend's plugin, and its version.
+    pub backend: String,
+    /// What computes.
+    pub machine: Machine,
+    /// Version of Vox.
+    pub version: String,
+}
+
+/// What bit-exact continuation depends on besides the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The device: `cpu`, `cuda:0`.
+    pub device: String,
+    /// Its name.
+    pub name: String,
+    /// Threads that compute.
+    pub threads: u32,
+    /// What the backend says that its results depend on, such as the level of SIMD.
+    pub features: String,
+}
+
+impl Machine {
+    /// What differs on another machine, in words.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut compare = |what: &str, before: &str, now: &str| {
+            if before != now {
+                found.push(format!("{what} was {before} and is {now}"));
+            }
+        };
+        compare("the device", &self.device, &other.device);
+        compare(
+            "the number of threads",
+            &self.threads.to_string(),
+            &other.threads.to_string(),
+        );
+        compare(
+            "what the backend computes with",
+            &self.features,
+            &other.features,
+        );
+        found
+    }
+}
+
+/// The payload of [`TRAINING_RESUMED`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumed {
+    /// Steps that are done.
+    pub step: u64,
+    /// What differs from before, in words.
+    pub differences: Vec<String>,
+}
+
+/// The payload of [`TRAINING_STEP`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Counted from 1.
+    pub step: u64,
+    /// Mean loss over the step's targets, in nats a token.
+    pub loss: f64,
+    /// Number of targets.
+    pub targets: u64,
+    /// The learning rate.
+    pub learning_rate: f64,
+    /// Norm of all gradients together, before clipping.
+    pub gradient_norm: f64,
+}
+
+/// The payload of [`TRAINING_EVALUATED`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluated {
+    /// Steps that are done.
+    pub step: u64,
+    /// Mean loss, in nats a token.
+    pub loss: f64,
+    /// Number of targets.
+    pub targets: u64,
+}
+
+/// The payload of [`TRAINING_ENDED`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// `finished`, `interrupted` or `failed`.
+    pub outcome: String,
+    /// Steps that are done.
+    pub step: u64,
+}

@@ -1,0 +1,94 @@
+use super::*;
+use crate::kernels::simd::tests::numbers;
+
+#[test]
+fn q8_0_is_what_ggml_makes_of_it() {
+    // The largest is 12.7, so a unit is 0.1 and halves are rounded away from zero.
+    let mut x = [0.0; BLOCK];
+    x[..6].copy_from_slice(&[12.7, -12.7, 0.1, -0.16, 6.35, 0.04]);
+    let block = Q8_0::quantise(&x);
+    assert_eq!(block.d, f16::from_f32(0.1).to_bits());
+    assert_eq!(block.quants[..7], [127, -127, 1, -2, 64, 0, 0]);
+    assert_eq!(size_of::<Q8_0>(), 34);
+}
+
+#[test]
+fn q4_0_is_what_ggml_makes_of_it() {
+    // The largest in size is 4, which becomes −8 units of −0.5.
+    let mut x = [0.0; BLOCK];
+    x[0] = 4.0;
+    x[1] = -4.0;
+    x[16] = 0.5;
+    x[17] = -0.26;
+    x[18] = -0.24;
+    let block = Q4_0::quantise(&x);
+    assert_eq!(block.d, f16::from_f32(-0.5).to_bits());
+    // 4 → 0; −4 → 16, cut to 15; 0.5 → 7; −0.26 → 9; −0.24 → 8; 0 → 8.
+    assert_eq!(block.quants[..4], [0x70, 0x9f, 0x88, 0x88]);
+    let back = block.dequantise();
+    assert_eq!(
+        (back[0], back[1], back[16], back[17]),
+        (4.0, -3.5, 0.5, -0.5)
+    );
+    assert_eq!(size_of::<Q4_0>(), 18);
+}
+
+#[test]
+fn zeros_stay_zeros_in_every_format() {
+    assert_eq!(Q8_0::quantise(&[0.0; BLOCK]).dequantise(), [0.0; BLOCK]);
+    assert_eq!(Q4_0::quantise(&[0.0; BLOCK]).dequantise(), [0.0; BLOCK]);
+    assert_eq!(
+        Q4K::quantise(&[0.0; SUPER_BLOCK]).dequantise(),
+        [0.0; SUPER_BLOCK]
+    );
+}
+
+#[test]
+fn q4_k_keeps_numbers_that_it_can_hold() {
+    // Each part is an even grid: levels of 0.25 from −1 on, and all parts have the same factors.
+    let x: [f32; SUPER_BLOCK] = std::array::from_fn(|index| (index % 16) as f32 * 0.25 - 1.0);
+    let block = Q4K::quantise(&x);
+    assert_eq!(block.six_bits(), [(63, 63); 8]);
+    for (x, back) in x.iter().zip(block.dequantise()) {
+        assert!((x - back).abs() < 2e-3, "{x} became {back}");
+    }
+    assert_eq!(size_of::<Q4K>(), 144);
+}
+
+#[test]
+fn scales_of_six_bits_are_packed_as_ggml_reads_them() {
+    let six = std::array::from_fn(|part| (part as u8 * 9, 63 - part as u8 * 7));
+    let block = Q4K {
+        d: 0,
+        dmin: 0,
+        scales: pack_scales(&six),
+        quants: [0; SUPER_BLOCK / 2],
+    };
+    assert_eq!(block.six_bits(), six);
+    // `get_scale_min_k4` of ggml-quants.c, for the fifth part.
+    let s = block.scales;
+    assert_eq!((s[8] & 15) | ((s[0] >> 6) << 4), six[4].0);
+}
+
+#[test]
+fn errors_are_as_large_as_the_bits_allow() {
+    let error = |x: &[f32], back: &[f32]| {
+        let squares = x.iter().zip(back).map(|(x, back)| (x - back) * (x - back));
+        let power: f32 = x.iter().map(|x| x * x).sum();
+        (squares.sum::<f32>() / power).sqrt()
+    };
+    let x = numbers(11, SUPER_BLOCK);
+    let blocks = x.as_chunks::<BLOCK>().0;
+    let q8: Vec<f32> = blocks
+        .iter()
+        .flat_map(|x| Q8_0::quantise(x).dequantise())
+        .collect();
+    let q4: Vec<f32> = blocks
+        .iter()
+        .flat_map(|x| Q4_0::quantise(x).dequantise())
+        .collect();
+    let q4_k = Q4K::quantise(x.as_chunks().0.first().unwrap()).dequantise();
+    assert!(error(&x, &q8) < 0.005, "{}", error(&x, &q8));
+    assert!(error(&x, &q4) < 0.08, "{}", error(&x, &q4));
+    assert!(error(&x, &q4_k) < 0.065, "{}", error(&x, &q4_k));
+}
