@@ -28,7 +28,7 @@ pub fn page(workspace: &Workspace) -> anyhow::Result<Page> {
     for point in ExtensionPoint::ALL {
         let interface = match point.interface() {
             Some(_) => format!("[`{point}`](#interface-{point})"),
-            None => "native libraries only; not defined yet".into(),
+            None => "native libraries only".into(),
         };
         let _ = writeln!(
             text,
