@@ -9,6 +9,8 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
+use vox_crypto::{equal_secrets, sha3_256};
+
 use crate::error::KeyError;
 
 /// The shortest key that is taken, in bytes: shorter ones can be guessed.
@@ -19,7 +21,7 @@ const MAX_FILE_BYTES: u64 = 64 << 10;
 /// Hashes of the keys that are known. Without any, everybody may ask.
 #[derive(Clone, Default)]
 pub struct Keys {
-    hashes: Vec<blake3::Hash>,
+    hashes: Vec<[u8; 32]>,
 }
 
 impl fmt::Debug for Keys {
@@ -94,9 +96,8 @@ impl Keys {
     /// Whether a key is one of them. All are looked at, each in constant time.
     #[must_use]
     pub fn know(&self, key: &[u8]) -> bool {
-        let hash = blake3::hash(key);
-        // `blake3::Hash` compares in constant time.
-        let known = self.hashes.iter().map(|known| *known == hash);
+        let hash = sha3_256(key);
+        let known = self.hashes.iter().map(|known| equal_secrets(known, &hash));
         known.fold(false, |known, equal| known | equal)
     }
 
@@ -112,7 +113,7 @@ impl Keys {
                     "a key has a space or a character that is not ASCII"
                 }
                 _ => {
-                    hashes.push(blake3::hash(key.as_bytes()));
+                    hashes.push(sha3_256(key.as_bytes()));
                     continue;
                 }
             };
