@@ -107,7 +107,7 @@ enum Command {
     Peers,
     /// Make fixtures anew, with the reference Python packages
     Reference {
-        /// gguf or hypervectors; without it, both
+        /// gguf, hypervectors or ml; without it, all of them
         fixtures: Option<String>,
     },
 }
