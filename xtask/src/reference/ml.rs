@@ -35,6 +35,8 @@ pub(super) fn run(workspace: &Workspace) -> anyhow::Result<()> {
             .args(arguments)
             // PEFT writes the names of an adapter's modules in the order of a set.
             .env("PYTHONHASHSEED", "0")
+            // And asks the hub for a base by its name.
+            .env("HF_HUB_OFFLINE", "1")
             .env("PYTHONWARNINGS", "ignore");
         command
     };
