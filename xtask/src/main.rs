@@ -107,7 +107,11 @@ enum Command {
     Peers,
     /// Make fixtures anew, with the reference Python packages
     Reference {
+<<<<<<< HEAD
         /// gguf, hypervectors or training-data; without it, all
+=======
+        /// gguf, hypervectors or ml; without it, all of them
+>>>>>>> mlreference
         fixtures: Option<String>,
     },
 }

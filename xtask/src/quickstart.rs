@@ -27,7 +27,7 @@ const WRITING: &str = "examples/quickstart/write.toml";
 /// Where the training puts what it makes, below `target/quickstart`.
 const NOVELIST: &str = "novelist";
 /// Steps after which the training is killed: half of them.
-const KILLED_AFTER: usize = 80;
+const KILLED_AFTER: usize = 50;
 
 /// Builds, lays out, and runs.
 pub fn run(workspace: &Workspace) -> anyhow::Result<()> {
@@ -48,16 +48,17 @@ pub fn run(workspace: &Workspace) -> anyhow::Result<()> {
     train(workspace, &vox, &out)?;
     announce(format_args!("vox run {WRITING}"));
     // The model writes in a step, which sees of the environment what it is given.
-    let path = env::join_paths(
-        [distribution.clone()]
-            .into_iter()
-            .chain(env::split_paths(&env::var_os("PATH").unwrap_or_else(OsString::new))),
-    )?;
-    run_command(
-        in_sandbox(workspace, &vox, &out)
-            .env("PATH", path)
-            .args(["run", WRITING, "--env", "VOX_DATA", "--env", "VOX_CACHE"]),
-    )?;
+    let path = env::join_paths([distribution.clone()].into_iter().chain(env::split_paths(
+        &env::var_os("PATH").unwrap_or_else(OsString::new),
+    )))?;
+    run_command(in_sandbox(workspace, &vox, &out).env("PATH", path).args([
+        "run",
+        WRITING,
+        "--env",
+        "VOX_DATA",
+        "--env",
+        "VOX_CACHE",
+    ]))?;
     announce("vox log verify");
     run_command(in_sandbox(workspace, &vox, &out).args(["log", "verify"]))?;
 
@@ -90,7 +91,8 @@ fn train(workspace: &Workspace, vox: &Path, out: &Path) -> anyhow::Result<()> {
     let mut training = train().spawn().context("the training does not start")?;
     // The table of the loss curve has a heading and a line for each step.
     let table = novelist.join("loss.csv");
-    let steps = || fs::read_to_string(&table).map_or(0, |text| text.lines().count().saturating_sub(1));
+    let steps =
+        || fs::read_to_string(&table).map_or(0, |text| text.lines().count().saturating_sub(1));
     while steps() < KILLED_AFTER {
         if let Some(status) = training.try_wait()? {
             bail!("the training ended after {} steps with {status}", steps());

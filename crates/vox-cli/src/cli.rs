@@ -191,7 +191,10 @@ const VARIABLES: [(&str, &str); 7] = [
         "the crate `vox-plugin` that new plugins depend on",
     ),
     ("VOX_LOG", "as --log"),
-    ("VOX_SERVE_KEYS", "keys that may ask `vox serve`, separated by commas"),
+    (
+        "VOX_SERVE_KEYS",
+        "keys that may ask `vox serve`, separated by commas",
+    ),
     (
         "NO_COLOR",
         "when set, no colours are used unless --color says so",

@@ -43,7 +43,9 @@ impl View for Embedded {
 pub(crate) fn run(context: &Context, arguments: &EmbedArgs) -> Result<Exit, Failure> {
     let found = arguments.model.find(context)?;
     let host = context.host()?;
-    let dispatcher = arguments.model.dispatch(&host, &found, interrupt::token())?;
+    let dispatcher = arguments
+        .model
+        .dispatch(&host, &found, interrupt::token())?;
     if arguments.model.explains() {
         context
             .output

@@ -70,7 +70,9 @@ impl View for Generated {
 pub(crate) fn run(context: &Context, arguments: &GenerateArgs) -> Result<Exit, Failure> {
     let found = arguments.model.find(context)?;
     let host = context.host()?;
-    let dispatcher = arguments.model.dispatch(&host, &found, interrupt::token())?;
+    let dispatcher = arguments
+        .model
+        .dispatch(&host, &found, interrupt::token())?;
     if arguments.model.explains() {
         context
             .output

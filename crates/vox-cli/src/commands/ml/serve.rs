@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use clap::Args;
-use vox_host::{CancelToken, Host};
 use vox_host::contract::generation::Piece;
 use vox_host::contract::inference_backend::{self as contract, Prompt, Request};
+use vox_host::{CancelToken, Host};
 use vox_ml::answer::{Answerer, DispatchError, Said};
 use vox_ml::backend::BackendError;
 use vox_ml::data::{Chat, Message};
@@ -82,7 +82,10 @@ impl Served {
             match idle.pop() {
                 Some(answerer) => break answerer,
                 None => {
-                    idle = self.returned.wait(idle).unwrap_or_else(PoisonError::into_inner);
+                    idle = self
+                        .returned
+                        .wait(idle)
+                        .unwrap_or_else(PoisonError::into_inner);
                 }
             }
         };
@@ -115,7 +118,8 @@ impl Served {
             vox_serve::Prompt::Conversation(messages) => {
                 let Some(template) = &self.found.template else {
                     if self.found.bundle.is_some() {
-                        let why = "the model has no chat template; /v1/completions goes on after a text";
+                        let why =
+                            "the model has no chat template; /v1/completions goes on after a text";
                         return Err(EngineError::Refused(why.to_owned()));
                     }
                     let said = messages.iter().map(|message| contract::Message {
@@ -243,29 +247,37 @@ impl Engine for Served {
 pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> Result<Exit, Failure> {
     let found = arguments.model.find(context)?;
     let host = context.host()?;
-    let dispatcher = arguments.model.dispatch(&host, &found, CancelToken::new())?;
+    let dispatcher = arguments
+        .model
+        .dispatch(&host, &found, CancelToken::new())?;
     if arguments.model.explains() {
-        context.output.show(&Explained(dispatcher.explanation().clone()))?;
+        context
+            .output
+            .show(&Explained(dispatcher.explanation().clone()))?;
         return Ok(Exit::Success);
     }
-    let mut options = Options {
-        listen: arguments.listen,
-        open: arguments.open,
-        origins: arguments.origin.clone(),
-        served: arguments.parallel.max(1),
-        queue: arguments.queue,
-        ..Options::default()
-    };
+    let mut options = Options::default();
+    options.listen = arguments.listen;
+    options.open = arguments.open;
+    options.origins.clone_from(&arguments.origin);
+    options.served = arguments.parallel.max(1);
+    options.queue = arguments.queue;
     let refused = |error: vox_serve::KeyError| Failure::new(Exit::InvalidInput, error.to_string());
     if let Some(file) = &arguments.keys {
         options.keys = options.keys.and(Keys::from_file(file).map_err(refused)?);
     }
     if let Ok(keys) = std::env::var(KEYS) {
-        options.keys = options.keys.and(Keys::from_variable(KEYS, &keys).map_err(refused)?);
+        options.keys = options
+            .keys
+            .and(Keys::from_variable(KEYS, &keys).map_err(refused)?);
     }
     let mut answerers = vec![Answerer::load(dispatcher)?];
     while answerers.len() < options.served {
-        answerers.push(Answerer::load(arguments.model.dispatch(&host, &found, CancelToken::new())?)?);
+        answerers.push(Answerer::load(arguments.model.dispatch(
+            &host,
+            &found,
+            CancelToken::new(),
+        )?)?);
     }
     let (plugin, loaded) = {
         let model = answerers[0].model();
