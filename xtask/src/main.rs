@@ -107,11 +107,7 @@ enum Command {
     Peers,
     /// Make fixtures anew, with the reference Python packages
     Reference {
-<<<<<<< HEAD
-        /// gguf, hypervectors or training-data; without it, all
-=======
-        /// gguf, hypervectors or ml; without it, all of them
->>>>>>> mlreference
+        /// gguf, hypervectors, training-data or ml; without it, all of them
         fixtures: Option<String>,
     },
 }

@@ -31,23 +31,16 @@ pub fn run(workspace: &Workspace, fixtures: Option<&str>) -> anyhow::Result<()> 
     match fixtures {
         Some("gguf") => gguf(workspace),
         Some("hypervectors") => hypervectors(workspace),
-<<<<<<< HEAD
         Some("training-data") => training_data(workspace),
+        Some("ml") => ml::run(workspace),
         Some(other) => {
-            bail!("there are no fixtures `{other}`: name gguf, hypervectors or training-data")
+            bail!("there are no fixtures `{other}`: name gguf, hypervectors, training-data or ml")
         }
         None => {
             gguf(workspace)?;
             hypervectors(workspace)?;
-            training_data(workspace)
-=======
-        Some("ml") => ml::run(workspace),
-        Some(other) => bail!("there are no fixtures `{other}`: name gguf, hypervectors or ml"),
-        None => {
-            gguf(workspace)?;
-            hypervectors(workspace)?;
+            training_data(workspace)?;
             ml::run(workspace)
->>>>>>> mlreference
         }
     }
 }
