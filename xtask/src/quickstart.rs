@@ -5,7 +5,6 @@
 //! components included: what the user has installed or granted is neither used nor touched.
 
 use std::env;
-use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -48,9 +47,11 @@ pub fn run(workspace: &Workspace) -> anyhow::Result<()> {
     train(workspace, &vox, &out)?;
     announce(format_args!("vox run {WRITING}"));
     // The model writes in a step, which sees of the environment what it is given.
-    let path = env::join_paths([distribution.clone()].into_iter().chain(env::split_paths(
-        &env::var_os("PATH").unwrap_or_else(OsString::new),
-    )))?;
+    let path = env::join_paths(
+        [distribution.clone()]
+            .into_iter()
+            .chain(env::split_paths(&env::var_os("PATH").unwrap_or_default())),
+    )?;
     run_command(in_sandbox(workspace, &vox, &out).env("PATH", path).args([
         "run",
         WRITING,

@@ -151,8 +151,8 @@ impl Dispatcher {
             let plugin = self.ranked.remove(0);
             let loaded = Candidate::start(&self.host, &plugin, self.cancel.clone())
                 .and_then(|candidate| candidate.load(&self.model, &self.options));
-            let entry = self.explanation.considered.iter_mut();
-            let entry = entry.filter(|entry| entry.plugin == plugin).next_back();
+            let mut entries = self.explanation.considered.iter_mut();
+            let entry = entries.find(|entry| entry.plugin == plugin);
             match loaded {
                 Ok(model) => {
                     if let Some(entry) = entry {
