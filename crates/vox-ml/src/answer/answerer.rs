@@ -23,7 +23,8 @@ pub struct Answerer {
 pub struct Said {
     /// The text; empty where it is held back as it may be the beginning of a text that ends the answer.
     pub text: String,
-    /// The token that it came with; none for what was held back and comes at the end.
+    /// The token that it came with; none for what was held back and comes at the end, and while the prompt
+    /// is being read.
     pub piece: Option<Piece>,
 }
 
@@ -80,6 +81,14 @@ impl Answerer {
             // All that the model said, held back or not: where another backend goes on.
             let mut said = String::new();
             let answer = self.model.predict(&asked, &mut |piece| {
+                // Between the parts of a long prompt it is asked whether an answer is still wanted.
+                if piece.token.is_none() && piece.text.is_empty() {
+                    is_wanted = hear(&Said {
+                        text: String::new(),
+                        piece: None,
+                    });
+                    return is_wanted;
+                }
                 tokens += 1;
                 said.push_str(&piece.text);
                 let certain = stops.push(&piece.text);

@@ -119,7 +119,9 @@ pub(crate) fn run(context: &Context, arguments: &GenerateArgs) -> Result<Exit, F
     let mut first = None;
     let mut failed = None;
     let answered = answerer.answer(&request, &mut |said| {
-        first.get_or_insert_with(|| begin.elapsed());
+        if said.piece.is_some() {
+            first.get_or_insert_with(|| begin.elapsed());
+        }
         if is_human
             && !said.text.is_empty()
             && let Err(failure) = output::print(said.text.as_bytes())
