@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`model`] | [`Model`]: the weights, packed for the processor |
 //! | [`sequence`] | [`Sequence`]: keys and values of one text, and all buffers of its computation |
-//! | [`rotation`] | cosines and sines of the positions that are computed |
+//! | `rotation` | cosines and sines of the positions that are computed |
 //! | [`engine`] | [`CpuEngine`]: both behind the interface of [`infer`](crate::infer) |
 //!
 //! What a computation needs is allocated when its sequence begins; a token allocates nothing. Results do not depend on

@@ -1,7 +1,7 @@
 //! Causal attention inside segments and windows, with fewer heads of keys than of queries where there are.
 //!
 //! Probabilities are not kept: the way back computes them again from the logarithm of each query's sum, as in
-//! FlashAttention (Dao et al. 2022). A thread holds the scores of [`QUERIES`] queries at a time.
+//! FlashAttention (Dao et al. 2022). A thread holds the scores of `QUERIES` queries at a time.
 
 use std::sync::Arc;
 
