@@ -314,7 +314,7 @@ fn values_and_errors_cross_in_both_directions() {
         ],
     );
     assert_eq!(
-        (status, call::decode::<Vec<u8>>(&reply).ok()),
+        (status, call::decode_bulk::<Vec<u8>>(&reply).ok()),
         (Status::VALUE, Some(b"cde".to_vec()))
     );
     let (status, reply) = instance.call("storage", 2, &[Slice::new(b"key")]);

@@ -116,15 +116,10 @@ unsafe extern "C" fn invoke(
     VALUE
 }
 
-/// The encoding of a `list<u8>`.
+/// The encoding of a `list<u8>` as a reply: an empty list, and its length and bytes beside it.
 fn list(bytes: &[u8]) -> Vec<u8> {
-    let mut encoded = Vec::new();
-    let mut length = bytes.len();
-    while length >= 0x80 {
-        encoded.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    encoded.push(length as u8);
+    let mut encoded = vec![0];
+    encoded.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
     encoded.extend_from_slice(bytes);
     encoded
 }
@@ -136,10 +131,16 @@ impl Puppet {
     unsafe fn call(&self, request: &[u8]) -> Vec<u8> {
         let ([interface, function, count], mut rest) = request.split_first_chunk().unwrap();
         let mut slices = Vec::new();
+        // In places of their own, which are aligned for any number, and which the host may change.
+        let mut places = Vec::new();
         for _ in 0..*count {
             let (length, after) = rest.split_first_chunk::<2>().unwrap();
             let (argument, after) = after.split_at(u16::from_le_bytes(*length).into());
-            slices.push(Slice { data: argument.as_ptr(), length: argument.len() });
+            let mut place = vec![0_u64; argument.len() / 8 + 1];
+            let data = place.as_mut_ptr().cast::<u8>();
+            unsafe { std::ptr::copy_nonoverlapping(argument.as_ptr(), data, argument.len()) };
+            slices.push(Slice { data, length: argument.len() });
+            places.push(place);
             rest = after;
         }
         let host = unsafe { &*self.host };

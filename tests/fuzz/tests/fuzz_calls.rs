@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use vox_abi::Status;
 use vox_abi::call::decode;
 use vox_fuzz::{bound, ensure, fuzz, peak_of};
+use vox_host::contract::generation::Piece;
 use vox_host::contract::{Attribute, ChunkHead, EXPORTS, Error, IMPORTS, call::Target, log::Level};
 use vox_host::{CallError, Files, Instance, JsonCallError};
 use vox_testkit::{Recorder, World};
@@ -176,6 +177,13 @@ fn sound_calls() -> Vec<HostCall> {
     let vector = hypervector();
     let bundle = encoded(&vec![vector.clone(), vector.clone()]);
     let subscription = 1_u64.to_le_bytes();
+    let piece = encoded(&Piece {
+        token: Some(7),
+        text: "ß".to_owned(),
+        log_probability: Some(-0.5),
+        alternatives: Vec::new(),
+    });
+    let gradient = [1.0_f32.to_le_bytes(), 2.0_f32.to_le_bytes()].concat();
     vec![
         HostCall::new("log.write", &[&level, b"a message", &attributes]),
         HostCall::new("config.get", &[b"key"]),
@@ -205,6 +213,11 @@ fn sound_calls() -> Vec<HostCall> {
         HostCall::new("topics.subscribe", &[b"puppet"]),
         HostCall::new("topics.receive", &[&subscription, &soon]),
         HostCall::new("topics.unsubscribe", &[&subscription]),
+        HostCall::new(
+            "reduction.exchange",
+            &[b"weight", &2_u64.to_le_bytes(), &gradient],
+        ),
+        HostCall::new("generation.emit", &[&piece]),
     ]
 }
 
