@@ -26,7 +26,7 @@ const WRITING: &str = "examples/quickstart/write.toml";
 /// Where the training puts what it makes, below `target/quickstart`.
 const NOVELIST: &str = "novelist";
 /// Steps after which the training is killed: half of them.
-const KILLED_AFTER: usize = 50;
+const KILLED_AFTER: usize = 80;
 
 /// Builds, lays out, and runs.
 pub fn run(workspace: &Workspace) -> anyhow::Result<()> {
