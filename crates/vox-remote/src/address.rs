@@ -100,12 +100,23 @@ mod tests {
     #[test]
     fn an_address_is_shown_as_it_was_written_without_what_says_nothing() {
         for (written, shown, scope) in [
-            ("http://127.0.0.1:8000", "http://127.0.0.1:8000", "127.0.0.1:8000"),
-            ("HTTPS://Api.Example.org:443/v1/", "https://api.example.org/v1", "api.example.org:443"),
+            (
+                "http://127.0.0.1:8000",
+                "http://127.0.0.1:8000",
+                "127.0.0.1:8000",
+            ),
+            (
+                "HTTPS://Api.Example.org:443/v1/",
+                "https://api.example.org/v1",
+                "api.example.org:443",
+            ),
             ("http://[::1]:80/", "http://[::1]", "[::1]:80"),
         ] {
             let address = Address::parse(written).unwrap();
-            assert_eq!((address.to_string(), address.scope()), (shown.into(), scope.into()));
+            assert_eq!(
+                (address.to_string(), address.scope()),
+                (shown.into(), scope.into())
+            );
         }
     }
 

@@ -26,7 +26,11 @@ pub fn unit(vectors: Vec<Vec<f32>>, count: usize) -> Result<Vec<f32>, String> {
         if !square.is_finite() {
             return Err(format!("embedding {index} has a number that is none"));
         }
-        let factor = if square > 0.0 { square.sqrt().recip() } else { 1.0 };
+        let factor = if square > 0.0 {
+            square.sqrt().recip()
+        } else {
+            1.0
+        };
         all.extend(vector.iter().map(|x| (f64::from(*x) * factor) as f32));
     }
     Ok(all)
@@ -44,8 +48,16 @@ mod tests {
 
     #[test]
     fn vectors_that_do_not_fit_are_refused() {
-        assert!(unit(vec![vec![1.0]], 2).unwrap_err().contains("for 2 texts"));
-        assert!(unit(vec![vec![1.0], vec![1.0, 2.0]], 2).unwrap_err().contains("embedding 1"));
+        assert!(
+            unit(vec![vec![1.0]], 2)
+                .unwrap_err()
+                .contains("for 2 texts")
+        );
+        assert!(
+            unit(vec![vec![1.0], vec![1.0, 2.0]], 2)
+                .unwrap_err()
+                .contains("embedding 1")
+        );
         assert!(unit(vec![vec![f32::NAN]], 1).unwrap_err().contains("none"));
         assert!(unit(vec![vec![]], 1).is_err());
     }

@@ -2,7 +2,7 @@
 //!
 //! A plugin that serves `inference-backend` by a server asks it over HTTP, hands the answer on piece
 //! by piece as it comes, and says of everything that goes wrong which server it was and what to do.
-//! What such plugins have in common is here; the crate knows no configuration and no extension point.
+//! What such plugins have in common is here.
 //!
 //! | module | owns |
 //! |---|---|
@@ -11,8 +11,10 @@
 //! | [`transport`] | one request and its answer, by the system's network or, in a component, by the host's |
 //! | [`server`] | JSON asked and answered, statuses, streams of lines; errors as the contract has them |
 //! | [`line`], [`sse`] | bytes to lines, lines to the events of a stream |
-//! | [`said`] | what was handed on of an answer |
+//! | [`token`] | tokens with their log-probabilities, to pieces |
+//! | [`said`] | how much was handed on of an answer |
 //! | [`embedding`] | vectors as the contract wants them |
+//! | [`remote`] | what the contract wants to hear of a server: devices, verdicts, settings |
 //! | [`openai`] | OpenAI's protocol, in the dialects of those who speak it |
 //!
 //! What must stay true:
@@ -28,12 +30,14 @@ pub mod address;
 pub mod embedding;
 pub mod line;
 pub mod openai;
+pub mod remote;
 pub mod said;
 #[cfg(any(test, feature = "scripted"))]
 pub mod scripted;
 pub mod secret;
 pub mod server;
 pub mod sse;
+pub mod token;
 pub mod transport;
 
 pub use address::Address;

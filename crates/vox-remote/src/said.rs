@@ -27,13 +27,3 @@ impl Said {
         }
     }
 }
-
-/// A piece of text of which no more is known.
-pub fn plain(text: String) -> Piece {
-    Piece {
-        token: None,
-        text,
-        log_probability: None,
-        alternatives: Vec::new(),
-    }
-}

@@ -109,6 +109,14 @@ impl Scripted {
     /// A server that answers as `script` says.
     pub fn new(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+        Self::at(listener, script)
+    }
+
+    /// The same at a place that is bound already.
+    pub fn at(
+        listener: TcpListener,
+        script: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().expect("it is bound");
         let (saw, seen) = channel();
         let (leave, left) = channel();
@@ -209,7 +217,9 @@ fn request(stream: &TcpStream) -> Option<Seen> {
         headers,
         body: String::new(),
     };
-    let length = seen.header("content-length").and_then(|text| text.parse().ok());
+    let length = seen
+        .header("content-length")
+        .and_then(|text| text.parse().ok());
     let length = length.unwrap_or_default();
     reader.take(length).read_to_string(&mut seen.body).ok()?;
     Some(seen)

@@ -182,7 +182,12 @@ mod file {
             .ok_or_else(closed)?;
         let rest = rest.to_str().ok_or_else(closed)?;
         let file = directory
-            .open_at(PathFlags::SYMLINK_FOLLOW, rest, OpenFlags::empty(), DescriptorFlags::READ)
+            .open_at(
+                PathFlags::SYMLINK_FOLLOW,
+                rest,
+                OpenFlags::empty(),
+                DescriptorFlags::READ,
+            )
             .map_err(|code| code.message().to_owned())?;
         let (bytes, _) = file
             .read(LONGEST as u64 + 1, 0)
@@ -227,7 +232,10 @@ mod tests {
     fn a_key_that_others_can_read_is_refused() {
         let (_directory, path) = file("sk-hunter2", 0o640);
         let why = refusal(Secret::read(Some(&path), None));
-        assert!(why.contains("chmod 600") && !why.contains("hunter2"), "{why}");
+        assert!(
+            why.contains("chmod 600") && !why.contains("hunter2"),
+            "{why}"
+        );
     }
 
     #[test]
@@ -235,15 +243,24 @@ mod tests {
         for text in ["", " \n", "hunter2 hunter2", "hunter2\r\nx: y", "hunter2ß"] {
             let (_directory, path) = file(text, 0o600);
             let why = refusal(Secret::read(Some(&path), None));
-            assert!(why.contains("`key-file`") && !why.contains("hunter2"), "{why}");
+            assert!(
+                why.contains("`key-file`") && !why.contains("hunter2"),
+                "{why}"
+            );
         }
     }
 
     #[test]
     fn a_key_in_place_of_a_variables_name_is_not_repeated() {
         let why = refusal(Secret::read(None, Some("sk-hunter2")));
-        assert!(why.contains("`key-env`") && !why.contains("hunter2"), "{why}");
+        assert!(
+            why.contains("`key-env`") && !why.contains("hunter2"),
+            "{why}"
+        );
         let why = refusal(Secret::read(None, Some("VOX_NO_SUCH_KEY")));
-        assert!(why.contains("VOX_NO_SUCH_KEY") && why.contains("not set"), "{why}");
+        assert!(
+            why.contains("VOX_NO_SUCH_KEY") && why.contains("not set"),
+            "{why}"
+        );
     }
 }

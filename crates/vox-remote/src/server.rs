@@ -43,7 +43,12 @@ pub struct Stream {
 
 impl Server {
     /// The server at an address. `silence` is the longest time without a byte, as before a first token.
-    pub fn new(address: Address, transport: Transport, key: Option<Secret>, silence: Duration) -> Self {
+    pub fn new(
+        address: Address,
+        transport: Transport,
+        key: Option<Secret>,
+        silence: Duration,
+    ) -> Self {
         Self {
             address,
             transport,
@@ -197,9 +202,9 @@ fn refused(asked: &str, status: u16, body: &[u8], has_key: bool) -> Error {
         404 => Error::NotFound(text),
         400 | 405 | 413 | 415 | 422 => Error::Invalid(text),
         408 | 425 | 429 | 500.. => Error::Unavailable(text),
-        401 | 403 if has_key => {
-            Error::Failed(format!("{text}; look at the key that `key-file` or `key-env` names"))
-        }
+        401 | 403 if has_key => Error::Failed(format!(
+            "{text}; look at the key that `key-file` or `key-env` names"
+        )),
         401 | 403 => Error::Failed(format!("{text}; name its key with `key-file` or `key-env`")),
         300..=399 => Error::Failed(format!(
             "{text}; no redirect is followed: write the address that it leads to as `url`"
@@ -228,10 +233,15 @@ fn told(body: &[u8]) -> String {
 /// `{"message":…}` or `{"detail":…}`.
 pub fn message(json: &Value) -> Option<&str> {
     let error = json.get("error").unwrap_or(json);
-    [error.get("message"), Some(error), json.get("message"), json.get("detail")]
-        .into_iter()
-        .flatten()
-        .find_map(Value::as_str)
+    [
+        error.get("message"),
+        Some(error),
+        json.get("message"),
+        json.get("detail"),
+    ]
+    .into_iter()
+    .flatten()
+    .find_map(Value::as_str)
 }
 
 /// A text in one line, without control characters, at most some hundred characters of it.

@@ -132,8 +132,14 @@ mod tests {
 
     #[test]
     fn the_last_event_counts_without_the_line_after_it() {
-        assert_eq!(events("data: a\n\ndata: b", 3), pairs(&[("", "a"), ("", "b")]));
-        assert_eq!(events("data: a\n\ndata: b\n", 3), pairs(&[("", "a"), ("", "b")]));
+        assert_eq!(
+            events("data: a\n\ndata: b", 3),
+            pairs(&[("", "a"), ("", "b")])
+        );
+        assert_eq!(
+            events("data: a\n\ndata: b\n", 3),
+            pairs(&[("", "a"), ("", "b")])
+        );
         assert_eq!(events("data: a\n\n: bye", 3), pairs(&[("", "a")]));
     }
 }

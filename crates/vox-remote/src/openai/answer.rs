@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
-use vox_plugin::host::generation::{Alternative, Piece};
+use vox_plugin::host::generation::Piece;
 use vox_plugin::inference_backend::{Finish, Finished, Request};
 use vox_plugin::{Error, Result};
 
-use crate::said::{self, Said};
+use crate::said::Said;
 use crate::server::{Stream, broken, message, shortened};
 use crate::sse::{Event, Events};
+use crate::token::{self, Token};
 use crate::transport::Fault;
 
 #[derive(Default, Deserialize)]
@@ -61,16 +62,6 @@ struct LogProbabilities {
     tokens: Option<Vec<String>>,
     token_logprobs: Option<Vec<Option<f32>>>,
     top_logprobs: Option<Vec<Option<BTreeMap<String, Option<f32>>>>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Token {
-    /// llama.cpp's own.
-    id: Option<u32>,
-    token: String,
-    logprob: Option<f32>,
-    top_logprobs: Vec<Token>,
 }
 
 /// What an event was.
@@ -168,7 +159,10 @@ impl Answer<'_> {
             .map_err(|error| self.failed(&format!("an event is not what it should be: {error}")))?;
         self.usage = chunk.usage.or(self.usage);
         for choice in chunk.choices.into_iter().filter(|choice| choice.index == 0) {
-            let finish = choice.finish_reason.clone().filter(|finish| !finish.is_empty());
+            let finish = choice
+                .finish_reason
+                .clone()
+                .filter(|finish| !finish.is_empty());
             for piece in pieces(choice, self.request.alternatives) {
                 self.said.count(&piece);
                 if !emit(&piece) {
@@ -234,38 +228,11 @@ impl Answer<'_> {
     }
 }
 
-/// The pieces of a choice: one for each token where those are told, otherwise one.
+/// The pieces of a choice.
 fn pieces(choice: Choice, alternatives: Option<u32>) -> Vec<Piece> {
     let text = choice.text.or(choice.delta.unwrap_or_default().content);
-    let text = text.unwrap_or_default();
-    let tokens = match (choice.logprobs, alternatives) {
-        (Some(told), Some(_)) => tokens(told),
-        _ => Vec::new(),
-    };
-    if tokens.is_empty() {
-        return if text.is_empty() {
-            Vec::new()
-        } else {
-            vec![said::plain(text)]
-        };
-    }
-    // A token that is part of a character has a text that is none; the character's is the last one's.
-    let is_exact = tokens.iter().map(|token| token.token.as_str()).collect::<String>() == text;
-    let last = tokens.len() - 1;
-    let most = alternatives.unwrap_or_default() as usize;
-    let tokens = tokens.into_iter().enumerate();
-    tokens
-        .map(|(index, token)| Piece {
-            token: token.id,
-            text: match (is_exact, index == last) {
-                (true, _) => token.token,
-                (false, true) => text.clone(),
-                (false, false) => String::new(),
-            },
-            log_probability: token.logprob,
-            alternatives: ranked(token.top_logprobs, most),
-        })
-        .collect()
+    let tokens = choice.logprobs.map(tokens).unwrap_or_default();
+    token::pieces(text.unwrap_or_default(), tokens, alternatives)
 }
 
 fn tokens(told: LogProbabilities) -> Vec<Token> {
@@ -276,39 +243,10 @@ fn tokens(told: LogProbabilities) -> Vec<Token> {
     let mut top = told.top_logprobs.unwrap_or_default().into_iter();
     let tokens = told.tokens.unwrap_or_default().into_iter();
     tokens
-        .map(|token| Token {
-            id: None,
-            token,
-            logprob: own.next().flatten(),
-            top_logprobs: top
-                .next()
-                .flatten()
-                .unwrap_or_default()
-                .into_iter()
-                .map(|(token, logprob)| Token {
-                    token,
-                    logprob,
-                    ..Token::default()
-                })
-                .collect(),
+        .map(|text| {
+            let others = top.next().flatten().unwrap_or_default().into_iter();
+            let others = others.map(|(text, logprob)| Token::new(text, logprob, Vec::new()));
+            Token::new(text, own.next().flatten(), others.collect())
         })
         .collect()
-}
-
-/// The most probable first, at most `most`.
-fn ranked(tokens: Vec<Token>, most: usize) -> Vec<Alternative> {
-    let tokens = tokens.into_iter();
-    let mut all: Vec<Alternative> = tokens
-        .filter_map(|token| {
-            Some(Alternative {
-                // Not told by most servers, and there is no way to say so.
-                token: token.id.unwrap_or(u32::MAX),
-                text: token.token,
-                log_probability: token.logprob?,
-            })
-        })
-        .collect();
-    all.sort_by(|a, b| b.log_probability.total_cmp(&a.log_probability));
-    all.truncate(most);
-    all
 }

@@ -45,7 +45,10 @@ pub fn body(model: &str, request: &Request, dialect: &Dialect) -> Result<(&'stat
             set("messages", messages.into());
             if let Some(alternatives) = request.alternatives {
                 set("logprobs", true.into());
-                set("top_logprobs", alternatives_asked(alternatives, dialect).into());
+                set(
+                    "top_logprobs",
+                    alternatives_asked(alternatives, dialect).into(),
+                );
             }
             "/chat/completions"
         }
@@ -95,7 +98,11 @@ fn alternatives_asked(alternatives: u32, dialect: &Dialect) -> u32 {
     }
 }
 
-fn sample(body: &mut Map<String, Value>, sampling: &Sampling, extensions: Extensions) -> Result<()> {
+fn sample(
+    body: &mut Map<String, Value>,
+    sampling: &Sampling,
+    extensions: Extensions,
+) -> Result<()> {
     let mut set = |name: &str, value: f32, unless: Option<f32>| -> Result<()> {
         if !value.is_finite() {
             return Err(Error::Invalid(format!("`{name}` is no number")));
@@ -145,6 +152,9 @@ fn sample(body: &mut Map<String, Value>, sampling: &Sampling, extensions: Extens
 
 /// The number as it was written: 0.8, and not what is nearest to it in more bits.
 fn number(value: f32) -> Value {
-    let exact: f64 = value.to_string().parse().unwrap_or_else(|_| f64::from(value));
+    let exact: f64 = value
+        .to_string()
+        .parse()
+        .unwrap_or_else(|_| f64::from(value));
     json!(exact)
 }

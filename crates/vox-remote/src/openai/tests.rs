@@ -80,15 +80,32 @@ fn an_answer_comes_piece_by_piece_with_its_numbers() {
     let finished = finished.unwrap();
     assert_eq!(finished.reason, Finish::Stop);
     assert_eq!(
-        (finished.prompt_tokens, finished.cached_tokens, finished.answer_tokens),
+        (
+            finished.prompt_tokens,
+            finished.cached_tokens,
+            finished.answer_tokens
+        ),
         (9, 4, 2)
     );
     let seen = server.next();
     assert_eq!(seen.line, "POST /v1/chat/completions");
-    assert_eq!(seen.member("messages"), json!([{ "role": "user", "content": "hello?" }]));
+    assert_eq!(
+        seen.member("messages"),
+        json!([{ "role": "user", "content": "hello?" }])
+    );
     assert_eq!(seen.member("temperature"), json!(0.8));
-    assert_eq!((seen.member("max_tokens"), seen.member("seed")), (json!(16), json!(7)));
-    for unknown in ["top_k", "min_p", "repetition_penalty", "top_p", "stop", "logprobs"] {
+    assert_eq!(
+        (seen.member("max_tokens"), seen.member("seed")),
+        (json!(16), json!(7))
+    );
+    for unknown in [
+        "top_k",
+        "min_p",
+        "repetition_penalty",
+        "top_p",
+        "stop",
+        "logprobs",
+    ] {
         assert!(seen.member(unknown).is_null(), "{unknown}");
     }
 }
@@ -114,14 +131,18 @@ fn an_answer_is_the_same_however_its_stream_is_cut() {
 #[test]
 fn an_answer_that_is_cut_short_says_how_far_it_came() {
     for (end, how) in [(End::Cut, ""), (End::Whole, "ended before the answer did")] {
-        let server = Scripted::new(move |_| Reply::events(&[&delta("Hel"), &delta("lo")]).ending(end));
+        let server =
+            Scripted::new(move |_| Reply::events(&[&delta("Hel"), &delta("lo")]).ending(end));
         let (texts, finished) = answer(&client(&server.url), &conversation());
         assert_eq!(texts, ["Hel", "lo"]);
         let Err(Error::Unavailable(why)) = finished else {
             panic!("{finished:?}")
         };
         assert!(why.contains(&server.url), "{why}");
-        assert!(why.contains("after 2 tokens with 5 characters") && why.contains(how), "{why}");
+        assert!(
+            why.contains("after 2 tokens with 5 characters") && why.contains(how),
+            "{why}"
+        );
     }
 }
 
@@ -151,7 +172,10 @@ fn an_error_in_the_middle_of_an_answer_is_told() {
         let Err(Error::Unavailable(why)) = finished else {
             panic!("{finished:?}")
         };
-        assert!(why.contains("after 1 token") && why.ends_with("out of memory"), "{why}");
+        assert!(
+            why.contains("after 1 token") && why.ends_with("out of memory"),
+            "{why}"
+        );
     }
 }
 
@@ -176,8 +200,9 @@ fn what_is_no_answer_is_told() {
 #[test]
 fn a_status_is_an_error_of_its_kind_with_what_the_server_says() {
     let error = |status: u16| {
-        let server =
-            Scripted::new(move |_| Reply::json(status, json!({ "error": { "message": "so\nit is" } })));
+        let server = Scripted::new(move |_| {
+            Reply::json(status, json!({ "error": { "message": "so\nit is" } }))
+        });
         let (texts, finished) = answer(&client(&server.url), &conversation());
         assert!(texts.is_empty());
         finished.unwrap_err()
@@ -254,7 +279,13 @@ fn log_probabilities_come_token_by_token() {
             { "token": "\u{fffd}", "logprob": -1.0, "top_logprobs": [] }] } }] });
         let other = json!({ "choices": [{ "index": 0, "delta": { "content": "\u{df}" }, "logprobs": { "content": [
             { "token": "\u{fffd}", "logprob": -1.5, "top_logprobs": [] }] } }] });
-        Reply::events(&[&chunk.to_string(), &half.to_string(), &other.to_string(), STOP, "[DONE]"])
+        Reply::events(&[
+            &chunk.to_string(),
+            &half.to_string(),
+            &other.to_string(),
+            STOP,
+            "[DONE]",
+        ])
     });
     let mut request = conversation();
     request.alternatives = Some(2);
@@ -270,10 +301,15 @@ fn log_probabilities_come_token_by_token() {
     assert_eq!(own, [Some(-0.5), Some(-0.25), Some(-1.0), Some(-1.5)]);
     assert_eq!(pieces[1].token, Some(5));
     let first = pieces[0].alternatives.iter();
-    let first: Vec<_> = first.map(|other| (other.text.as_str(), other.log_probability)).collect();
+    let first: Vec<_> = first
+        .map(|other| (other.text.as_str(), other.log_probability))
+        .collect();
     assert_eq!(first, [("a", -0.5), ("x", -2.0)]);
     let seen = server.next();
-    assert_eq!((seen.member("logprobs"), seen.member("top_logprobs")), (json!(true), json!(2)));
+    assert_eq!(
+        (seen.member("logprobs"), seen.member("top_logprobs")),
+        (json!(true), json!(2))
+    );
 }
 
 #[test]
@@ -320,7 +356,10 @@ fn a_conversation_goes_on_only_where_the_server_is_known_to() {
         answer(&client, &request).1.unwrap();
         let seen = server.next();
         let last = seen.member("messages")[1].clone();
-        assert_eq!((&last["role"], &last["content"]), (&json!("assistant"), &json!("hel")));
+        assert_eq!(
+            (&last["role"], &last["content"]),
+            (&json!("assistant"), &json!("hel"))
+        );
         assert_eq!(last["prefix"], prefix);
         assert_eq!(seen.member("continue_final_message"), fields);
     }
@@ -368,7 +407,10 @@ fn a_request_that_makes_no_sense_is_not_sent() {
     assert!(matches!(finished, Err(Error::Invalid(why)) if why.contains("`temperature`")));
     let mut request = asking(Prompt::Tokens(vec![1]));
     "x".clone_into(&mut request.answered);
-    assert!(matches!(answer(&client, &request).1, Err(Error::Invalid(_))));
+    assert!(matches!(
+        answer(&client, &request).1,
+        Err(Error::Invalid(_))
+    ));
     request.answered.clear();
     request.max_tokens = 0;
     assert_eq!(answer(&client, &request).1.unwrap().reason, Finish::Length);
@@ -388,12 +430,17 @@ fn an_answer_that_ends_before_its_most_tokens_has_filled_the_context() {
 #[test]
 fn embeddings_come_in_the_order_of_their_texts_and_of_length_one() {
     let server = Scripted::new(|_| {
-        Reply::json(200, json!({ "data": [{ "index": 1, "embedding": [0.0, 2.0] }, { "index": 0, "embedding": [3.0, 4.0] }] }))
+        Reply::json(
+            200,
+            json!({ "data": [{ "index": 1, "embedding": [0.0, 2.0] }, { "index": 0, "embedding": [3.0, 4.0] }] }),
+        )
     });
     let texts = ["a".to_owned(), "b".to_owned()];
     let all = client(&server.url).embed("m", &texts).unwrap();
     assert_eq!(all, [0.6, 0.8, 0.0, 1.0]);
     assert_eq!(server.next().member("input"), json!(["a", "b"]));
     let too_many = client(&server.url).embed("m", &texts[..1]);
-    assert!(matches!(too_many, Err(Error::Failed(why)) if why.contains("2 embeddings for 1 texts")));
+    assert!(
+        matches!(too_many, Err(Error::Failed(why)) if why.contains("2 embeddings for 1 texts"))
+    );
 }

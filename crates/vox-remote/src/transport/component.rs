@@ -27,7 +27,11 @@ impl Transport {
     ///
     /// See [`Fault`]. A status that tells of an error is an answer.
     pub fn send(&self, request: &Request) -> Result<Answer, Fault> {
-        let method = if request.body.is_some() { "POST" } else { "GET" };
+        let method = if request.body.is_some() {
+            "POST"
+        } else {
+            "GET"
+        };
         let mut outgoing = http::Request::new(
             method,
             self.address.encrypted,
@@ -39,12 +43,17 @@ impl Transport {
             .map(|(name, value)| ((*name).to_owned(), value.clone().into_bytes()))
             .collect();
         let agent = format!("vox-{}/{}", self.plugin, env!("CARGO_PKG_VERSION"));
-        outgoing.headers.push(("user-agent".to_owned(), agent.into_bytes()));
+        outgoing
+            .headers
+            .push(("user-agent".to_owned(), agent.into_bytes()));
         outgoing.body.clone_from(&request.body);
         outgoing.timeout = Some(request.silence);
         let response =
             http::send(&outgoing).map_err(|failure| self.fault(failure, request.silence))?;
-        let kind = response.headers.iter().find(|(name, _)| name == "content-type");
+        let kind = response
+            .headers
+            .iter()
+            .find(|(name, _)| name == "content-type");
         let kind = kind.map_or_else(Vec::new, |(_, value)| value.clone());
         Ok(Answer::new(
             response.status,
@@ -75,6 +84,8 @@ struct Reading(Response);
 
 impl Body for Reading {
     fn read(&mut self) -> Result<Option<Vec<u8>>, Fault> {
-        self.0.read().map_err(|failure| Fault::Broken(failure.to_string()))
+        self.0
+            .read()
+            .map_err(|failure| Fault::Broken(failure.to_string()))
     }
 }

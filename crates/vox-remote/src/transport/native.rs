@@ -111,10 +111,10 @@ impl Transport {
             silence,
             cancel: Arc::clone(&self.cancel),
         };
-        let connector = ()
-            .chain(ConnectProxyConnector::default())
-            .chain(watch)
-            .chain(RustlsConnector::default());
+        let connector =
+            ().chain(ConnectProxyConnector::default())
+                .chain(watch)
+                .chain(RustlsConnector::default());
         ureq::Agent::with_parts(config.build(), connector, DefaultResolver::default())
     }
 }
