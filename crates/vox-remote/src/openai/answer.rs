@@ -61,8 +61,11 @@ struct LogProbabilities {
     content: Option<Vec<Token>>,
     tokens: Option<Vec<String>>,
     token_logprobs: Option<Vec<Option<f32>>>,
-    top_logprobs: Option<Vec<Option<BTreeMap<String, Option<f32>>>>>,
+    top_logprobs: Option<Vec<Option<ByText>>>,
 }
+
+/// Log-probabilities by the texts of their tokens.
+type ByText = BTreeMap<String, Option<f32>>;
 
 /// What an event was.
 enum Step {
