@@ -229,7 +229,7 @@ fn check_interfaces(workspace: &Workspace) -> anyhow::Result<Vec<String>> {
     let in_wit = docs::exported_interfaces(workspace)?;
     let named: Vec<&str> = ExtensionPoint::ALL
         .iter()
-        .filter_map(|point| point.interface())
+        .map(|point| point.interface())
         .collect();
     let missing = named
         .iter()

@@ -9,9 +9,9 @@
 //! | `limits.md` | the constants that set them |
 //! | `cli.md`, `exit-codes.md`, `pipeline.md` | `vox`, built for development |
 //!
-//! Seven pages of the reference are written by hand: `signature.md`, `hooks.md`, `plugin-states.md`, which a
-//! test of `vox-host` compares with the host's own table, `op-log.md`, `bundles.md`, `models-toml.md` and
-//! `run-events.md`.
+//! Eight pages of the reference are written by hand: `signature.md`, `hooks.md`, `plugin-states.md`, which a
+//! test of `vox-host` compares with the host's own table, `op-log.md`, `bundles.md`, `models-toml.md`,
+//! `run-events.md` and `server.md`, whose defaults a test of `vox-serve` compares with the server's own.
 //!
 //! What must stay true: a page depends on the checkout alone, so that the check means the same on
 //! every machine.
@@ -35,7 +35,7 @@ use crate::workspace::{
 
 /// The pages in the reference that are written by hand: they describe formats and conduct that no
 /// schema does.
-const WRITTEN_PAGES: [&str; 7] = [
+const WRITTEN_PAGES: [&str; 8] = [
     "signature.md",
     "hooks.md",
     "plugin-states.md",
@@ -43,6 +43,7 @@ const WRITTEN_PAGES: [&str; 7] = [
     "bundles.md",
     "models-toml.md",
     "run-events.md",
+    "server.md",
 ];
 
 /// A page in the reference.

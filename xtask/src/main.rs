@@ -107,7 +107,7 @@ enum Command {
     Peers,
     /// Make fixtures anew, with the reference Python packages
     Reference {
-        /// gguf, hypervectors or training-data; without it, all
+        /// gguf, hypervectors, training-data or ml; without it, all of them
         fixtures: Option<String>,
     },
 }

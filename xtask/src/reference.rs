@@ -1,9 +1,13 @@
 //! `cargo xtask reference`: makes the fixtures that say what GGUF models and operations on hypervectors
-//! are, and what stands in files of text, audio and images, with the reference Python packages.
+//! are, what stands in files of text, audio and images, and what language models compute and how they
+//! are trained, with the reference Python packages.
 //!
-//! The programs in `xtask/reference` make them; `requirements*.txt` there pin what they use. What
-//! must stay true: nothing of Vox has a part in what is expected, and the same packages make the same
-//! files again.
+//! The programs in `xtask/reference`, and those beside the fixtures of language models, make them;
+//! `requirements*.txt` there pin what they use. What must stay true: nothing of Vox has a part in what is
+//! expected (but that its importer makes the weights of SmolLM2 floats, for itself and for
+//! `transformers`), and the same packages make the same files again.
+
+mod ml;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,13 +32,15 @@ pub fn run(workspace: &Workspace, fixtures: Option<&str>) -> anyhow::Result<()> 
         Some("gguf") => gguf(workspace),
         Some("hypervectors") => hypervectors(workspace),
         Some("training-data") => training_data(workspace),
+        Some("ml") => ml::run(workspace),
         Some(other) => {
-            bail!("there are no fixtures `{other}`: name gguf, hypervectors or training-data")
+            bail!("there are no fixtures `{other}`: name gguf, hypervectors, training-data or ml")
         }
         None => {
             gguf(workspace)?;
             hypervectors(workspace)?;
-            training_data(workspace)
+            training_data(workspace)?;
+            ml::run(workspace)
         }
     }
 }
@@ -121,6 +127,17 @@ fn program(python: &Path, programs: &Path, name: &str) -> Command {
 
 /// A Python of its own with the pinned packages.
 fn python(environment: &Path, requirements: &Path) -> anyhow::Result<PathBuf> {
+    let own = environment_python(environment)?;
+    run_command(
+        pip(&own)
+            .args(["install", "--quiet", "--requirement"])
+            .arg(requirements),
+    )?;
+    Ok(own)
+}
+
+/// A Python of its own, with no packages yet.
+fn environment_python(environment: &Path) -> anyhow::Result<PathBuf> {
     let own = if cfg!(windows) {
         environment.join("Scripts/python.exe")
     } else {
@@ -131,11 +148,6 @@ fn python(environment: &Path, requirements: &Path) -> anyhow::Result<PathBuf> {
         let system = if cfg!(windows) { "python" } else { "python3" };
         run_command(Command::new(system).args(["-m", "venv"]).arg(environment))?;
     }
-    run_command(
-        pip(&own)
-            .args(["install", "--quiet", "--requirement"])
-            .arg(requirements),
-    )?;
     Ok(own)
 }
 

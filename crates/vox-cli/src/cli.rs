@@ -8,7 +8,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::commands::cache::CacheCommand;
 use crate::commands::log::LogCommand;
-use crate::commands::ml::{chat, embed, generate, probe, train};
+use crate::commands::ml::{chat, embed, generate, probe, serve, train};
 use crate::commands::model::ModelCommand;
 use crate::commands::plugin::PluginCommand;
 use crate::commands::runs::RunsCommand;
@@ -17,7 +17,7 @@ use crate::exit::Exit;
 use crate::output::style;
 
 /// The verbs that Vox serves itself; no plugin may have one of them.
-pub const BUILT_IN_VERBS: [&str; 14] = [
+pub const BUILT_IN_VERBS: [&str; 15] = [
     "plugin",
     "run",
     "runs",
@@ -27,6 +27,7 @@ pub const BUILT_IN_VERBS: [&str; 14] = [
     "generate",
     "chat",
     "embed",
+    "serve",
     "probe",
     "log",
     "dist",
@@ -132,6 +133,8 @@ pub enum TopLevel {
     Chat(chat::ChatArgs),
     /// Turn texts into vectors
     Embed(embed::EmbedArgs),
+    /// Serve a model to programs that speak OpenAI's API
+    Serve(serve::ServeArgs),
     /// Show the hardware that models can be on
     Probe(probe::ProbeArgs),
     /// Read, verify and hand on what was recorded
@@ -173,7 +176,7 @@ pub fn after_help(verbs: &str) -> String {
 }
 
 /// The variables that Vox reads.
-const VARIABLES: [(&str, &str); 6] = [
+const VARIABLES: [(&str, &str); 7] = [
     (
         "VOX_DATA",
         "where plugins, grants, models and the log are kept",
@@ -188,6 +191,10 @@ const VARIABLES: [(&str, &str); 6] = [
         "the crate `vox-plugin` that new plugins depend on",
     ),
     ("VOX_LOG", "as --log"),
+    (
+        "VOX_SERVE_KEYS",
+        "keys that may ask `vox serve`, separated by commas",
+    ),
     (
         "NO_COLOR",
         "when set, no colours are used unless --color says so",

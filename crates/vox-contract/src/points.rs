@@ -73,21 +73,25 @@ impl ExtensionPoint {
         1
     }
 
-    /// The WIT interface that a component exports to serve this point; none where only a native
-    /// library can serve it.
-    pub const fn interface(self) -> Option<&'static str> {
+    /// Whether only a native library can serve it.
+    pub const fn is_native_only(self) -> bool {
+        matches!(self, Self::MlBackend)
+    }
+
+    /// The WIT interface that a plugin exports to serve this point.
+    pub const fn interface(self) -> &'static str {
         match self {
-            Self::Step => Some("vox:plugin/step@1.0.0"),
-            Self::Stage => Some("vox:plugin/stage@1.0.0"),
-            Self::Modality => Some("vox:plugin/modality@1.0.0"),
-            Self::Agent => Some("vox:plugin/agent@1.0.0"),
-            Self::Metrics => Some("vox:plugin/metrics@1.0.0"),
-            Self::Storage => Some("vox:plugin/storage@1.0.0"),
-            Self::Hook => Some("vox:plugin/hook@1.0.0"),
-            Self::Command => Some("vox:plugin/command@1.0.0"),
-            Self::Service => Some("vox:plugin/service@1.0.0"),
-            Self::InferenceBackend => Some("vox:plugin/inference-backend@1.0.0"),
-            Self::MlBackend => None,
+            Self::Step => "vox:plugin/step@1.0.0",
+            Self::Stage => "vox:plugin/stage@1.0.0",
+            Self::Modality => "vox:plugin/modality@1.0.0",
+            Self::Agent => "vox:plugin/agent@1.0.0",
+            Self::Metrics => "vox:plugin/metrics@1.0.0",
+            Self::Storage => "vox:plugin/storage@1.0.0",
+            Self::Hook => "vox:plugin/hook@1.0.0",
+            Self::Command => "vox:plugin/command@1.0.0",
+            Self::Service => "vox:plugin/service@1.0.0",
+            Self::InferenceBackend => "vox:plugin/inference-backend@1.0.0",
+            Self::MlBackend => "vox:plugin/ml-backend@1.0.0",
         }
     }
 }
@@ -371,9 +375,7 @@ mod tests {
     fn every_extension_point_is_parsed_from_its_name() {
         for point in ExtensionPoint::ALL {
             assert_eq!(point.name().parse(), Ok(point));
-            if let Some(interface) = point.interface() {
-                assert_eq!(interface, format!("vox:plugin/{point}@1.0.0"));
-            }
+            assert_eq!(point.interface(), format!("vox:plugin/{point}@1.0.0"));
         }
     }
 

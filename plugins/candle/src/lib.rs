@@ -8,6 +8,9 @@
 //! | [`cpu`] | decoders on the processor, over these kernels |
 //! | [`tokens`] | text as tokens, and back |
 //! | [`infer`] | text out of models, and embeddings |
+//! | [`ops`] | operations of a training, each as a way forward and a way back |
+//! | [`train`] | weights, gradients and optimizers: models that learn |
+//! | `plugin` | the extension points, as the host sees them |
 //! | [`random`] | random numbers that are a function of where they are used |
 //! | [`error`] | what can go wrong with a model, its files and its use |
 
@@ -16,11 +19,15 @@ pub mod cpu;
 pub mod error;
 pub mod infer;
 pub mod kernels;
+pub mod ops;
+mod plugin;
 pub mod random;
 pub mod tokens;
+pub mod train;
 pub mod weights;
 
 #[cfg(test)]
 mod tiny;
 
 pub use error::{Error, Result};
+pub use plugin::Candle;

@@ -26,10 +26,12 @@ pub fn page(workspace: &Workspace) -> anyhow::Result<Page> {
         vox_abi::ABI_VERSION
     );
     for point in ExtensionPoint::ALL {
-        let interface = match point.interface() {
-            Some(_) => format!("[`{point}`](#interface-{point})"),
-            None => "native libraries only; not defined yet".into(),
+        let only = if point.is_native_only() {
+            "; native libraries only"
+        } else {
+            ""
         };
+        let interface = format!("[`{point}`](#interface-{point}){only}");
         let _ = writeln!(
             text,
             "| `{point}` | {} | {interface} |",

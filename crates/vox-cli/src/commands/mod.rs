@@ -32,6 +32,7 @@ pub(crate) fn run(context: &Context, verb: TopLevel) -> Result<ExitCode, Failure
         TopLevel::Generate(arguments) => ml::generate::run(context, &arguments).map(Exit::into),
         TopLevel::Chat(arguments) => ml::chat::run(context, &arguments).map(Exit::into),
         TopLevel::Embed(arguments) => ml::embed::run(context, &arguments).map(Exit::into),
+        TopLevel::Serve(arguments) => ml::serve::run(context, &arguments).map(Exit::into),
         TopLevel::Probe(arguments) => ml::probe::run(context, &arguments).map(Exit::into),
         TopLevel::Log(command) => log::run(context, command).map(Exit::into),
         TopLevel::Dist(command) => dist::run(context, command).map(Exit::into),

@@ -363,7 +363,7 @@ fn extension_points(table: &Table<'_, '_>, carried: Carried) -> BTreeMap<Extensi
                 format!("write `{point} = 1`"),
             );
         }
-        if point.interface().is_none() && !carried.native {
+        if point.is_native_only() && !carried.native {
             table.note(
                 span,
                 format!("the extension point `{point}` can only be served by a native library"),

@@ -18,9 +18,8 @@ use vox_host::{CancelToken, Host};
 use crate::backend::{BackendError, Candidate, Model, plugins};
 
 /// Asks backends and chooses among them.
-#[derive(Debug)]
-pub struct Dispatcher<'a> {
-    host: &'a Host,
+pub struct Dispatcher {
+    host: Host,
     model: Wanted,
     options: Options,
     cancel: CancelToken,
@@ -88,14 +87,22 @@ pub enum DispatchError {
     NoBackend(#[from] NoBackend),
 }
 
-impl<'a> Dispatcher<'a> {
+impl fmt::Debug for Dispatcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dispatcher")
+            .field("explanation", &self.explanation)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Dispatcher {
     /// Asks every backend, or the wanted one alone, whether it can serve a model.
     ///
     /// # Errors
     ///
     /// No backend is installed.
     pub fn ask(
-        host: &'a Host,
+        host: &Host,
         model: Wanted,
         options: Options,
         wanted: Option<&PluginId>,
@@ -120,7 +127,7 @@ impl<'a> Dispatcher<'a> {
             .into_iter()
             .filter(|(_, verdict)| verdict.as_ref().is_ok_and(|verdict| verdict.serves));
         Ok(Self {
-            host,
+            host: host.clone(),
             model,
             options,
             cancel,
@@ -142,10 +149,10 @@ impl<'a> Dispatcher<'a> {
     pub fn load(&mut self) -> Result<Model, NoBackend> {
         while !self.ranked.is_empty() {
             let plugin = self.ranked.remove(0);
-            let loaded = Candidate::start(self.host, &plugin, self.cancel.clone())
+            let loaded = Candidate::start(&self.host, &plugin, self.cancel.clone())
                 .and_then(|candidate| candidate.load(&self.model, &self.options));
-            let entry = self.explanation.considered.iter_mut();
-            let entry = entry.filter(|entry| entry.plugin == plugin).next_back();
+            let mut entries = self.explanation.considered.iter_mut();
+            let entry = entries.find(|entry| entry.plugin == plugin);
             match loaded {
                 Ok(model) => {
                     if let Some(entry) = entry {

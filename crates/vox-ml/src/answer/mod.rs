@@ -3,10 +3,10 @@
 //! | module | owns |
 //! |---|---|
 //! | [`dispatch`] | which backend serves a model, and why |
-//! | [`answer`](self::answer) | one answer: texts that end it, a backend that dies on the way |
+//! | [`answerer`] | one answer: texts that end it, a backend that dies on the way |
 
-pub mod answer;
+pub mod answerer;
 pub mod dispatch;
 
-pub use answer::{Answered, Answerer, Said};
+pub use answerer::{Answered, Answerer, Said};
 pub use dispatch::{Considered, DispatchError, Dispatcher, Explanation, NoBackend};

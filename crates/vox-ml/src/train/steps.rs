@@ -153,7 +153,7 @@ impl Prepared<'_> {
                 grad_norm: made.gradient_norm,
                 tokens_per_second: speed.tokens_per_second().unwrap_or_default(),
             };
-            self.curve.push(point.clone())?;
+            self.curve.push(point)?;
             self.done = step;
             tell(Event::Step {
                 point: &point,

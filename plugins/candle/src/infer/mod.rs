@@ -40,6 +40,7 @@ mod session;
 mod shared;
 
 pub use backend::Serving;
+pub(crate) use backend::{answer, device};
 pub use decoder::{Decoder, Engine, Input};
 pub use device::{DeviceInfo, DeviceKind, devices, open_device};
 pub use embed::Embedder;

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::tokens::Tokens;
 
 /// Tokens of a prompt that are computed at once, between which an answer can be cancelled.
-const PART: usize = 128;
+const PART: usize = 256;
 
 /// The same on a GPU.
 const GPU_PART: usize = 512;

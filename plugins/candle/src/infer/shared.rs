@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::decoder::Engine;
-use super::device::{DeviceInfo, open_device};
+use super::device::{DeviceInfo, DeviceKind, open_device};
 use super::encoder::EncoderModel;
 use super::format::WeightFormat;
 use super::model::CandleEngine;
@@ -13,6 +13,7 @@ use super::pooling::{self, Pooling};
 use super::serve;
 use super::session::LoadOptions;
 use crate::architecture::Architecture;
+use crate::cpu::CpuEngine;
 use crate::error::{Error, Result};
 use crate::tokens::Tokens;
 use crate::weights::Weights;
@@ -93,6 +94,14 @@ impl SharedModel {
             Architecture::Encoder(encoder) => {
                 let model = EncoderModel::load(encoder, &weights, device, key.format)?;
                 Model::Encoder(Box::new(model))
+            }
+            // On the processor the plugin's own kernels are several times faster than Candle's.
+            Architecture::Decoder(decoder)
+                if device.0.kind == DeviceKind::Cpu && CpuEngine::serves(decoder) =>
+            {
+                let (info, threads) = (device.0, options.threads);
+                let engine = CpuEngine::load(decoder, &weights, info, key.format, threads)?;
+                Model::Decoder(Arc::new(engine))
             }
             Architecture::Decoder(decoder) => {
                 let engine = CandleEngine::load(decoder, &weights, device, key.format)?;

@@ -13,6 +13,11 @@
 //! Results do not depend on the number of threads, on the instructions of the processor, or on how many rows are
 //! computed in one call: every number that comes out is computed by one thread, in one order.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "counted loops over registers are written out by the compiler; closures would lose the instructions"
+)]
+
 pub mod attention;
 pub mod blocks;
 pub mod inputs;

@@ -21,7 +21,7 @@ impl Activation {
             Self::Silu => x,
             Self::GeluTanh => {
                 let cubic = simd.fma(simd.mul(x, x), simd.splat(0.044_715), one);
-                let root = 2.0 * 0.797_884_56;
+                let root = 2.0 * 0.797_884_6;
                 simd.mul(simd.mul(x, simd.splat(root)), cubic)
             }
         };
@@ -39,7 +39,7 @@ pub(super) fn exp<S: Simd>(simd: S, x: S::F) -> S::F {
     let n = simd.round(simd.mul(x, simd.splat(std::f32::consts::LOG2_E)));
     let whole = simd.float(n);
     // ln 2 in two parts, so that the product with the first is exact.
-    let r = simd.fma(whole, simd.splat(-0.693_359_375), x);
+    let r = simd.fma(whole, simd.splat(-0.693_359_4), x);
     let r = simd.fma(whole, simd.splat(2.121_944_4e-4), r);
     let mut p = simd.splat(1.987_569_1e-4);
     for coefficient in [

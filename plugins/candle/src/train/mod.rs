@@ -2,6 +2,7 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | `backend` | [`Training`]: the extension point over a session |
 //! | `session` | [`Session`]: one training, from load to merge |
 //! | `spec` | [`Spec`] and what else a caller says and is told |
 //! | `model` | [`Model`](model::Model): the way of a batch forward and back |
@@ -19,6 +20,7 @@
 //! threads; all that is random is a function of the spec's seed and of positions that calls name.
 
 pub mod adapter;
+mod backend;
 mod checkpoint;
 mod held;
 mod layer;
@@ -34,6 +36,7 @@ pub mod spec;
 #[cfg(test)]
 mod tests;
 
+pub use backend::Training;
 pub use session::Session;
 pub use spec::{
     AdamW, AdapterSpec, Applied, Batch, Beginning, MemoryReport, Spec, Statistics, Stepped,

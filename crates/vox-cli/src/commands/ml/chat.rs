@@ -157,7 +157,9 @@ enum Line<'a> {
 pub(crate) fn run(context: &Context, arguments: &ChatArgs) -> Result<Exit, Failure> {
     let found = arguments.model.find(context)?;
     let host = context.host()?;
-    let dispatcher = arguments.model.dispatch(&host, &found)?;
+    let dispatcher = arguments
+        .model
+        .dispatch(&host, &found, interrupt::token())?;
     if arguments.model.explains() {
         context
             .output

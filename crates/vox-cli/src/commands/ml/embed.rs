@@ -10,6 +10,7 @@ use super::serving::{Explained, ModelArgs};
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
+use crate::interrupt;
 use crate::output::View;
 
 /// Arguments of `vox embed`.
@@ -42,7 +43,9 @@ impl View for Embedded {
 pub(crate) fn run(context: &Context, arguments: &EmbedArgs) -> Result<Exit, Failure> {
     let found = arguments.model.find(context)?;
     let host = context.host()?;
-    let dispatcher = arguments.model.dispatch(&host, &found)?;
+    let dispatcher = arguments
+        .model
+        .dispatch(&host, &found, interrupt::token())?;
     if arguments.model.explains() {
         context
             .output

@@ -70,7 +70,9 @@ impl View for Generated {
 pub(crate) fn run(context: &Context, arguments: &GenerateArgs) -> Result<Exit, Failure> {
     let found = arguments.model.find(context)?;
     let host = context.host()?;
-    let dispatcher = arguments.model.dispatch(&host, &found)?;
+    let dispatcher = arguments
+        .model
+        .dispatch(&host, &found, interrupt::token())?;
     if arguments.model.explains() {
         context
             .output
@@ -118,10 +120,11 @@ pub(crate) fn run(context: &Context, arguments: &GenerateArgs) -> Result<Exit, F
     let mut failed = None;
     let answered = answerer.answer(&request, &mut |said| {
         first.get_or_insert_with(|| begin.elapsed());
-        if is_human && !said.text.is_empty() {
-            if let Err(failure) = output::print(said.text.as_bytes()) {
-                failed.get_or_insert(failure);
-            }
+        if is_human
+            && !said.text.is_empty()
+            && let Err(failure) = output::print(said.text.as_bytes())
+        {
+            failed.get_or_insert(failure);
         }
         if request.alternatives.is_some() {
             tokens.extend(said.piece.clone());

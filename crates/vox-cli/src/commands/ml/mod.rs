@@ -6,6 +6,7 @@
 //! | `train` | `vox train`: a training, from its configuration to its end |
 //! | `serving` | what `generate`, `chat` and `embed` share: a model, its backend, its options |
 //! | `generate`, `chat`, `embed` | one file for each of them |
+//! | `serve` | `vox serve`: the same for programs that speak OpenAI's API |
 //! | `merge` | `vox model merge` |
 
 pub(crate) mod chat;
@@ -14,5 +15,6 @@ mod failure;
 pub(crate) mod generate;
 pub(crate) mod merge;
 pub(crate) mod probe;
+pub(crate) mod serve;
 mod serving;
 pub(crate) mod train;

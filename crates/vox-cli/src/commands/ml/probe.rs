@@ -142,14 +142,9 @@ pub(super) fn in_words() -> String {
             .iter()
             .map(|device| device.name.clone()),
     );
-    let why = hardware
-        .searches
-        .iter()
-        .filter(|search| !search.found && search.subject == vox_probe::Subject::Cuda)
-        .map(|search| search.detail.clone())
-        .next();
-    match why {
-        Some(why) => format!("{} ({why})", words.join(", ")),
-        None => words.join(", "),
+    let why = hardware.why_not(vox_probe::DeviceKind::Cuda);
+    if why.is_empty() {
+        return words.join(", ");
     }
+    format!("{} ({why})", words.join(", "))
 }

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use vox_contract::PluginId;
-use vox_host::Host;
 use vox_host::contract::compute::WeightFormat;
 use vox_host::contract::inference_backend::{Model, Options, Request, Sampling};
+use vox_host::{CancelToken, Host};
 use vox_ml::answer::{Dispatcher, Explanation};
 use vox_ml::bundle::View as Bundle;
 use vox_ml::data::template::{Template, TemplateSource};
@@ -16,7 +16,6 @@ use vox_ml::data::template::{Template, TemplateSource};
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
-use crate::interrupt;
 use crate::output::style::{BAD, DIM, GOOD, LITERAL, paint, plain};
 use crate::output::{View, bytes};
 
@@ -181,12 +180,13 @@ impl ModelArgs {
         })
     }
 
-    /// Asks the backends.
-    pub(super) fn dispatch<'a>(
+    /// Asks the backends. What they do ends when `cancel` is cancelled.
+    pub(super) fn dispatch(
         &self,
-        host: &'a Host,
+        host: &Host,
         found: &Found,
-    ) -> Result<Dispatcher<'a>, Failure> {
+        cancel: CancelToken,
+    ) -> Result<Dispatcher, Failure> {
         let directory = found.bundle.as_ref().map(|bundle| {
             let directory = bundle.directory();
             let absolute: PathBuf = directory
@@ -209,7 +209,7 @@ impl ModelArgs {
             model,
             options,
             self.backend.as_ref(),
-            interrupt::token(),
+            cancel,
         )?)
     }
 

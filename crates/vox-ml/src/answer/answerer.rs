@@ -12,8 +12,8 @@ use crate::stop::StopStrings;
 
 /// A model that answers, with the backends that could take its place.
 #[derive(Debug)]
-pub struct Answerer<'a> {
-    dispatcher: Dispatcher<'a>,
+pub struct Answerer {
+    dispatcher: Dispatcher,
     model: Model,
 }
 
@@ -38,13 +38,13 @@ pub struct Answered {
     pub died: Vec<(String, String)>,
 }
 
-impl<'a> Answerer<'a> {
+impl Answerer {
     /// Loads the model into the best backend.
     ///
     /// # Errors
     ///
     /// None can serve it.
-    pub fn load(mut dispatcher: Dispatcher<'a>) -> Result<Self, DispatchError> {
+    pub fn load(mut dispatcher: Dispatcher) -> Result<Self, DispatchError> {
         let model = dispatcher.load()?;
         Ok(Self { dispatcher, model })
     }
@@ -55,7 +55,7 @@ impl<'a> Answerer<'a> {
     }
 
     /// Which backends were considered.
-    pub fn dispatcher(&self) -> &Dispatcher<'a> {
+    pub fn dispatcher(&self) -> &Dispatcher {
         &self.dispatcher
     }
 

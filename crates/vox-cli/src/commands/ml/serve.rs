@@ -1,0 +1,332 @@
+//! `vox serve`: models for programs that speak OpenAI's API.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use clap::Args;
+use vox_host::contract::generation::Piece;
+use vox_host::contract::inference_backend::{self as contract, Prompt, Request};
+use vox_host::{CancelToken, Host};
+use vox_ml::answer::{Answerer, DispatchError, Said};
+use vox_ml::backend::BackendError;
+use vox_ml::data::{Chat, Message};
+use vox_serve::{
+    Alternative, Completion, Embeddings, Engine, EngineError, Finish, Finished, Keys, ModelCard,
+    Options, Part, Server, Token,
+};
+
+use super::serving::{Explained, Found, ModelArgs};
+use crate::context::Context;
+use crate::error::Failure;
+use crate::exit::Exit;
+use crate::interrupt;
+use crate::output;
+use crate::output::style::{GOOD, LITERAL, WARNING, paint, plain};
+use crate::record::now;
+
+/// Arguments of `vox serve`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "POST /v1/chat/completions, /v1/completions, /v1/embeddings; GET /v1/models, /health, /metrics.\n\
+                  Ctrl-C finishes what is being answered, and takes no more."
+)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// A file with the keys that may ask, one a line; only its owner may be able to read it. Keys in
+    /// VOX_SERVE_KEYS, separated by commas, count as well
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+    /// Let anybody ask who can reach the address, without a key
+    #[arg(long)]
+    open: bool,
+    /// Requests that are answered at once
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    parallel: usize,
+    /// Requests that may wait
+    #[arg(long, value_name = "NUMBER", default_value_t = 32)]
+    queue: usize,
+    /// A page's origin that may ask from a browser, such as http://localhost:3000
+    #[arg(long, value_name = "ORIGIN")]
+    origin: Vec<String>,
+}
+
+/// The model that is served, in as many instances as requests are answered at once.
+struct Served {
+    host: Host,
+    model: ModelArgs,
+    found: Found,
+    card: ModelCard,
+    /// Those that nobody is inside; the weights are shared.
+    idle: Mutex<Vec<Answerer>>,
+    /// Somebody gave one back.
+    returned: Condvar,
+}
+
+impl Served {
+    fn idle(&self) -> MutexGuard<'_, Vec<Answerer>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Works with an instance. One whose backends have all died is replaced.
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&mut Answerer) -> Result<T, DispatchError>,
+    ) -> Result<T, EngineError> {
+        let mut idle = self.idle();
+        let mut answerer = loop {
+            match idle.pop() {
+                Some(answerer) => break answerer,
+                None => {
+                    idle = self
+                        .returned
+                        .wait(idle)
+                        .unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        };
+        drop(idle);
+        let result = work(&mut answerer);
+        let is_dead = match &result {
+            Err(DispatchError::Backend(error)) => error.is_the_backends(),
+            Err(_) => true,
+            Ok(_) => false,
+        };
+        if is_dead {
+            let fresh = self
+                .model
+                .dispatch(&self.host, &self.found, CancelToken::new())
+                .ok()
+                .and_then(|dispatcher| Answerer::load(dispatcher).ok());
+            if let Some(fresh) = fresh {
+                answerer = fresh;
+            }
+        }
+        self.idle().push(answerer);
+        self.returned.notify_one();
+        result.map_err(refusal)
+    }
+
+    fn prompt(&self, prompt: &vox_serve::Prompt) -> Result<Prompt, EngineError> {
+        Ok(match prompt {
+            vox_serve::Prompt::Text(text) => Prompt::Text(text.clone()),
+            vox_serve::Prompt::Tokens(tokens) => Prompt::Tokens(tokens.clone()),
+            vox_serve::Prompt::Conversation(messages) => {
+                let Some(template) = &self.found.template else {
+                    if self.found.bundle.is_some() {
+                        let why =
+                            "the model has no chat template; /v1/completions goes on after a text";
+                        return Err(EngineError::Refused(why.to_owned()));
+                    }
+                    let said = messages.iter().map(|message| contract::Message {
+                        role: message.role.clone(),
+                        content: message.content.clone(),
+                    });
+                    return Ok(Prompt::Conversation(said.collect()));
+                };
+                let said = messages
+                    .iter()
+                    .map(|message| Message::new(&message.role, &message.content));
+                let chat = Chat {
+                    messages: said.collect(),
+                    ..Chat::default()
+                };
+                let text = template.render(&chat, true).map_err(|fault| {
+                    EngineError::Refused(format!("the chat template refuses the messages: {fault}"))
+                })?;
+                Prompt::Text(text)
+            }
+        })
+    }
+}
+
+fn refusal(error: DispatchError) -> EngineError {
+    use vox_host::CallError;
+    use vox_host::contract::Error;
+    match error {
+        DispatchError::Backend(BackendError::Call {
+            source: CallError::Refused { error, .. },
+            ..
+        }) => match error {
+            Error::Invalid(why) | Error::NotFound(why) => EngineError::Refused(why),
+            Error::Unavailable(why) => EngineError::Unavailable(why),
+            error => EngineError::Failed(error.to_string()),
+        },
+        error => EngineError::Unavailable(error.to_string()),
+    }
+}
+
+fn part(said: &Said) -> Part {
+    Part {
+        text: said.text.clone(),
+        token: said.piece.clone().map(|piece| {
+            let Piece {
+                token,
+                text,
+                log_probability,
+                alternatives,
+            } = piece;
+            let alternatives = alternatives.into_iter().map(|other| Alternative {
+                token: other.token,
+                text: other.text,
+                log_probability: other.log_probability,
+            });
+            Token {
+                token,
+                text,
+                log_probability,
+                alternatives: alternatives.collect(),
+            }
+        }),
+    }
+}
+
+impl Engine for Served {
+    fn models(&self) -> Vec<ModelCard> {
+        vec![self.card.clone()]
+    }
+
+    fn complete(
+        &self,
+        request: &Completion,
+        hear: &mut dyn FnMut(Part) -> bool,
+    ) -> Result<Finished, EngineError> {
+        let sampling = &request.sampling;
+        let asked = Request {
+            prompt: self.prompt(&request.prompt)?,
+            answered: String::new(),
+            sampling: contract::Sampling {
+                temperature: sampling.temperature,
+                top_k: sampling.top_k,
+                top_p: sampling.top_p,
+                min_p: sampling.min_p,
+                repetition_penalty: sampling.repetition_penalty,
+                presence_penalty: sampling.presence_penalty,
+                frequency_penalty: sampling.frequency_penalty,
+                seed: sampling.seed,
+            },
+            max_tokens: request.max_tokens,
+            stop: request.stop.clone(),
+            alternatives: request.alternatives,
+        };
+        let answered =
+            self.with(|answerer| answerer.answer(&asked, &mut |said| hear(part(said))))?;
+        let finished = answered.finished;
+        Ok(Finished {
+            reason: match finished.reason {
+                contract::Finish::Stop => Finish::Stop,
+                contract::Finish::Length => Finish::Length,
+                contract::Finish::Context => Finish::Context,
+                contract::Finish::Cancelled => Finish::Cancelled,
+            },
+            prompt_tokens: finished.prompt_tokens,
+            cached_tokens: finished.cached_tokens,
+            answer_tokens: finished.answer_tokens,
+        })
+    }
+
+    fn embed(&self, _: &str, texts: &[String]) -> Result<Embeddings, EngineError> {
+        let vectors = self.with(|answerer| Ok(answerer.embed(texts)?))?;
+        Ok(Embeddings {
+            vectors,
+            // The contract does not tell; OpenAI's clients want a number.
+            prompt_tokens: 0,
+        })
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Serves.
+pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> Result<Exit, Failure> {
+    let found = arguments.model.find(context)?;
+    let host = context.host()?;
+    let dispatcher = arguments
+        .model
+        .dispatch(&host, &found, CancelToken::new())?;
+    if arguments.model.explains() {
+        context
+            .output
+            .show(&Explained(dispatcher.explanation().clone()))?;
+        return Ok(Exit::Success);
+    }
+    let mut options = Options::default();
+    options.listen = arguments.listen;
+    options.open = arguments.open;
+    options.origins.clone_from(&arguments.origin);
+    options.served = arguments.parallel.max(1);
+    options.queue = arguments.queue;
+    let refused = |error: vox_serve::KeyError| Failure::new(Exit::InvalidInput, error.to_string());
+    if let Some(file) = &arguments.keys {
+        options.keys = options.keys.and(Keys::from_file(file).map_err(refused)?);
+    }
+    if let Ok(keys) = std::env::var(KEYS) {
+        options.keys = options
+            .keys
+            .and(Keys::from_variable(KEYS, &keys).map_err(refused)?);
+    }
+    let mut answerers = vec![Answerer::load(dispatcher)?];
+    while answerers.len() < options.served {
+        answerers.push(Answerer::load(arguments.model.dispatch(
+            &host,
+            &found,
+            CancelToken::new(),
+        )?)?);
+    }
+    let (plugin, loaded) = {
+        let model = answerers[0].model();
+        (model.plugin().to_string(), model.loaded().clone())
+    };
+    let card = ModelCard {
+        id: arguments.model.model.clone(),
+        created: now().unsigned_abs() / 1_000_000,
+        owned_by: plugin.clone(),
+        context: loaded.context,
+        can_complete: loaded.vocabulary > 0 || loaded.layers > 0,
+        can_embed: loaded.dimensions > 0,
+        fingerprint: found
+            .bundle
+            .as_ref()
+            .and_then(|bundle| bundle.bundle_hash())
+            .map(|hash| hash.to_string()),
+    };
+    let served = Served {
+        host,
+        model: arguments.model.clone(),
+        found,
+        card,
+        idle: Mutex::new(answerers),
+        returned: Condvar::new(),
+    };
+    let server = Server::bind(Arc::new(served), options)
+        .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+    output::complain(format_args!(
+        "{} {} at {} by {} on {}\n",
+        paint(GOOD, "serving"),
+        paint(LITERAL, plain(&arguments.model.model)),
+        paint(LITERAL, format!("http://{}/v1", server.address())),
+        plain(&plugin),
+        loaded.device.id
+    ));
+    let cancel = interrupt::token();
+    // Disconnected by Ctrl-C, and nothing ever comes.
+    let _ = cancel.cancelled().recv();
+    let ended = server.shutdown();
+    if ended.unfinished > 0 {
+        output::complain(format_args!(
+            "{} {} answers did not end in time\n",
+            paint(WARNING, "note:"),
+            ended.unfinished
+        ));
+    }
+    Ok(Exit::Success)
+}
+
+/// Where keys may stand besides a file.
+const KEYS: &str = "VOX_SERVE_KEYS";

@@ -1,0 +1,126 @@
+//! The fixtures of language models: what PyTorch, `transformers`, PEFT and bitsandbytes compute.
+//!
+//! Owns: the environment that they run in, the bundle of SmolLM2 that they read, and the order of the
+//! programs beside the fixtures; each program's head says what it writes.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::bail;
+
+use super::{environment_python, pip, program, run_command};
+use crate::workspace::{Workspace, announce, output_of};
+
+/// Where the fixtures stand.
+const FIXTURES: &str = "plugins/candle/tests/reference";
+/// The text that the small tokenizer is trained on.
+const TEXT: &str = "examples/quickstart/data/emma.txt";
+/// The real model, in models.toml.
+const MODEL: &str = "smollm2-135m-instruct";
+/// Names a directory with the bundle of the real model, for whoever has it already.
+const BUNDLE: &str = "VOX_SMOLLM2";
+
+/// Makes all fixtures anew.
+pub(super) fn run(workspace: &Workspace) -> anyhow::Result<()> {
+    let fixtures = workspace.root.join(FIXTURES);
+    let programs = fixtures.join("programs");
+    let directory = workspace.target.join("reference/ml");
+    let python = torch(&directory, &programs)?;
+    let bundle = bundle(workspace, &directory)?;
+    let run = |name: &str, arguments: &[&Path]| {
+        announce(format_args!("Running {name}"));
+        let mut command = program(&python, &programs, name);
+        command
+            .args(arguments)
+            // PEFT writes the names of an adapter's modules in the order of a set.
+            .env("PYTHONHASHSEED", "0")
+            // And asks the hub for a base by its name.
+            .env("HF_HUB_OFFLINE", "1")
+            .env("PYTHONWARNINGS", "ignore");
+        command
+    };
+
+    run_command(&mut run("models.py", &[&fixtures.join("models")]))?;
+    let later = later_transformers(&python, &directory, &programs)?;
+    run_command(run("configs_5.py", &[&fixtures]).env("PYTHONPATH", later))?;
+    run_command(&mut run("lora.py", &[&fixtures]))?;
+    run_command(&mut run("nf4.py", &[&fixtures.join("nf4.safetensors")]))?;
+    let text = workspace.root.join(TEXT);
+    run_command(&mut run("tokenizer.py", &[&fixtures, &text, &bundle]))?;
+    run_command(&mut run("smollm2.py", &[&fixtures, &bundle]))?;
+    run_command(&mut run("smollm2_lora.py", &[&fixtures, &bundle]))?;
+    announce(format_args!("The fixtures are in {FIXTURES}"));
+    Ok(())
+}
+
+/// A Python with PyTorch and what stands on it.
+///
+/// Nothing is installed but what is named. On Linux PyTorch wants libraries of CUDA, which are larger
+/// than all else together and of no use here: stand-ins take their place.
+fn torch(directory: &Path, programs: &Path) -> anyhow::Result<PathBuf> {
+    let python = environment_python(&directory.join("python"))?;
+    announce("Installing PyTorch and the packages that stand on it");
+    run_command(
+        pip(&python)
+            .args(["install", "--quiet", "--no-cache-dir", "--no-deps"])
+            .arg("--requirement")
+            .arg(programs.join("requirements.txt")),
+    )?;
+    if cfg!(target_os = "linux") {
+        let packages = output_of(Command::new(&python).args([
+            "-c",
+            "import sysconfig; print(sysconfig.get_path('purelib'))",
+        ]))?;
+        let mut stand_ins = program(&python, programs, "torch_without_cuda.py");
+        run_command(stand_ins.arg(packages.trim()))?;
+    }
+    Ok(python)
+}
+
+/// A directory of packages that has version 5 of `transformers`.
+fn later_transformers(python: &Path, directory: &Path, programs: &Path) -> anyhow::Result<PathBuf> {
+    let packages = directory.join("transformers-5");
+    if !packages.is_dir() {
+        run_command(
+            pip(python)
+                .args(["install", "--quiet", "--no-cache-dir", "--no-deps"])
+                .arg("--target")
+                .arg(&packages)
+                .arg("--requirement")
+                .arg(programs.join("requirements-5.txt")),
+        )?;
+    }
+    Ok(packages)
+}
+
+/// The bundle of the real model: the one that is named, or one that Vox imports into a store of its own.
+fn bundle(workspace: &Workspace, directory: &Path) -> anyhow::Result<PathBuf> {
+    if let Some(named) = env::var_os(BUNDLE) {
+        let named = PathBuf::from(named);
+        if !named.join("model.safetensors").is_file() {
+            bail!(
+                "{BUNDLE} is {}, which holds no model.safetensors",
+                named.display()
+            );
+        }
+        return Ok(named);
+    }
+    let bundle = directory.join(MODEL);
+    if bundle.is_dir() {
+        return Ok(bundle);
+    }
+    let vox = workspace.build_program("vox", false)?;
+    let vox = |arguments: &[&str]| {
+        let mut command = Command::new(&vox);
+        command
+            .args(arguments)
+            .env("VOX_DATA", directory.join("data"))
+            .env("VOX_CACHE", directory.join("cache"));
+        command
+    };
+    announce(format_args!("Importing {MODEL}"));
+    run_command(&mut vox(&["model", "import", MODEL]))?;
+    run_command(vox(&["model", "export", MODEL]).arg(&bundle))?;
+    Ok(bundle)
+}
