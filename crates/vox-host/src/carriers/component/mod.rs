@@ -342,13 +342,21 @@ fn same_interface(known: &str, found: &str) -> bool {
     known.split('@').next() == found.split('@').next()
 }
 
+/// Whether an interface has types alone, so that there is nothing that the host must offer.
 fn is_types(name: &str) -> bool {
-    name.starts_with("vox:plugin/types@1.")
+    let vocabularies = ["vox:plugin/types@1.", "vox:plugin/compute@1."];
+    vocabularies.iter().any(|known| name.starts_with(known))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn vocabularies_are_nothing_that_the_host_must_offer() {
+        assert!(is_types("vox:plugin/types@1.0.0") && is_types("vox:plugin/compute@1.2.0"));
+        assert!(!is_types("vox:plugin/types@2.0.0") && !is_types("vox:plugin/stream@1.0.0"));
+    }
 
     #[test]
     fn a_minor_version_is_compatible_and_a_major_one_is_not() {
