@@ -10,7 +10,7 @@
 //! | [`secret`] | its key, from a file or the environment, which nothing shows |
 //! | [`transport`] | one request and its answer, by the system's network or, in a component, by the host's |
 //! | [`server`] | JSON asked and answered, statuses, streams of lines; errors as the contract has them |
-//! | [`line`], [`sse`] | bytes to lines, lines to the events of a stream |
+//! | [`mod@line`], [`sse`] | bytes to lines, lines to the events of a stream |
 //! | [`token`] | tokens with their log-probabilities, to pieces |
 //! | [`said`] | how much was handed on of an answer |
 //! | [`embedding`] | vectors as the contract wants them |
