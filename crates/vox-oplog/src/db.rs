@@ -501,15 +501,11 @@ fn holder(path: &Path) -> String {
         let Ok(metadata) = std::fs::metadata(index) else {
             return UNKNOWN.into();
         };
-        let inode = format!(":{}", metadata.ino());
-        let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
-        let pid = locks.lines().find_map(|line| {
-            let words: Vec<_> = line.split_ascii_whitespace().collect();
-            let at = words.iter().position(|word| word.ends_with(&inode))?;
-            let holds = words.contains(&"WRITE") && words.get(at + 1) == Some(&"120");
-            (holds && !words.contains(&"->")).then(|| words.get(at - 1).copied())?
-        });
-        if let Some(pid) = pid {
+        // The kernel writes the list piece by piece, and a lock that another process releases
+        // between two pieces can hide the one after it; so one list is not proof of absence.
+        const READS: usize = 8;
+        let holder = (0..READS).find_map(|_| write_locker(metadata.ino()));
+        if let Some(pid) = holder {
             let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             return format!("process {pid} ({})", name.trim().escape_debug());
         }
@@ -517,4 +513,17 @@ fn holder(path: &Path) -> String {
     #[cfg(not(target_os = "linux"))]
     let _ = path;
     UNKNOWN.into()
+}
+
+/// The process that `/proc/locks` names as the holder of byte 120 of a file, if it lists one.
+#[cfg(target_os = "linux")]
+fn write_locker(inode: u64) -> Option<u32> {
+    let inode = format!(":{inode}");
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        let words: Vec<_> = line.split_ascii_whitespace().collect();
+        let at = words.iter().position(|word| word.ends_with(&inode))?;
+        let holds = words.contains(&"WRITE") && words.get(at + 1) == Some(&"120");
+        (holds && !words.contains(&"->")).then(|| words.get(at - 1)?.parse().ok())?
+    })
 }
