@@ -23,9 +23,14 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Opens the checkout that this program was built in.
+    /// Opens the checkout that cargo runs this program in, or else that it was built in.
+    ///
+    /// The two differ where several checkouts share a build directory: cargo takes a program that is fresh from
+    /// there, whichever of them it was built in.
     pub fn open() -> anyhow::Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        let package = env::var_os("CARGO_MANIFEST_DIR")
+            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        let root = package
             .parent()
             .context("xtask stands in no directory")?
             .to_owned();
