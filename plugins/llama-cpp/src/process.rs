@@ -27,6 +27,8 @@ use vox_plugin::{Error, Result};
 const LAST_LINES: usize = 12;
 /// The longest line that is kept, in bytes.
 const LONGEST_LINE: u64 = 4096;
+/// The longest that what an ended process said is waited for; something that it left behind may hold the pipe.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Between two looks at a process that is about to end.
 const NAP: Duration = Duration::from_millis(5);
 
@@ -97,6 +99,7 @@ impl Process {
             let mut shell = self.shell.lock().unwrap_or_else(PoisonError::into_inner);
             shell.try_wait().ok().flatten()?
         };
+        self.hear_out();
         Some(format!("{}{}", describe(status), self.last_lines()))
     }
 
@@ -108,6 +111,18 @@ impl Process {
             if ended.is_some() || begin.elapsed() >= patience {
                 return ended;
             }
+            thread::sleep(NAP);
+        }
+    }
+
+    /// Waits until all is heard that it said before it ended: that may still lie in the pipe.
+    fn hear_out(&self) {
+        let begin = Instant::now();
+        let listens = || {
+            let listener = self.listener.as_ref();
+            listener.is_some_and(|listener| !listener.is_finished())
+        };
+        while listens() && begin.elapsed() < LAST_WORDS {
             thread::sleep(NAP);
         }
     }
