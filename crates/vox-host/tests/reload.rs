@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use vox_contract::{Carrier, PluginId};
+use vox_host::contract::stage::Opening;
 use vox_host::contract::{Chunk, ChunkHead, Error as Refusal};
 use vox_host::lifecycle::State;
 use vox_host::{CallError, Error, Host, Instance, InstanceOptions, Ports, Reloaded};
@@ -87,6 +88,41 @@ fn a_reload_takes_the_state_over_on_both_carriers() {
         assert_eq!(release(&mut instance(&host, carrier)), "second");
         assert_eq!(host.status(&id()).unwrap().state, State::Active);
         assert_eq!(host.status(&id()).unwrap().reloads.len(), 1);
+    }
+}
+
+#[test]
+fn an_instance_that_stays_does_so_until_it_crashes() {
+    for carrier in Carrier::ALL {
+        let world = World::with(&["conformance"]);
+        let host = world.host(GRANTS);
+        let mut options = InstanceOptions::default();
+        options.ports = Arc::new(Discard);
+        options.carrier = Some(carrier);
+        options.stays = true;
+        let mut staying = host.instance(&id(), options).unwrap();
+        let first = release(&mut staying);
+        process(&mut staying);
+        world.release("second");
+        replaced(host.reload(&id()));
+        assert_eq!(release(&mut instance(&host, carrier)), "second");
+        assert_eq!(release(&mut staying), first);
+        assert_eq!(chunks(&mut staying), 1, "what it held is there");
+        let opening = Opening {
+            run: String::new(),
+            step: String::new(),
+            arguments: r#"{"do":"panic"}"#.to_owned(),
+        };
+        staying.stage().unwrap().open(&opening).unwrap();
+        let head = ChunkHead {
+            modality: "text".into(),
+            sequence: 1,
+            timestamp: 0,
+            attributes: vec![],
+        };
+        let crash = staying.stage().unwrap().process(&head, b"chunk");
+        assert!(crash.is_err());
+        assert_eq!(release(&mut staying), "second");
     }
 }
 

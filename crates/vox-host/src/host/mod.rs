@@ -75,6 +75,9 @@ pub struct InstanceOptions {
     pub reduction: Arc<dyn Reduction>,
     /// Where its answers go, where it is a backend for inference.
     pub generation: Arc<dyn Generation>,
+    /// It stays on the release that it began with until it crashes, because what it holds cannot be handed over, as
+    /// a model on a device.
+    pub stays: bool,
     /// How it is told to stop.
     pub cancel: CancelToken,
     /// How many hooks are inside each other when it is entered as one: 0 for all that are none.
@@ -93,6 +96,7 @@ impl Default for InstanceOptions {
             events: Arc::new(IgnoreEvents),
             reduction: Arc::new(NoReduction),
             generation: Arc::new(NoGeneration),
+            stays: false,
             cancel: CancelToken::new(),
             hook_depth: 0,
             resolver: Arc::new(SystemResolver),

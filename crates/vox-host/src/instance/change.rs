@@ -36,7 +36,9 @@ impl Instance {
                 }
             }
         };
-        if release.number != self.release.number && self.declined != Some(release.number) {
+        let stays = self.seat.options.stays && self.live.is_some();
+        if release.number != self.release.number && self.declined != Some(release.number) && !stays
+        {
             self.move_to(release);
         }
         if self.live.is_none() {
