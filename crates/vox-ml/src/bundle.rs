@@ -1,11 +1,18 @@
 //! Bundles as directories, which is how a backend takes them.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use vox_crypto::Digest;
+use serde_json::{Map, Value};
+use vox_crypto::{Digest, hash, hash_reader};
 use vox_model::bundle::{BundleError, Kind, Manifest};
 use vox_model::library::Library;
+
+/// The settings of an adapter in the layout of PEFT.
+const ADAPTER_CONFIG: &str = "adapter_config.json";
+/// The key in it that says which model the adapter changes.
+const ADAPTER_BASE: &str = "base_model_name_or_path";
 
 /// A bundle as a directory.
 #[derive(Debug)]
@@ -83,12 +90,88 @@ impl View {
         self.manifest.as_ref().map(|manifest| manifest.bundle_hash)
     }
 
+    /// What names its content: its hash in the store, or a hash over the files of a user's own directory, which
+    /// reads them whole.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be read.
+    pub fn content(&self) -> Result<Digest, crate::Error> {
+        if let Some(hash) = self.bundle_hash() {
+            return Ok(hash);
+        }
+        let unreadable = |path: &Path, error| crate::Error::read(path)(error);
+        let mut names = Vec::new();
+        let entries = fs::read_dir(&self.directory);
+        for entry in entries.map_err(|error| unreadable(&self.directory, error))? {
+            let entry = entry.map_err(|error| unreadable(&self.directory, error))?;
+            if entry.path().is_file() {
+                names.push(entry.file_name());
+            }
+        }
+        names.sort_unstable();
+        let mut listing = String::new();
+        for name in names {
+            let path = self.directory.join(&name);
+            let file = fs::File::open(&path).map_err(|error| unreadable(&path, error))?;
+            let hash = hash_reader(file).map_err(|error| unreadable(&path, error))?;
+            // Writing to a `String` cannot fail.
+            let _ = writeln!(listing, "{hash} {name:?}");
+        }
+        Ok(hash(listing.as_bytes()))
+    }
+
     /// Whether it is an adapter, whose weights change those of another bundle.
     pub fn is_adapter(&self) -> bool {
         match &self.manifest {
             Some(manifest) => manifest.kind == Kind::Adapter,
-            None => self.directory.join("adapter_config.json").exists(),
+            None => self.directory.join(ADAPTER_CONFIG).exists(),
         }
+    }
+
+    /// What an adapter calls the bundle that it changes, for [`View::of`]: what its manifest says, or else its
+    /// `adapter_config.json`, in which others write names of their own.
+    pub fn base(&self) -> Option<String> {
+        let derived = self
+            .manifest()
+            .and_then(|manifest| manifest.provenance.derived_from);
+        if let Some(base) = derived {
+            return Some(base.to_string());
+        }
+        let text = fs::read_to_string(self.directory.join(ADAPTER_CONFIG)).ok()?;
+        let config: Value = serde_json::from_str(&text).ok()?;
+        Some(config.get(ADAPTER_BASE)?.as_str()?.to_owned())
+    }
+
+    /// Writes into the settings of an adapter in `directory`, where there is one, that it changes this bundle: by
+    /// its hash, or by its directory where it is not in the store.
+    ///
+    /// # Errors
+    ///
+    /// The settings cannot be read or written.
+    pub fn name_as_base_of(&self, directory: &Path) -> Result<(), crate::Error> {
+        let path = directory.join(ADAPTER_CONFIG);
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            text => text.map_err(crate::Error::read(&path))?,
+        };
+        let wrong = |message: String| crate::Error::ModelFile {
+            path: path.clone(),
+            message,
+        };
+        let mut config: Map<String, Value> =
+            serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let name = match self.bundle_hash() {
+            Some(hash) => hash.to_string(),
+            None => {
+                let directory = self.directory.canonicalize();
+                let directory = directory.unwrap_or_else(|_| self.directory.clone());
+                directory.to_string_lossy().into_owned()
+            }
+        };
+        config.insert(ADAPTER_BASE.to_owned(), Value::String(name));
+        let text = format!("{:#}\n", Value::Object(config));
+        fs::write(&path, text).map_err(|error| wrong(error.to_string()))
     }
 }
 
@@ -123,8 +206,7 @@ pub fn read_number(directory: &Path, key: &str) -> Result<u32, crate::Error> {
         path: path.clone(),
         message,
     };
-    let config: serde_json::Value =
-        serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let config: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
     let text_config = config.get("text_config").unwrap_or(&config);
     [&config, text_config]
         .into_iter()

@@ -1,12 +1,14 @@
 //! Vectors as the contract wants them: one after the other, each of length 1.
 
-/// Checks vectors that a server sent for `count` texts, and makes each of them of length 1. One that
-/// is zero stays so.
+use vox_plugin::inference_backend::Embedded;
+
+/// Checks vectors that a server sent for `count` texts of so many `tokens`, and makes each of them of length 1.
+/// One that is zero stays so.
 ///
 /// # Errors
 ///
 /// What is wrong with them: their number, their dimensions, or a number that is none.
-pub fn unit(vectors: Vec<Vec<f32>>, count: usize) -> Result<Vec<f32>, String> {
+pub fn unit(vectors: Vec<Vec<f32>>, count: usize, tokens: u32) -> Result<Embedded, String> {
     if vectors.len() != count {
         return Err(format!(
             "it sent {} embeddings for {count} texts",
@@ -33,7 +35,10 @@ pub fn unit(vectors: Vec<Vec<f32>>, count: usize) -> Result<Vec<f32>, String> {
         };
         all.extend(vector.iter().map(|x| (f64::from(*x) * factor) as f32));
     }
-    Ok(all)
+    Ok(Embedded {
+        numbers: all,
+        tokens,
+    })
 }
 
 #[cfg(test)]
@@ -42,23 +47,30 @@ mod tests {
 
     #[test]
     fn vectors_get_length_one() {
-        let all = unit(vec![vec![3.0, 4.0], vec![0.0, 0.0]], 2).unwrap();
-        assert_eq!(all, [0.6, 0.8, 0.0, 0.0]);
+        let all = unit(vec![vec![3.0, 4.0], vec![0.0, 0.0]], 2, 7).unwrap();
+        assert_eq!(
+            (&all.numbers[..], all.tokens),
+            (&[0.6, 0.8, 0.0, 0.0][..], 7)
+        );
     }
 
     #[test]
     fn vectors_that_do_not_fit_are_refused() {
         assert!(
-            unit(vec![vec![1.0]], 2)
+            unit(vec![vec![1.0]], 2, 0)
                 .unwrap_err()
                 .contains("for 2 texts")
         );
         assert!(
-            unit(vec![vec![1.0], vec![1.0, 2.0]], 2)
+            unit(vec![vec![1.0], vec![1.0, 2.0]], 2, 0)
                 .unwrap_err()
                 .contains("embedding 1")
         );
-        assert!(unit(vec![vec![f32::NAN]], 1).unwrap_err().contains("none"));
-        assert!(unit(vec![vec![]], 1).is_err());
+        assert!(
+            unit(vec![vec![f32::NAN]], 1, 0)
+                .unwrap_err()
+                .contains("none")
+        );
+        assert!(unit(vec![vec![]], 1, 0).is_err());
     }
 }

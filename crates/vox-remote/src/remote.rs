@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use vox_plugin::compute::{Device, DeviceKind};
 use vox_plugin::host::log::{self, Level};
-use vox_plugin::inference_backend::Verdict;
+use vox_plugin::inference_backend::{Model, Options, Verdict};
 use vox_plugin::{Error, Result};
 
 use crate::address::Address;
@@ -98,10 +98,25 @@ pub fn refuses(reason: String) -> Verdict {
     }
 }
 
-/// Whether the device that a user asks for is this one; none is any.
-pub fn is_wanted(wanted: Option<&str>, device: &Device) -> bool {
-    wanted.is_none_or(|wanted| wanted.trim_end_matches('/') == device.id)
+/// Refuses another device than the server's, and adapters: a server has the model that it has.
+///
+/// # Errors
+///
+/// Why the server cannot do what is asked for, for people.
+pub fn check(model: &Model, options: &Options, device: &Device) -> Result<(), String> {
+    if let Some(wanted) = &options.device
+        && wanted.trim_end_matches('/') != device.id
+    {
+        return Err(format!("its only device is {}", device.id));
+    }
+    match &model.adapter {
+        Some(_) => Err(NO_ADAPTERS.to_owned()),
+        None => Ok(()),
+    }
 }
+
+/// Why an adapter is refused.
+pub const NO_ADAPTERS: &str = "it takes no adapters; `vox model merge` makes a model of one";
 
 /// What an error says, for a verdict.
 pub fn reason(error: Error) -> String {

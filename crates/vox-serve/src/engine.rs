@@ -196,9 +196,11 @@ pub enum EngineError {
         model: String,
     },
     /// The prompt does not fit: status 400, `context_length_exceeded`.
-    #[error("the prompt has {tokens} tokens; the model's context is {context} with the answer")]
+    #[error(
+        "the prompt has {tokens} tokens or more; the model's context is {context} with the answer"
+    )]
     TooLong {
-        /// Tokens of the prompt.
+        /// Tokens of the prompt, at least.
         tokens: u64,
         /// Most tokens of prompt and answer together.
         context: u32,

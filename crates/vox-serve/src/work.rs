@@ -138,8 +138,9 @@ impl Work {
         let _entered = span.enter();
         let mut is_first = true;
         let mut stopped = None;
-        let mut hear = |part| {
-            if std::mem::take(&mut is_first) {
+        let mut hear = |part: Part| {
+            // A part without a token says that the prompt is still being read.
+            if part.token.is_some() && std::mem::take(&mut is_first) {
                 bench.metrics.first_token(began.elapsed());
             }
             if stopped.is_none() {

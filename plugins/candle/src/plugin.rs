@@ -50,7 +50,7 @@ serve!(InferenceBackend by serving {
     fn load(model: inference::Model, options: inference::Options) -> inference::Loaded;
     fn ready() -> ();
     fn predict(request: inference::Request) -> inference::Finished;
-    fn embed(texts: Vec<String>) -> Vec<f32>;
+    fn embed(texts: Vec<String>) -> inference::Embedded;
     fn forward_layers(first: u32, end: u32, position: u32, tokens: &[u32], hidden: &[f32]) -> Vec<f32>;
     fn unload() -> ();
 });

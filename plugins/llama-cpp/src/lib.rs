@@ -49,7 +49,7 @@ use std::sync::Arc;
 
 use vox_plugin::host::generation::{self, Piece};
 use vox_plugin::inference_backend::{
-    Abilities, Finished, Loaded, Model, Options, Request, Verdict,
+    Abilities, Embedded, Finished, Loaded, Model, Options, Request, Verdict,
 };
 use vox_plugin::lifecycle::Condition;
 use vox_plugin::{Error, InferenceBackend, Lifecycle, Result, plugin};
@@ -164,7 +164,7 @@ impl InferenceBackend for LlamaCpp {
         self.answer(&request, &mut generation::emit)
     }
 
-    fn embed(&mut self, texts: Vec<String>) -> Result<Vec<f32>> {
+    fn embed(&mut self, texts: Vec<String>) -> Result<Embedded> {
         let server = self.server()?;
         let embeddings = server.client.embed(MODEL, &texts);
         embeddings.map_err(|error| server.explain(error))

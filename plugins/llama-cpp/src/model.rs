@@ -36,6 +36,9 @@ impl Plan {
     ///
     /// Why it is not, for people.
     pub fn new(config: &Config, model: &Model, options: &Options) -> Result<Self, String> {
+        if model.adapter.is_some() {
+            return Err(vox_remote::remote::NO_ADAPTERS.to_owned());
+        }
         let file = find(config, model)?;
         let head = Head::read(&file).map_err(|error| format!("{}: {error}", file.display()))?;
         if options.format.is_some() {

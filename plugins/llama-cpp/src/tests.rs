@@ -45,6 +45,7 @@ impl Stage {
         Model {
             name: "m".to_owned(),
             directory: Some(self.path().to_string_lossy().into_owned()),
+            adapter: None,
         }
     }
 }
@@ -181,6 +182,7 @@ fn what_is_not_served_says_why_and_what_to_do() {
     let at = |path: &Path| Model {
         name: "m".to_owned(),
         directory: Some(path.to_string_lossy().into_owned()),
+        adapter: None,
     };
     let mut reason = |model: Model, options: Options| {
         let verdict = plugin.can_serve(model, options).unwrap();
@@ -195,6 +197,7 @@ fn what_is_not_served_says_why_and_what_to_do() {
     let nowhere = Model {
         name: "m".to_owned(),
         directory: None,
+        adapter: None,
     };
     assert!(reason(nowhere, any()).contains("`models"));
     let mut options = any();
@@ -223,6 +226,7 @@ fn a_model_is_found_by_the_name_that_the_configuration_maps() {
     let mut model = Model {
         name: "mapped".to_owned(),
         directory: None,
+        adapter: None,
     };
     assert!(plugin.can_serve(model.clone(), any()).unwrap().serves);
     "parts".clone_into(&mut model.name);

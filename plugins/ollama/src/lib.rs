@@ -29,7 +29,7 @@ mod tests;
 
 use vox_plugin::host::generation::{self, Piece};
 use vox_plugin::inference_backend::{
-    Abilities, Finished, Loaded, Model, Options, Request, Verdict,
+    Abilities, Embedded, Finished, Loaded, Model, Options, Request, Verdict,
 };
 use vox_plugin::{Error, InferenceBackend, Lifecycle, Result, plugin};
 use vox_remote::remote;
@@ -130,8 +130,8 @@ impl InferenceBackend for Ollama {
 
     fn can_serve(&mut self, model: Model, options: Options) -> Result<Verdict> {
         let device = self.device();
-        if !remote::is_wanted(options.device.as_deref(), &device) {
-            return Ok(remote::refuses(format!("its only device is {}", device.id)));
+        if let Err(why) = remote::check(&model, &options, &device) {
+            return Ok(remote::refuses(why));
         }
         match self.find(&model.name) {
             Ok(tag) => {
@@ -149,9 +149,7 @@ impl InferenceBackend for Ollama {
             return Err(remote::is_loaded());
         }
         let device = self.device();
-        if !remote::is_wanted(options.device.as_deref(), &device) {
-            return Err(Error::NotFound(format!("its only device is {}", device.id)));
-        }
+        remote::check(&model, &options, &device).map_err(Error::NotFound)?;
         let tag = self.find(&model.name)?;
         let shown = protocol::show(&self.config.server, &tag.name)?;
         let asked = options.context.or(self.config.context);
@@ -181,7 +179,7 @@ impl InferenceBackend for Ollama {
         self.answer(&request, &mut generation::emit)
     }
 
-    fn embed(&mut self, texts: Vec<String>) -> Result<Vec<f32>> {
+    fn embed(&mut self, texts: Vec<String>) -> Result<Embedded> {
         protocol::embed(&self.config.server, &self.serving()?.model, &texts)
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use vox_plugin::host::generation::Piece;
-use vox_plugin::inference_backend::{Finish, Finished, Prompt, Request, Sampling};
+use vox_plugin::inference_backend::{Embedded, Finish, Finished, Prompt, Request, Sampling};
 use vox_plugin::serde_json::{self, Map, Value, json};
 use vox_plugin::{Error, Result};
 use vox_remote::line::{Ends, Lines};
@@ -77,18 +77,23 @@ pub fn show(server: &Server, model: &str) -> Result<Shown> {
 /// # Errors
 ///
 /// As [`Server::get`], and [`Error::Failed`] where what comes is none.
-pub fn embed(server: &Server, model: &str, texts: &[String]) -> Result<Vec<f32>> {
+pub fn embed(server: &Server, model: &str, texts: &[String]) -> Result<Embedded> {
     #[derive(Deserialize)]
     struct List {
         embeddings: Vec<Vec<f32>>,
+        #[serde(default)]
+        prompt_eval_count: u32,
     }
+    let mut tokens = 0_u32;
     let mut vectors = Vec::with_capacity(texts.len());
     for batch in texts.chunks(BATCH) {
         // A text that is too long is an error, rather than the embedding of its beginning.
         let body = json!({ "model": model, "input": batch, "truncate": false });
-        vectors.extend(server.post::<List>("/api/embed", &body)?.embeddings);
+        let list = server.post::<List>("/api/embed", &body)?;
+        tokens = tokens.saturating_add(list.prompt_eval_count);
+        vectors.extend(list.embeddings);
     }
-    embedding::unit(vectors, texts.len())
+    embedding::unit(vectors, texts.len(), tokens)
         .map_err(|why| Error::Failed(format!("POST {}/api/embed: {why}", server.address())))
 }
 

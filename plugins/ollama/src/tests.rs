@@ -17,6 +17,7 @@ fn named(name: &str) -> Model {
     Model {
         name: name.to_owned(),
         directory: None,
+        adapter: None,
     }
 }
 
@@ -69,7 +70,10 @@ fn about(line: &str) -> Option<Reply> {
                 "general.architecture": "llama", "llama.context_length": 2048,
                 "llama.embedding_length": 3, "llama.block_count": 12 } }),
         )),
-        "POST /api/embed" => Some(Reply::json(200, json!({ "embeddings": [[0.0, 3.0, 4.0]] }))),
+        "POST /api/embed" => Some(Reply::json(
+            200,
+            json!({ "embeddings": [[0.0, 3.0, 4.0]], "prompt_eval_count": 4 }),
+        )),
         _ => None,
     }
 }
@@ -274,7 +278,11 @@ fn models_are_found_by_name_tag_and_mapping() {
         (loaded.layers, loaded.dimensions, loaded.context),
         (12, 3, 0)
     );
-    assert_eq!(plugin.embed(vec!["x".to_owned()]).unwrap(), [0.0, 0.6, 0.8]);
+    let embedded = plugin.embed(vec!["x".to_owned()]).unwrap();
+    assert_eq!(
+        (&embedded.numbers[..], embedded.tokens),
+        (&[0.0, 0.6, 0.8][..], 4)
+    );
     assert_eq!(plugin.ready(), Ok(()));
     plugin.unload().unwrap();
     assert!(matches!(plugin.ready(), Err(Error::Unavailable(_))));

@@ -36,7 +36,7 @@ mod tests;
 
 use vox_plugin::host::generation::{self, Piece};
 use vox_plugin::inference_backend::{
-    Abilities, Finished, Loaded, Model, Options, Request, Verdict,
+    Abilities, Embedded, Finished, Loaded, Model, Options, Request, Verdict,
 };
 use vox_plugin::{Error, InferenceBackend, Lifecycle, Result, plugin};
 use vox_remote::openai::Listed;
@@ -154,8 +154,8 @@ impl InferenceBackend for OpenAiServer {
 
     fn can_serve(&mut self, model: Model, options: Options) -> Result<Verdict> {
         let device = self.device();
-        if !remote::is_wanted(options.device.as_deref(), &device) {
-            return Ok(remote::refuses(format!("its only device is {}", device.id)));
+        if let Err(why) = remote::check(&model, &options, &device) {
+            return Ok(remote::refuses(why));
         }
         match self.find(&model.name) {
             Ok(found) => Ok(remote::serves(device, found.reason)),
@@ -169,14 +169,12 @@ impl InferenceBackend for OpenAiServer {
             return Err(remote::is_loaded());
         }
         let device = self.device();
-        if !remote::is_wanted(options.device.as_deref(), &device) {
-            return Err(Error::NotFound(format!("its only device is {}", device.id)));
-        }
+        remote::check(&model, &options, &device).map_err(Error::NotFound)?;
         let found = self.find(&model.name)?.model;
         let meta = found.meta.unwrap_or_default();
         let dimensions = if self.config.embeddings.contains(&model.name) {
             let probe = ["a".to_owned()];
-            self.config.client.embed(&found.id, &probe)?.len()
+            self.config.client.embed(&found.id, &probe)?.numbers.len()
         } else {
             0
         };
@@ -213,7 +211,7 @@ impl InferenceBackend for OpenAiServer {
         self.answer(&request, &mut generation::emit)
     }
 
-    fn embed(&mut self, texts: Vec<String>) -> Result<Vec<f32>> {
+    fn embed(&mut self, texts: Vec<String>) -> Result<Embedded> {
         self.config.client.embed(self.model()?, &texts)
     }
 

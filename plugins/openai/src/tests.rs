@@ -15,6 +15,7 @@ fn named(name: &str) -> Model {
     Model {
         name: name.to_owned(),
         directory: None,
+        adapter: None,
     }
 }
 
@@ -135,6 +136,21 @@ fn a_server_that_cannot_be_reached_is_refused_with_its_address_and_the_error() {
 }
 
 #[test]
+fn an_adapter_is_refused_with_what_to_do() {
+    let server = server();
+    let mut plugin = plugin(json!({}), &server.url);
+    let mut model = named("small");
+    model.adapter = Some("adapter".to_owned());
+    let verdict = plugin.can_serve(model.clone(), any()).unwrap();
+    assert!(
+        !verdict.serves && verdict.reason.contains("vox model merge"),
+        "{}",
+        verdict.reason
+    );
+    assert!(matches!(plugin.load(model, any()), Err(Error::NotFound(_))));
+}
+
+#[test]
 fn a_device_that_is_another_is_refused() {
     let server = server();
     let mut plugin = plugin(json!({}), &server.url);
@@ -151,7 +167,8 @@ fn the_length_of_embeddings_is_known_where_a_model_makes_some() {
     let server = server();
     let mut plugin = plugin(json!({ "embeddings": ["small"] }), &server.url);
     assert_eq!(plugin.load(named("small"), any()).unwrap().dimensions, 3);
-    assert_eq!(plugin.embed(vec!["x".to_owned()]).unwrap(), [0.0, 0.6, 0.8]);
+    let embedded = plugin.embed(vec!["x".to_owned()]).unwrap();
+    assert_eq!(embedded.numbers, [0.0, 0.6, 0.8]);
 }
 
 #[cfg(unix)]

@@ -7,6 +7,8 @@ mod commands;
 #[cfg(unix)]
 mod runs;
 #[cfg(unix)]
+mod serving;
+#[cfg(unix)]
 mod training;
 #[cfg(unix)]
 mod watch;

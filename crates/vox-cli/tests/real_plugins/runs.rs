@@ -103,6 +103,49 @@ fn the_quickstart_runs_and_reports_to_programs() {
 }
 
 #[test]
+fn a_step_begins_only_when_the_end_of_what_it_needs_is_durable() {
+    let quickstart = Quickstart::new();
+    let directory = quickstart.0.path();
+    for pipe in ["ready", "gate"] {
+        let made = Command::new("mkfifo").arg(directory.join(pipe)).status();
+        assert!(made.unwrap().success());
+    }
+    let mut run = quickstart
+        .run(
+            r#"
+            [[step]]
+            key = "first"
+            uses = "exec"
+            with = { command = ["sh", "-c", "echo > ready; cat gate"] }
+            [[step]]
+            key = "second"
+            uses = "exec"
+            needs = ["first"]
+            with = { command = ["touch", "second-was-here"] }
+            "#,
+        )
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Either end of a pipe waits for the other.
+    std::fs::read(directory.join("ready")).unwrap();
+    let log = rusqlite::Connection::open(quickstart.0.data().join("log/log.db")).unwrap();
+    log.busy_timeout(Duration::from_secs(10)).unwrap();
+    log.execute_batch("BEGIN IMMEDIATE").unwrap();
+    std::fs::write(directory.join("gate"), "").unwrap();
+    // Nothing tells that a step does not begin; one that did would within a few milliseconds.
+    let second = directory.join("second-was-here");
+    let end = Instant::now() + Duration::from_millis(500);
+    while Instant::now() < end {
+        assert!(!second.exists());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    log.execute_batch("COMMIT").unwrap();
+    assert!(run.wait().unwrap().success());
+    assert!(second.exists());
+}
+
+#[test]
 fn people_see_text_masked_and_events_in_lines_that_fit() {
     let ended = Ended::of(&mut Quickstart::new().run(
         r#"

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
@@ -39,10 +39,10 @@ threads = 2
 "#;
 
 /// A user with the backend, a text and configurations.
-struct Trainer(Place);
+pub(crate) struct Trainer(Place);
 
 impl Trainer {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let place = Place::with(&["candle-cpu"]);
         let sentence = "the cat sat on the mat and the dog lay on the log; ";
         place.write("text.txt", &sentence.repeat(200));
@@ -50,12 +50,16 @@ impl Trainer {
     }
 
     /// A configuration with this output directory.
-    fn config(&self, output: &str) -> PathBuf {
+    pub(crate) fn config(&self, output: &str) -> PathBuf {
         let text = TINY.replace("OUTPUT", output);
         self.0.write(&format!("{output}.toml"), &text)
     }
 
-    fn train(&self, config: &Path, more: &[&str]) -> Ended {
+    pub(crate) fn place(&self) -> &Place {
+        &self.0
+    }
+
+    pub(crate) fn train(&self, config: &Path, more: &[&str]) -> Ended {
         let words = ["train", path(config)];
         self.0.run(words.iter().chain(more))
     }
@@ -95,7 +99,7 @@ fn wait_for_step(child: &mut Child, step: u64) {
 }
 
 /// What the last event says, of a training whose events were printed.
-fn ended(events: &str) -> Value {
+fn ended_event(events: &str) -> Value {
     serde_json::from_str(events.lines().next_back().unwrap()).unwrap()
 }
 
@@ -104,7 +108,7 @@ fn a_training_that_is_killed_goes_on_to_the_same_bytes() {
     let trainer = Trainer::new();
     let whole = trainer.config("whole");
     let first = trainer.train(&whole, &["--format", "json"]);
-    let first = ended(&first.succeeded().stdout);
+    let first = ended_event(&first.succeeded().stdout);
     assert_eq!(first["finished"], true);
 
     for step in [1, 7] {
@@ -115,7 +119,7 @@ fn a_training_that_is_killed_goes_on_to_the_same_bytes() {
         child.kill().unwrap();
         child.wait().unwrap();
         let second = trainer.train(&config, &["--resume", "--format", "json"]);
-        let second = ended(&second.succeeded().stdout);
+        let second = ended_event(&second.succeeded().stdout);
         assert_eq!(
             first["checkpoint"], second["checkpoint"],
             "killed after step {step}"
@@ -237,15 +241,41 @@ fn an_output_directory_holds_one_training() {
 fn two_trainings_do_not_share_a_directory() {
     let trainer = Trainer::new();
     let config = trainer.config("out");
-    let mut child = trainer.begin(&config);
+    let mut command = trainer.0.vox();
+    command
+        .args(["train", path(&config), "--format", "json"])
+        // Longer than any test.
+        .args(["--steps", "1000000"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
     wait_for_step(&mut child, 1);
-    let ended = trainer.train(&config, &["--resume"]);
+    let ended = trainer.train(&config, &["--resume", "--steps", "1000000"]);
     child.kill().unwrap();
     child.wait().unwrap();
-    // The first may have ended in the meantime, which leaves nothing to go on with but its end.
-    if ended.code != Some(0) {
-        assert!(ended.stderr.contains("vox/train/busy"), "{}", ended.stderr);
-    }
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    assert!(ended.stderr.contains("vox/train/busy"), "{}", ended.stderr);
+}
+
+#[test]
+fn only_the_checkpoints_that_are_asked_for_are_kept() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    trainer
+        .train(&config, &["--set", "cadence.keep-last=2"])
+        .succeeded();
+    let notes = fs::read_to_string(trainer.0.path().join("out/training.json")).unwrap();
+    let notes: Value = serde_json::from_str(&notes).unwrap();
+    let steps: Vec<_> = notes["checkpoints"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|kept| kept["step"].as_u64().unwrap())
+        .collect();
+    assert_eq!(steps, [9, 12]);
+    let released = ["log", "ls", "--kind", "store.release", "--format", "json"];
+    let released = trainer.0.run(released).succeeded().stdout;
+    assert_eq!(released.lines().count(), 2, "{released}");
 }
 
 #[test]
@@ -261,6 +291,85 @@ fn a_loss_that_is_no_number_stops_the_training_and_names_the_batch() {
         ended.stderr
     );
     assert!(ended.stderr.contains("rows ["), "{}", ended.stderr);
+}
+
+#[test]
+fn the_last_good_checkpoint_outlives_a_loss_that_is_no_number() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    // The rate rises with the steps, and is too high after the first checkpoints.
+    let rising = ["--learning-rate", "1e30", "--set", "optimisation.clip=0"];
+    let rising = rising
+        .iter()
+        .chain(&["--set", "optimisation.warmup-steps=12"]);
+    let words = ["train", path(&config)];
+    let ended = trainer.0.run(
+        words
+            .iter()
+            .chain(rising)
+            .chain(&["--set", "cadence.checkpoint-every=1"]),
+    );
+    assert!(
+        ended.stderr.contains("vox/train/not-finite"),
+        "{}",
+        ended.stderr
+    );
+    let notes = fs::read_to_string(trainer.0.path().join("out/training.json")).unwrap();
+    let notes: Value = serde_json::from_str(&notes).unwrap();
+    let kept = notes["checkpoints"].as_array().unwrap().last().unwrap();
+    let before = format!("the weights of step {} stand", kept["step"]);
+    assert!(ended.stderr.contains(&before), "{before}: {}", ended.stderr);
+    trainer.0.run(["log", "verify"]).succeeded();
+}
+
+#[test]
+fn a_checkpoint_for_which_there_is_no_room_ends_the_training_and_the_one_before_stands() {
+    let trainer = Trainer::new();
+    // Its moments are larger than the log ever gets.
+    let larger = [
+        "--set",
+        "scratch.hidden=256",
+        "--set",
+        "scratch.intermediate=512",
+        "--set",
+        "cadence.checkpoint-every=20",
+        "--steps",
+        "40",
+    ];
+    let whole = trainer.config("whole");
+    trainer.train(&whole, &larger).succeeded();
+
+    let config = trainer.config("out");
+    let mut command = trainer.0.program("sh".as_ref());
+    let vox = trainer.0.vox();
+    for (name, value) in vox.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    // A limit on the size of files answers as a full disk does, once its signal is ignored.
+    let script = "trap '' XFSZ; exec \"$0\" \"$@\"";
+    let mut child = command
+        .args(["-c", script])
+        .arg(vox.get_program())
+        .args(["train", path(&config), "--format", "json"])
+        .args(larger)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_for_step(&mut child, 21);
+    let pid = child.id().to_string();
+    let limited = Command::new("prlimit")
+        .args(["--pid", &pid, "--fsize=8000000"])
+        .status();
+    assert!(limited.unwrap().success());
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("checkpoint"), "{said}");
+
+    let resumed: Vec<_> = larger.iter().chain(&["--resume"]).copied().collect();
+    trainer.train(&config, &resumed).succeeded();
+    assert_eq!(trainer.result("whole"), trainer.result("out"));
 }
 
 #[test]
@@ -299,15 +408,11 @@ fn a_trained_model_writes_and_says_the_same_for_the_same_seed() {
     );
 }
 
-#[test]
-fn an_adapter_is_trained_and_merged_into_a_model_that_answers() {
-    let trainer = Trainer::new();
-    let base = trainer.config("base");
-    trainer.train(&base, &[]).succeeded();
-    let text = r#"
-output = "adapted"
+/// A training of an adapter for the model `BASE`.
+const ADAPTER: &str = r#"
+output = "OUTPUT"
 [model]
-base = "./base/model"
+base = "BASE"
 [data]
 files = ["text.txt"]
 context = 32
@@ -319,39 +424,73 @@ targets = ["q_proj", "v_proj", "down_proj"]
 steps = 6
 batch-rows = 4
 learning-rate = 1e-2
+[cadence]
+checkpoint-every = 2
 [machine]
 device = "cpu"
 threads = 2
 "#;
-    trainer.0.write("adapt.toml", text);
-    trainer
-        .train(&trainer.0.path().join("adapt.toml"), &[])
-        .succeeded();
+
+impl Trainer {
+    /// The configuration of an adapter's training.
+    fn adapter(&self, base: &str, output: &str) -> PathBuf {
+        let text = ADAPTER.replace("OUTPUT", output).replace("BASE", base);
+        self.0.write(&format!("{output}.toml"), &text)
+    }
+
+    /// What a model says after two words.
+    fn says(&self, model: &str) -> String {
+        let words = ["generate", model, "--prompt", "the cat", "-n", "8"];
+        let words = words.iter().chain(&["--temperature", "0"]);
+        self.0.run(words).succeeded().stdout
+    }
+}
+
+#[test]
+fn an_adapter_answers_beside_its_model_as_it_does_merged_into_it() {
+    let trainer = Trainer::new();
+    let base = trainer.config("base");
+    trainer.train(&base, &["--steps", "2"]).succeeded();
+    let adapt = trainer.adapter("./base/model", "adapted");
+    trainer.train(&adapt, &[]).succeeded();
     let adapter = trainer.0.path().join("adapted/model");
     assert!(adapter.join("adapter_config.json").exists());
     assert!(adapter.join("adapter_model.safetensors").exists());
-    let ended = trainer
+
+    let beside = trainer.says("adapted/model");
+    assert_ne!(beside, trainer.says("base/model"));
+    trainer
         .0
-        .run(["generate", "adapted/model", "--prompt", "the"]);
-    assert!(ended.stderr.contains("vox model merge"), "{}", ended.stderr);
-    let merge = [
-        "model",
-        "merge",
-        "adapted/model",
-        "merged",
-        "--base",
-        "./base/model",
-    ];
-    trainer.0.run(merge).succeeded();
-    let words = [
-        "generate",
-        "./merged",
-        "--prompt",
-        "the cat",
-        "-n",
-        "8",
-        "--temperature",
-        "0",
-    ];
-    assert!(!trainer.0.run(words).succeeded().stdout.trim().is_empty());
+        .run(["model", "merge", "adapted/model", "merged"])
+        .succeeded();
+    assert_eq!(beside, trainer.says("./merged"));
+    // With another's name of its model an adapter is lost, unless it is told which.
+    fs::rename(
+        trainer.0.path().join("base"),
+        trainer.0.path().join("moved"),
+    )
+    .unwrap();
+    let generate = ["generate", "adapted/model", "--prompt", "the cat"];
+    trainer.0.run(generate).failed(3, &["--base"]);
+    let told = ["-n", "8", "--temperature", "0", "--base", "moved/model"];
+    let told = trainer.0.run(generate.iter().chain(&told)).succeeded();
+    assert_eq!(beside, told.stdout);
+}
+
+#[test]
+fn the_training_of_an_adapter_for_a_model_of_the_store_goes_on_to_the_same_checkpoint() {
+    let trainer = Trainer::new();
+    let base = trainer.config("base");
+    trainer.train(&base, &["--steps", "2"]).succeeded();
+    let import = ["model", "import", "base/model", "--name", "tiny"];
+    trainer.0.run(import).succeeded();
+    let whole = trainer.adapter("tiny", "whole");
+    let first = trainer.train(&whole, &["--format", "json"]).succeeded();
+    let pieces = trainer.adapter("tiny", "pieces");
+    trainer.train(&pieces, &["--stop-after", "2"]).succeeded();
+    let resumed = trainer.train(&pieces, &["--resume", "--format", "json"]);
+    let second = resumed.succeeded();
+    let checkpoint = |ended: &Ended| ended_event(&ended.stdout)["checkpoint"].clone();
+    assert_eq!(checkpoint(&first), checkpoint(&second));
+    assert_eq!(trainer.says("whole/model"), trainer.says("pieces/model"));
 }

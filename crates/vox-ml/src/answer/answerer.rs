@@ -7,7 +7,7 @@ use vox_host::contract::generation::Piece;
 use vox_host::contract::inference_backend::{Finish, Finished, Request};
 
 use super::dispatch::{DispatchError, Dispatcher};
-use crate::backend::{BackendError, Model};
+use crate::backend::{BackendError, Embeddings, Model};
 use crate::stop::StopStrings;
 
 /// A model that answers, with the backends that could take its place.
@@ -64,7 +64,7 @@ impl Answerer {
     ///
     /// # Errors
     ///
-    /// The request makes no sense, or every backend that could serve it died.
+    /// The request makes no sense, its prompt leaves no room for an answer, or every backend that could serve it died.
     pub fn answer(
         &mut self,
         request: &Request,
@@ -101,6 +101,12 @@ impl Answerer {
                 is_wanted && !is_stopped
             });
             match answer {
+                Ok(finished) if finished.reason == Finish::Context && tokens == 0 => {
+                    return Err(DispatchError::TooLong {
+                        tokens: finished.prompt_tokens,
+                        context: self.model.loaded().context,
+                    });
+                }
                 Ok(mut finished) => {
                     let rest = if is_stopped {
                         String::new()
@@ -142,12 +148,12 @@ impl Answerer {
         }
     }
 
-    /// One vector for each text.
+    /// One vector for each text, and the tokens of all of them.
     ///
     /// # Errors
     ///
     /// As the backend answers.
-    pub fn embed(&mut self, texts: &[String]) -> Result<Vec<Vec<f32>>, BackendError> {
+    pub fn embed(&mut self, texts: &[String]) -> Result<Embeddings, BackendError> {
         self.model.embed(texts)
     }
 }

@@ -44,7 +44,7 @@ pub struct Considered {
     pub plugin: PluginId,
     /// Whether it can serve the model.
     pub serves: bool,
-    /// Whether it was chosen.
+    /// Whether it is the best of those that can.
     pub chosen: bool,
     /// Why, or why not.
     pub reason: String,
@@ -54,6 +54,16 @@ pub struct Considered {
     pub memory: u64,
     /// Bytes of it that are free.
     pub available: u64,
+}
+
+impl Explanation {
+    /// Marks the best of those that serve.
+    fn choose(&mut self) {
+        let best = self.considered.iter().position(|entry| entry.serves);
+        for (place, entry) in self.considered.iter_mut().enumerate() {
+            entry.chosen = Some(place) == best;
+        }
+    }
 }
 
 /// No backend serves a model.
@@ -85,6 +95,14 @@ pub enum DispatchError {
     /// None of those that were asked can.
     #[error(transparent)]
     NoBackend(#[from] NoBackend),
+    /// The prompt leaves no room for an answer.
+    #[error("the prompt has {tokens} tokens or more, and the context is {context} with the answer")]
+    TooLong {
+        /// Tokens of the prompt, at least.
+        tokens: u32,
+        /// Most tokens of prompt and answer together.
+        context: u32,
+    },
 }
 
 impl fmt::Debug for Dispatcher {
@@ -92,6 +110,23 @@ impl fmt::Debug for Dispatcher {
         f.debug_struct("Dispatcher")
             .field("explanation", &self.explanation)
             .finish_non_exhaustive()
+    }
+}
+
+impl DispatchError {
+    /// What to do about it, where there is something.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Backend(error) => error.hint(),
+            Self::NoBackend(_) => Some(
+                "`vox plugin search` lists backends that can be installed; `--device`, `--quant` and \
+                 `--context` change what is needed"
+                    .to_owned(),
+            ),
+            Self::TooLong { .. } => Some(
+                "a shorter prompt fits, or a larger `--context` where the model has one".to_owned(),
+            ),
+        }
     }
 }
 
@@ -119,10 +154,11 @@ impl Dispatcher {
         let considered = asked
             .iter()
             .map(|(plugin, verdict)| considered(plugin, verdict));
-        let explanation = Explanation {
+        let mut explanation = Explanation {
             model: model.name.clone(),
             considered: considered.collect(),
         };
+        explanation.choose();
         let serving = asked
             .into_iter()
             .filter(|(_, verdict)| verdict.as_ref().is_ok_and(|verdict| verdict.serves));
@@ -154,18 +190,14 @@ impl Dispatcher {
             let mut entries = self.explanation.considered.iter_mut();
             let entry = entries.find(|entry| entry.plugin == plugin);
             match loaded {
-                Ok(model) => {
-                    if let Some(entry) = entry {
-                        entry.chosen = true;
-                    }
-                    return Ok(model);
-                }
+                Ok(model) => return Ok(model),
                 Err(error) => {
                     tracing::warn!(%plugin, %error, "a backend did not load the model");
                     if let Some(entry) = entry {
                         entry.serves = false;
                         entry.reason = error.to_string();
                     }
+                    self.explanation.choose();
                 }
             }
         }
@@ -178,10 +210,10 @@ impl Dispatcher {
     pub fn give_up(&mut self, plugin: &PluginId, error: &BackendError) {
         let mut entries = self.explanation.considered.iter_mut();
         if let Some(entry) = entries.find(|entry| entry.plugin == *plugin) {
-            entry.chosen = false;
             entry.serves = false;
             entry.reason = error.to_string();
         }
+        self.explanation.choose();
     }
 }
 

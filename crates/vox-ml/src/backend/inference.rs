@@ -77,6 +77,7 @@ impl Candidate {
         let pieces = Arc::<Pieces>::default();
         let mut options = InstanceOptions::default();
         options.generation = Arc::clone(&pieces) as Arc<dyn Generation>;
+        options.stays = true;
         options.cancel = cancel;
         let instance = host
             .instance(plugin, options)
@@ -150,6 +151,15 @@ impl Candidate {
     }
 }
 
+/// Embeddings of texts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embeddings {
+    /// One for each text, of length 1.
+    pub vectors: Vec<Vec<f32>>,
+    /// Tokens of all texts together; 0 where a server does not say.
+    pub tokens: u32,
+}
+
 impl Model {
     /// The plugin that it is in.
     pub fn plugin(&self) -> &PluginId {
@@ -203,17 +213,19 @@ impl Model {
         })
     }
 
-    /// As `inference-backend.embed`: one vector for each text.
+    /// As `inference-backend.embed`: one vector for each text, and the tokens of all of them.
     ///
     /// # Errors
     ///
     /// As [`Candidate::capabilities`].
-    pub fn embed(&mut self, texts: &[String]) -> Result<Vec<Vec<f32>>, BackendError> {
-        let numbers = self.candidate.call(|backend| backend.embed(texts))?;
+    pub fn embed(&mut self, texts: &[String]) -> Result<Embeddings, BackendError> {
+        let embedded = self.candidate.call(|backend| backend.embed(texts))?;
+        let numbers = embedded.numbers;
         let length = numbers.len().checked_div(texts.len()).unwrap_or_default();
-        Ok(numbers
-            .chunks_exact(length.max(1))
-            .map(<[f32]>::to_vec)
-            .collect())
+        let vectors = numbers.chunks_exact(length.max(1)).map(<[f32]>::to_vec);
+        Ok(Embeddings {
+            vectors: vectors.collect(),
+            tokens: embedded.tokens,
+        })
     }
 }

@@ -9,7 +9,7 @@ mod inference;
 mod training;
 
 pub use error::{BackendError, Missing};
-pub use inference::{Candidate, Model};
+pub use inference::{Candidate, Embeddings, Model};
 pub use training::{Rows, Training};
 
 use vox_contract::{ExtensionPoint, PluginId};

@@ -44,6 +44,7 @@ impl Training {
     ) -> Result<Self, BackendError> {
         let mut options = InstanceOptions::default();
         options.carrier = Some(Carrier::Native);
+        options.stays = true;
         options.cancel = cancel;
         if let Some(reduction) = reduction {
             options.reduction = reduction;

@@ -2,15 +2,14 @@
 
 use std::fs;
 
-use vox_crypto::canonical;
-use vox_model::bundle::{BundleError, DataCursor, RandomState, ScheduleState, TrainingState};
+use vox_model::bundle::{DataCursor, RandomState, ScheduleState, TrainingState};
 use vox_model::checkpoint::NewCheckpoint;
 use vox_model::record::{ReleaseRecord, STORE_RELEASE};
-use vox_oplog::NewOp;
 
 use super::TrainError;
 use super::place::{Kept, MODEL};
 use super::prepare::{Prepared, feed};
+use crate::retention::{Saved, surplus};
 
 /// Files of a model besides its weights, which belong to everything that is trained from it.
 const COMPANIONS: [&str; 9] = [
@@ -36,6 +35,7 @@ impl Prepared<'_> {
             .tempdir_in(place)
             .map_err(TrainError::io("create a directory in", place))?;
         self.backend.save_checkpoint(scratch.path())?;
+        self.view.name_as_base_of(scratch.path())?;
         for name in COMPANIONS {
             let (from, to) = (self.view.directory().join(name), scratch.path().join(name));
             // What the backend wrote itself is newer.
@@ -66,9 +66,8 @@ impl Prepared<'_> {
             bundle_hash: saved.bundle_hash,
             eval_loss,
         };
-        self.kept.push_back(kept.clone());
+        self.notes.checkpoints.push(kept.clone());
         self.prune()?;
-        self.notes.checkpoints = self.kept.iter().cloned().collect();
         self.place.note(&self.notes)?;
         Ok(kept)
     }
@@ -107,47 +106,25 @@ impl Prepared<'_> {
         }
     }
 
-    /// Lets go of all but the last ones, and the best.
+    /// Lets go of what is not to be kept.
     fn prune(&mut self) -> Result<(), TrainError> {
         let cadence = &self.config.cadence;
-        let best = cadence.keep_best.then(|| self.best()).flatten();
-        let mut released = Vec::new();
-        while self.kept.len() > cadence.keep_last.max(1) as usize {
-            let oldest = self
-                .kept
-                .iter()
-                .position(|kept| Some(kept.step) != best)
-                .filter(|oldest| oldest + 1 < self.kept.len());
-            let Some(oldest) = oldest else { break };
-            // The best one is kept beside the last ones.
-            let others = self
-                .kept
-                .iter()
-                .filter(|kept| Some(kept.step) != best)
-                .count();
-            if others <= cadence.keep_last.max(1) as usize {
-                break;
-            }
-            released.extend(self.kept.remove(oldest).map(|kept| kept.manifest));
-        }
-        if released.is_empty() {
+        let kept = &self.notes.checkpoints;
+        let saved: Vec<Saved> = kept.iter().map(Kept::saved).collect();
+        let gone = surplus(&saved, cadence.keep_last, cadence.keep_best);
+        if gone.is_empty() {
             return Ok(());
         }
-        let payload = canonical::encode(&ReleaseRecord { released }).map_err(BundleError::from)?;
-        let op = NewOp::new(STORE_RELEASE, payload)?.run(self.notes.run.clone());
-        self.around.log.append(op)?;
+        let goes = |kept: &&Kept| gone.contains(&kept.step);
+        let released = kept.iter().filter(goes).map(|kept| kept.manifest);
+        let released = ReleaseRecord {
+            released: released.collect(),
+        };
+        self.append(STORE_RELEASE, &released, true)?;
+        self.notes
+            .checkpoints
+            .retain(|kept| !gone.contains(&kept.step));
         Ok(())
-    }
-
-    /// The step of the checkpoint with the lowest loss on the evaluation split.
-    fn best(&self) -> Option<u64> {
-        let evaluated = self
-            .kept
-            .iter()
-            .filter_map(|kept| Some((kept.eval_loss?, kept.step)));
-        evaluated
-            .min_by(|(a, _), (b, _)| a.total_cmp(b))
-            .map(|(_, step)| step)
     }
 
     /// Writes what came of the training to `model/`: a plain model, or the adapter.
@@ -169,6 +146,7 @@ impl Prepared<'_> {
                         .map_err(TrainError::io("write", &to))?;
                 }
             }
+            self.view.name_as_base_of(scratch.path())?;
         } else {
             self.backend.merge(scratch.path())?;
         }

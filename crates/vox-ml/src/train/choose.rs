@@ -5,6 +5,7 @@
 use vox_contract::{ExtensionPoint, PluginId};
 use vox_host::contract::compute::{Device, DeviceKind};
 use vox_host::{CancelToken, Host};
+use vox_probe::{DeviceKind as Kind, Hardware};
 
 use super::TrainError;
 use crate::backend::{BackendError, Training, plugins};
@@ -22,7 +23,7 @@ pub(super) fn choose(
     host: &Host,
     wanted: Wanted,
     plugin: Option<&PluginId>,
-    found: &str,
+    hardware: &Hardware,
     cancel: &CancelToken,
 ) -> Result<Chosen, TrainError> {
     let mut seen = Vec::new();
@@ -30,9 +31,7 @@ pub(super) fn choose(
     let ids = match plugins(host, ExtensionPoint::MlBackend, plugin) {
         // Without a CUDA device nobody needs to hear that a plugin for it is missing.
         Err(BackendError::Missing(_)) if wanted == Wanted::Auto && plugin.is_none() => {
-            return Err(TrainError::CudaRequired {
-                found: found.to_owned(),
-            });
+            return Err(TrainError::cuda_required(hardware));
         }
         ids => ids?,
     };
@@ -54,9 +53,10 @@ pub(super) fn choose(
         seen.extend(devices.into_iter().map(|device| device.id));
     }
     match (wanted, failed) {
-        (Wanted::Auto, _) => Err(TrainError::CudaRequired {
-            found: found.to_owned(),
-        }),
+        // Where there is a CUDA device, what keeps its backend from starting is what matters.
+        (Wanted::Auto, failed) if failed.is_none() || !hardware.has(Kind::Cuda) => {
+            Err(TrainError::cuda_required(hardware))
+        }
         (_, Some(error)) => Err(error.into()),
         (wanted, None) => Err(TrainError::NoDevice {
             wanted: wanted.to_string(),

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use vox_probe::{DeviceKind, Hardware};
+
 use crate::backend::BackendError;
 
 /// Why a training does not begin, or ends early. What was saved stays.
@@ -10,7 +12,7 @@ use crate::backend::BackendError;
 #[non_exhaustive]
 pub enum TrainError {
     /// Training wants a CUDA device.
-    #[error("training wants a CUDA device, and there is none here; found: {found}")]
+    #[error("training wants a CUDA device, and no backend has one; found: {found}")]
     CudaRequired {
         /// What was found in its place.
         found: String,
@@ -153,6 +155,9 @@ impl TrainError {
             Self::CudaRequired { .. } => "`--device cpu` trains on the processor, for small models \
                 and tests; with an NVIDIA card, install the backend: `vox plugin install candle-cuda`"
                 .to_owned(),
+            Self::NoDevice { .. } => "`vox probe` shows the devices that are here, `vox plugin list` the \
+                backends that are installed"
+                .to_owned(),
             Self::Memory { .. } => "fewer `batch-rows`, a shorter `context`, \
                 `gradient-checkpointing = true`, or `kind = \"qlora\"` need less"
                 .to_owned(),
@@ -169,6 +174,18 @@ impl TrainError {
             Self::Backend(error) => return error.hint(),
             _ => return None,
         })
+    }
+
+    /// Training wants CUDA, and this is what there is.
+    pub(crate) fn cuda_required(hardware: &Hardware) -> Self {
+        let names = hardware.devices().into_iter().map(|device| device.name);
+        let names = names.collect::<Vec<_>>().join(", ");
+        let found = match hardware.why_not(DeviceKind::Cuda) {
+            // There is one, and no backend that has it.
+            why if why.is_empty() => names,
+            why => format!("{names} ({why})"),
+        };
+        Self::CudaRequired { found }
     }
 
     pub(crate) fn io(

@@ -21,6 +21,7 @@ use vox_crypto::Digest;
 use super::TrainError;
 use super::record::Machine;
 use crate::config::TrainConfig;
+use crate::retention::Saved;
 
 /// The loss curve as a table.
 pub const CURVE_TABLE: &str = "loss.csv";
@@ -39,6 +40,8 @@ pub struct Notes {
     pub config: TrainConfig,
     /// Steps in all.
     pub steps: u64,
+    /// What it began with: [`View::content`](crate::bundle::View::content).
+    pub base: Digest,
     /// The dataset.
     pub dataset: Digest,
     /// Where it was computed last.
@@ -58,6 +61,16 @@ pub struct Kept {
     pub bundle_hash: Digest,
     /// The loss on the evaluation split at that step.
     pub eval_loss: Option<f64>,
+}
+
+impl Kept {
+    /// What decides whether it is kept.
+    pub(super) fn saved(&self) -> Saved {
+        Saved {
+            step: self.step,
+            eval_loss: self.eval_loss,
+        }
+    }
 }
 
 /// The directory, for as long as this process trains in it.
@@ -89,8 +102,12 @@ impl Place {
                 return Err(TrainError::io("lock", &path)(error));
             }
         }
+        // As people read it: without what a configuration's own directory adds.
+        let directory = directory
+            .canonicalize()
+            .map_err(TrainError::io("find", directory))?;
         Ok(Self {
-            directory: directory.to_owned(),
+            directory,
             _lock: lock,
         })
     }

@@ -1,12 +1,12 @@
 //! From a configuration to a training that can begin, or go on.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use vox_contract::PluginId;
+use vox_crypto::Digest;
 use vox_crypto::SigningKey;
 use vox_host::contract::compute::WeightFormat;
 use vox_host::contract::ml_backend::{self as contract, Beginning, Memory, Spec};
@@ -14,6 +14,7 @@ use vox_host::{CancelToken, Host};
 use vox_model::bundle::{Bundle as _, Checkpoint};
 use vox_model::library::Library;
 use vox_oplog::{Class, NewOp, OpLog};
+use vox_probe::{Fingerprint, Hardware};
 use vox_store::Store;
 
 use super::TrainError;
@@ -41,8 +42,8 @@ pub struct Surroundings<'a> {
     pub store: &'a Store,
     /// What signs them.
     pub key: &'a SigningKey,
-    /// What hardware was found, in words, for a refusal.
-    pub hardware: String,
+    /// The hardware that is here.
+    pub hardware: &'a Hardware,
     /// The backend that is wanted; none for any that has the device.
     pub backend: Option<PluginId>,
     /// How it is stopped.
@@ -77,7 +78,6 @@ pub struct Prepared<'a> {
     pub(super) view: View,
     /// Steps that are done.
     pub(super) done: u64,
-    pub(super) kept: VecDeque<Kept>,
     pub(super) preflight: Preflight,
     /// What differs from the machine where the training was before, in words.
     pub(super) differences: Vec<String>,
@@ -130,7 +130,7 @@ impl<'a> Prepared<'a> {
             around.host,
             config.machine.device,
             around.backend.as_ref(),
-            &around.hardware,
+            around.hardware,
             &around.cancel,
         )?;
         let view = beginning(&config, &place, around.store)?;
@@ -148,11 +148,12 @@ impl<'a> Prepared<'a> {
         let machine = Machine {
             device: model.device.id.clone(),
             name: model.device.name.clone(),
-            threads: model.threads,
             features: model.features.clone(),
+            processor: Fingerprint::new(around.hardware, model.threads as usize),
         };
+        let base = view.content()?;
         let checkpoint = match &before {
-            Some(before) => newest(&around, &place, before, &dataset)?,
+            Some(before) => newest(&around, &place, before, dataset.hash(), base)?,
             None => None,
         };
         let done = checkpoint
@@ -163,11 +164,7 @@ impl<'a> Prepared<'a> {
             curve: Curve::resume(&place.path(super::CURVE_TABLE), done)?,
             differences: before
                 .as_ref()
-                .map(|before| before.machine.differences(&machine))
-                .unwrap_or_default(),
-            kept: before
-                .as_ref()
-                .map(|before| before.checkpoints.clone().into())
+                .map(|before| machine.differences(&before.machine))
                 .unwrap_or_default(),
             notes: Notes {
                 run: before.as_ref().map_or_else(
@@ -176,6 +173,7 @@ impl<'a> Prepared<'a> {
                 ),
                 config: config.clone(),
                 steps,
+                base,
                 dataset: dataset.hash(),
                 machine,
                 checkpoints: before
@@ -195,7 +193,7 @@ impl<'a> Prepared<'a> {
         };
         match checkpoint {
             Some(checkpoint) => prepared.restore(&checkpoint)?,
-            None => prepared.kept.clear(),
+            None => prepared.notes.checkpoints.clear(),
         }
         prepared.record_beginning(before.is_some())?;
         Ok(prepared)
@@ -258,8 +256,9 @@ impl<'a> Prepared<'a> {
 
     fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
         // The notes are a copy of what the log says, and may lack the newest.
-        if self.kept.back().is_none_or(|last| last.step < self.done) {
-            self.kept.push_back(Kept {
+        let kept = &mut self.notes.checkpoints;
+        if kept.last().is_none_or(|last| last.step < self.done) {
+            kept.push(Kept {
                 step: self.done,
                 manifest: checkpoint.digest(),
                 bundle_hash: checkpoint.manifest().bundle_hash,
@@ -304,20 +303,24 @@ fn newest(
     around: &Surroundings<'_>,
     place: &Place,
     before: &Notes,
-    dataset: &Dataset,
+    dataset: Digest,
+    base: Digest,
 ) -> Result<Option<Checkpoint>, TrainError> {
-    if before.dataset != dataset.hash() {
+    let changed = [
+        (before.base != base, "model.base (it is another model now)"),
+        (before.dataset != dataset, "data (the files have changed)"),
+    ];
+    let differing = changed.into_iter().filter(|(differs, _)| *differs);
+    let differing: Vec<String> = differing.map(|(_, what)| what.to_owned()).collect();
+    if !differing.is_empty() {
         return Err(TrainError::Changed {
             path: place.directory().to_owned(),
-            differing: vec!["data (the files have changed)".to_owned()],
+            differing,
         });
     }
     let reader = around.log.reader()?;
-    Ok(vox_model::checkpoint::newest(
-        &reader,
-        around.store,
-        Some(&before.run),
-    )?)
+    let newest = vox_model::checkpoint::newest(&reader, around.store, Some(&before.run))?;
+    Ok(newest)
 }
 
 /// What the training begins with, as a directory.

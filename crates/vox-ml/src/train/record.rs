@@ -13,6 +13,7 @@
 
 use serde::{Deserialize, Serialize};
 use vox_crypto::Digest;
+use vox_probe::Fingerprint;
 
 /// A training began.
 pub const TRAINING_STARTED: &str = "training.started";
@@ -51,32 +52,24 @@ pub struct Machine {
     pub device: String,
     /// Its name.
     pub name: String,
-    /// Threads that compute.
-    pub threads: u32,
     /// What the backend says that its results depend on, such as the level of SIMD.
     pub features: String,
+    /// The processor, and the threads that compute on it.
+    pub processor: Fingerprint,
 }
 
 impl Machine {
-    /// What differs on another machine, in words.
-    pub fn differences(&self, other: &Self) -> Vec<String> {
-        let mut found = Vec::new();
-        let mut compare = |what: &str, before: &str, now: &str| {
-            if before != now {
-                found.push(format!("{what} was {before} and is {now}"));
+    /// What differs from `then`, a phrase each; empty where nothing does.
+    pub fn differences(&self, then: &Self) -> Vec<String> {
+        let mut found = self.processor.difference(&then.processor);
+        let mut compare = |what: &str, now: &str, then: &str| {
+            if now != then {
+                found.push(format!("{what} {now} in place of {then}"));
             }
         };
-        compare("the device", &self.device, &other.device);
-        compare(
-            "the number of threads",
-            &self.threads.to_string(),
-            &other.threads.to_string(),
-        );
-        compare(
-            "what the backend computes with",
-            &self.features,
-            &other.features,
-        );
+        compare("the device", &self.device, &then.device);
+        compare("a", &self.name, &then.name);
+        compare("computing with", &self.features, &then.features);
         found
     }
 }

@@ -114,7 +114,7 @@ impl Prepared<'_> {
             total,
             loss: points.last().map(|point| point.loss),
             eval_loss: points.iter().rev().find_map(|point| point.eval_loss),
-            checkpoint: self.kept.back().cloned(),
+            checkpoint: self.notes.checkpoints.last().cloned(),
             model: is_finished.then(|| self.place.path(MODEL)),
             table: self.place.path(CURVE_TABLE),
             picture,
@@ -168,7 +168,13 @@ impl Prepared<'_> {
             }
         }
         // Where it was stopped between two checkpoints, nothing that was computed is lost.
-        if self.done > 0 && self.kept.back().is_none_or(|kept| kept.step < self.done) {
+        if self.done > 0
+            && self
+                .notes
+                .checkpoints
+                .last()
+                .is_none_or(|kept| kept.step < self.done)
+        {
             self.checkpoint(None, tell)?;
         }
         Ok(())
@@ -253,7 +259,7 @@ impl Prepared<'_> {
             value,
             micro: address.micro,
             rows: feed(&self.config, &self.dataset).rows(address),
-            before: self.kept.back().map_or(0, |kept| kept.step),
+            before: self.notes.checkpoints.last().map_or(0, |kept| kept.step),
         }
     }
 

@@ -16,7 +16,7 @@ mod tests;
 use serde::Deserialize;
 use serde_json::json;
 use vox_plugin::host::generation::Piece;
-use vox_plugin::inference_backend::{Finish, Finished, Request};
+use vox_plugin::inference_backend::{Embedded, Finish, Finished, Request};
 use vox_plugin::{Error, Result};
 
 use crate::embedding;
@@ -155,25 +155,35 @@ impl OpenAi {
     /// # Errors
     ///
     /// As [`Server::get`], and [`Error::Failed`] where what comes is none.
-    pub fn embed(&self, model: &str, texts: &[String]) -> Result<Vec<f32>> {
+    pub fn embed(&self, model: &str, texts: &[String]) -> Result<Embedded> {
         #[derive(Deserialize)]
         struct Embedding {
             #[serde(default)]
             index: Option<usize>,
             embedding: Vec<f32>,
         }
+        #[derive(Deserialize, Default)]
+        struct Usage {
+            #[serde(default)]
+            prompt_tokens: u32,
+        }
         #[derive(Deserialize)]
         struct List {
             data: Vec<Embedding>,
+            #[serde(default)]
+            usage: Usage,
         }
+        let mut tokens = 0_u32;
         let mut vectors = Vec::with_capacity(texts.len());
         for batch in texts.chunks(BATCH) {
             let body = json!({ "model": model, "input": batch });
-            let mut list = self.server.post::<List>("/embeddings", &body)?.data;
+            let List { data, usage } = self.server.post("/embeddings", &body)?;
+            tokens = tokens.saturating_add(usage.prompt_tokens);
+            let mut list = data;
             list.sort_by_key(|embedding| embedding.index);
             vectors.extend(list.into_iter().map(|embedding| embedding.embedding));
         }
-        embedding::unit(vectors, texts.len()).map_err(|why| {
+        embedding::unit(vectors, texts.len(), tokens).map_err(|why| {
             Error::Failed(format!("POST {}/embeddings: {why}", self.server.address()))
         })
     }

@@ -432,12 +432,16 @@ fn embeddings_come_in_the_order_of_their_texts_and_of_length_one() {
     let server = Scripted::new(|_| {
         Reply::json(
             200,
-            json!({ "data": [{ "index": 1, "embedding": [0.0, 2.0] }, { "index": 0, "embedding": [3.0, 4.0] }] }),
+            json!({ "data": [{ "index": 1, "embedding": [0.0, 2.0] }, { "index": 0, "embedding": [3.0, 4.0] }],
+                "usage": { "prompt_tokens": 5, "total_tokens": 5 } }),
         )
     });
     let texts = ["a".to_owned(), "b".to_owned()];
     let all = client(&server.url).embed("m", &texts).unwrap();
-    assert_eq!(all, [0.6, 0.8, 0.0, 1.0]);
+    assert_eq!(
+        (&all.numbers[..], all.tokens),
+        (&[0.6, 0.8, 0.0, 1.0][..], 5)
+    );
     assert_eq!(server.next().member("input"), json!(["a", "b"]));
     let too_many = client(&server.url).embed("m", &texts[..1]);
     assert!(

@@ -1,6 +1,6 @@
 //! The extension point `inference-backend`, over a [`Session`].
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use vox_plugin::compute::{Device, DeviceKind as Kind, WeightFormat as Format};
 use vox_plugin::host::generation;
@@ -56,7 +56,7 @@ impl InferenceBackend for Serving {
         let Some(directory) = &model.directory else {
             return refuse(no_directory(&model.name));
         };
-        let options = match load_options(options) {
+        let options = match load_options(&model, options) {
             Ok(options) => options,
             Err(error) => return refuse(error.to_string()),
         };
@@ -82,7 +82,7 @@ impl InferenceBackend for Serving {
         let Some(directory) = &model.directory else {
             return Err(Answer::NotFound(no_directory(&model.name)));
         };
-        let options = load_options(options).map_err(answer)?;
+        let options = load_options(&model, options).map_err(answer)?;
         let session = Session::load(Path::new(directory), &options).map_err(answer)?;
         let loaded = session.loaded();
         // Of a mix of formats, that which was asked for.
@@ -121,8 +121,12 @@ impl InferenceBackend for Serving {
         })
     }
 
-    fn embed(&mut self, texts: Vec<String>) -> vox_plugin::Result<Vec<f32>> {
-        self.session()?.embed(&texts).map_err(answer)
+    fn embed(&mut self, texts: Vec<String>) -> vox_plugin::Result<contract::Embedded> {
+        let embedded = self.session()?.embed(&texts).map_err(answer)?;
+        Ok(contract::Embedded {
+            numbers: embedded.numbers,
+            tokens: count(embedded.tokens),
+        })
     }
 
     fn forward_layers(
@@ -195,7 +199,7 @@ fn format(format: WeightFormat) -> Format {
     }
 }
 
-fn load_options(options: contract::Options) -> crate::Result<LoadOptions> {
+fn load_options(model: &contract::Model, options: contract::Options) -> crate::Result<LoadOptions> {
     let format = match options.format {
         None => None,
         Some(Format::F32) => Some(WeightFormat::F32),
@@ -214,6 +218,7 @@ fn load_options(options: contract::Options) -> crate::Result<LoadOptions> {
         threads: options.threads as usize,
         format,
         context: options.context.map(|context| context as usize),
+        adapter: model.adapter.as_ref().map(PathBuf::from),
     })
 }
 
@@ -277,6 +282,7 @@ mod tests {
         contract::Model {
             name: "tiny".to_owned(),
             directory: directory.map(|path| path.display().to_string()),
+            adapter: None,
         }
     }
 
@@ -312,7 +318,7 @@ mod tests {
         let embeddings = serving
             .embed(vec!["the".to_owned(), "rain".to_owned()])
             .unwrap();
-        assert_eq!(embeddings.len(), 64);
+        assert_eq!((embeddings.numbers.len(), embeddings.tokens), (64, 4));
         let hidden = serving.forward_layers(0, 1, 0, &[1, 2], &[]).unwrap();
         assert_eq!(hidden.len(), 64);
         let refused = serving.forward_layers(0, 9, 0, &[1, 2], &[]);

@@ -9,6 +9,15 @@ use crate::error::{Error, Result};
 /// Places that a decoder computes at once.
 const PART: usize = 256;
 
+/// Texts that were embedded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embedded {
+    /// The embeddings, of length 1, one after the other.
+    pub numbers: Vec<f32>,
+    /// Tokens of all texts together.
+    pub tokens: usize,
+}
+
 /// Embeds texts with a model.
 pub struct Embedder {
     shared: Arc<SharedModel>,
@@ -39,7 +48,7 @@ impl Embedder {
         self.shared.architecture.hidden()
     }
 
-    /// The embeddings of texts, of length 1, one after the other.
+    /// The embeddings of texts.
     ///
     /// A text that is longer than `sentence_bert_config.json` of the bundle allows is cut, as its authors'
     /// library does it.
@@ -48,18 +57,22 @@ impl Embedder {
     ///
     /// [`Error::Request`] for a text without tokens, and for one over the context; [`Error::Tokens`];
     /// [`Error::Compute`].
-    pub fn embed(&mut self, texts: &[impl AsRef<str>]) -> Result<Vec<f32>> {
-        let mut embeddings = Vec::with_capacity(texts.len() * self.dimensions());
+    pub fn embed(&mut self, texts: &[impl AsRef<str>]) -> Result<Embedded> {
+        let mut all = Embedded {
+            numbers: Vec::with_capacity(texts.len() * self.dimensions()),
+            tokens: 0,
+        };
         for (number, text) in texts.iter().enumerate() {
             let tokens = self.tokens(number, text.as_ref())?;
+            all.tokens += tokens.len();
             self.read_states(&tokens)?;
             let width = self.dimensions();
             self.shared
                 .pooling
-                .pool(&self.states, width, &mut embeddings);
+                .pool(&self.states, width, &mut all.numbers);
         }
-        if embeddings.iter().all(|x| x.is_finite()) {
-            return Ok(embeddings);
+        if all.numbers.iter().all(|x| x.is_finite()) {
+            return Ok(all);
         }
         Err(Error::Compute {
             doing: "embed the texts".to_owned(),

@@ -22,6 +22,7 @@
 //! A session owns the tokens whose keys and values a decoder keeps; a decoder owns these keys and values; an
 //! engine owns the weights, which never change.
 
+mod adapter;
 mod backend;
 mod cache;
 mod decoder;
@@ -43,7 +44,7 @@ pub use backend::Serving;
 pub(crate) use backend::{answer, device};
 pub use decoder::{Decoder, Engine, Input};
 pub use device::{DeviceInfo, DeviceKind, devices, open_device};
-pub use embed::Embedder;
+pub use embed::{Embedded, Embedder};
 pub(crate) use format::Role;
 pub use format::WeightFormat;
 pub use model::CandleEngine;

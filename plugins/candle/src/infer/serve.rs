@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::adapter;
 use super::device::{DeviceInfo, DeviceKind, devices, open_device};
 use super::format::WeightFormat;
 use super::session::LoadOptions;
@@ -40,8 +41,11 @@ pub fn can_serve(directory: &Path, options: &LoadOptions) -> Verdict {
 
 fn look(directory: &Path, options: &LoadOptions) -> Result<Verdict> {
     let architecture = Architecture::read(directory)?;
-    let weights = Weights::open(directory)?;
+    let mut weights = Weights::open(directory)?;
     weights.check(&architecture)?;
+    if let Some(directory) = &options.adapter {
+        adapter::apply(&mut weights, &architecture, directory)?;
+    }
     Tokens::read(directory, architecture.vocabulary())?;
     let device = best_device(&architecture, &weights, options)?;
     let memory = needed(&architecture, &weights, &device, options);

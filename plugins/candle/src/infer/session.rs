@@ -1,14 +1,14 @@
 //! A model that answers one request after the other.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::decoder::{Decoder, Engine, Input};
 use super::device::{DeviceInfo, DeviceKind};
-use super::embed::Embedder;
+use super::embed::{Embedded, Embedder};
 use super::format::WeightFormat;
 use super::request::{Finish, Finished, Piece, Prompt, Request};
 use super::sample::Sampler;
@@ -34,6 +34,8 @@ pub struct LoadOptions {
     pub format: Option<WeightFormat>,
     /// Most tokens of a prompt and its answer together; `None` for the model's own.
     pub context: Option<usize>,
+    /// Directory of an adapter in the layout of PEFT that changes the model.
+    pub adapter: Option<PathBuf>,
 }
 
 /// A model that was loaded.
@@ -77,12 +79,12 @@ struct Sequence {
 }
 
 impl Session {
-    /// Loads the model of the bundle in a directory. Sessions with the same device and format share its weights.
+    /// Loads the model of the bundle in a directory. Sessions with the same adapter, device and format share its weights.
     ///
     /// # Errors
     ///
     /// Those of [`Architecture::read`], [`Weights`](crate::weights::Weights) and [`Tokens::read`] for a bundle that
-    /// is not whole; [`Error::Device`]; [`Error::Memory`] for a model that does not fit; [`Error::Request`] for a
+    /// is not whole, or whose adapter does not fit; [`Error::Device`]; [`Error::Memory`] for a model that does not fit; [`Error::Request`] for a
     /// context that the model does not have.
     pub fn load(directory: &Path, options: &LoadOptions) -> Result<Self> {
         let shared = shared::load(directory, options)?;
@@ -146,12 +148,13 @@ impl Session {
     }
 
     /// Answers a request: `emit` gets a piece for each token, and ends the answer with `false`. It is also asked
-    /// between the parts of a long prompt, with a piece without token and text.
+    /// between the parts of a long prompt, with a piece without token and text. A prompt that leaves no room for an
+    /// answer ends at once, as the [context](Finish::Context) is full.
     ///
     /// # Errors
     ///
-    /// [`Error::WrongKind`] for an encoder; [`Error::Request`] for a prompt without tokens or over the context, and
-    /// for sampling that has no meaning; [`Error::Tokens`]; [`Error::Compute`].
+    /// [`Error::WrongKind`] for an encoder; [`Error::Request`] for a prompt without tokens, and for sampling that has
+    /// no meaning; [`Error::Tokens`]; [`Error::Compute`].
     pub fn predict(
         &mut self,
         request: &Request,
@@ -174,12 +177,12 @@ impl Session {
         answer.run(emit)
     }
 
-    /// The embeddings of texts, of length 1, one after the other.
+    /// The embeddings of texts.
     ///
     /// # Errors
     ///
     /// Those of [`Embedder::embed`].
-    pub fn embed<T: AsRef<str> + Sync>(&mut self, texts: &[T]) -> Result<Vec<f32>> {
+    pub fn embed<T: AsRef<str> + Sync>(&mut self, texts: &[T]) -> Result<Embedded> {
         let embedder = self
             .embedder
             .get_or_insert_with(|| Embedder::new(&self.shared, self.context));
@@ -246,7 +249,13 @@ struct Answer<'a> {
 
 impl Answer<'_> {
     fn run(mut self, emit: &mut dyn FnMut(Piece) -> bool) -> Result<Finished> {
+        if let Some(tokens) = self.fewest().filter(|&tokens| tokens >= self.context) {
+            return Ok(full(tokens));
+        }
         let (prompt, answered_from) = self.prompt()?;
+        if prompt.len() >= self.context {
+            return Ok(full(prompt.len()));
+        }
         let (asked, answered) = prompt.split_at(answered_from);
         let mut sampler = Sampler::new(self.request.sampling.clone(), asked, answered)?;
         let known = self.sequence.tokens.iter().zip(&prompt);
@@ -273,31 +282,29 @@ impl Answer<'_> {
 
     /// The tokens of prompt and answer so far, and where the answer begins.
     fn prompt(&self) -> Result<(Vec<u32>, usize)> {
-        let refuse = |why: String| Err(Error::request("prompt", why));
-        let context = self.context;
         let answered = &self.request.answered;
         let (tokens, answered_from) = match &self.request.prompt {
-            Prompt::Text(text) => {
-                let fewest = self.tokens.fewest(text.len() + answered.len());
-                if fewest >= context {
-                    return refuse(format!(
-                        "it has at least {fewest} tokens, and the context is {context} with the answer"
-                    ));
-                }
-                self.tokens.encode_continued(text, answered)?
-            }
+            Prompt::Text(text) => self.tokens.encode_continued(text, answered)?,
             Prompt::Tokens(tokens) => {
                 let mut all = tokens.clone();
                 all.extend(self.tokens.encode_part(answered)?);
                 (all, tokens.len())
             }
         };
-        match tokens.len() {
-            0 => refuse("it has no tokens".to_owned()),
-            count if count >= context => refuse(format!(
-                "it has {count} tokens, and the context is {context} with the answer"
-            )),
-            _ => Ok((tokens, answered_from)),
+        if tokens.is_empty() {
+            return Err(Error::request("prompt", "it has no tokens"));
+        }
+        Ok((tokens, answered_from))
+    }
+
+    /// How many tokens a text has at least, so that a huge one is not split into them first.
+    fn fewest(&self) -> Option<usize> {
+        match &self.request.prompt {
+            Prompt::Text(text) => {
+                let bytes = text.len() + self.request.answered.len();
+                Some(self.tokens.fewest(bytes))
+            }
+            Prompt::Tokens(_) => None,
         }
     }
 
@@ -368,6 +375,16 @@ impl Answer<'_> {
             finished.reason = Finish::Cancelled;
         }
         Ok(())
+    }
+}
+
+/// A prompt of so many tokens does not fit.
+fn full(tokens: usize) -> Finished {
+    Finished {
+        reason: Finish::Context,
+        prompt_tokens: tokens,
+        cached_tokens: 0,
+        answer_tokens: 0,
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use super::adapter;
 use super::decoder::Engine;
 use super::device::{DeviceInfo, DeviceKind, open_device};
 use super::encoder::EncoderModel;
@@ -39,6 +40,8 @@ pub(super) enum Model {
 struct Key {
     /// Without links, so that two names of one bundle are the same.
     directory: PathBuf,
+    /// As well.
+    adapter: Option<PathBuf>,
     device: String,
     format: Option<WeightFormat>,
 }
@@ -53,12 +56,12 @@ static MODELS: Mutex<BTreeMap<Key, Slot>> = Mutex::new(BTreeMap::new());
 /// The model of a bundle: the one that is loaded, or else a new one. Bundles do not change, so files are not looked
 /// at again.
 pub(super) fn load(directory: &Path, options: &LoadOptions) -> Result<Arc<SharedModel>> {
-    let canonical = directory
-        .canonicalize()
-        .map_err(Error::io("find", directory))?;
-    let device = serve::choose_device(&canonical, options)?;
+    let canonical = |path: &Path| path.canonicalize().map_err(Error::io("find", path));
+    let directory = canonical(directory)?;
+    let device = serve::choose_device(&directory, options)?;
     let key = Key {
-        directory: canonical,
+        directory,
+        adapter: options.adapter.as_deref().map(canonical).transpose()?,
         device: device.id,
         format: options.format,
     };
@@ -84,8 +87,11 @@ impl SharedModel {
     fn load(key: &Key, options: &LoadOptions) -> Result<Self> {
         let directory = &key.directory;
         let architecture = Architecture::read(directory)?;
-        let weights = Weights::open(directory)?;
+        let mut weights = Weights::open(directory)?;
         weights.check(&architecture)?;
+        if let Some(directory) = &key.adapter {
+            adapter::apply(&mut weights, &architecture, directory)?;
+        }
         let tokens = Tokens::read(directory, architecture.vocabulary())?;
         let (info, device) = open_device(Some(&key.device))?;
         serve::check_memory(&architecture, &weights, &info, options)?;

@@ -3,6 +3,7 @@
 //! Names of tensors and fields are those of the library peft 0.18; what would change the output and is not
 //! built in, such as DoRA, is refused by its field.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -10,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::spec::AdapterSpec;
 use crate::architecture::fields::{Fields, read_object};
 use crate::error::{Error, Result};
+use crate::weights::Weights;
 
 /// The file of the settings.
 pub const CONFIG: &str = "adapter_config.json";
@@ -66,6 +68,36 @@ pub fn read_config(directory: &Path) -> Result<AdapterSpec> {
     Ok(spec)
 }
 
+/// Maps the weights of an adapter in a directory, which are `wanted` tensors of these shapes and no others.
+///
+/// # Errors
+///
+/// [`Error::Io`] and [`Error::Format`] for a file that cannot be read; [`Error::MissingTensor`] and
+/// [`Error::Format`] for the first tensor that is missing, of another shape, or not wanted.
+pub fn open<'a>(
+    directory: &Path,
+    wanted: impl IntoIterator<Item = (&'a str, [usize; 2])>,
+) -> Result<Weights> {
+    let path = directory.join(WEIGHTS);
+    let weights = Weights::open_file(&path)?;
+    let mut known = BTreeSet::new();
+    for (name, shape) in wanted {
+        let found = &weights.info(name)?.shape;
+        if *found != shape {
+            let why = format!(
+                "the tensor `{name}` is of shape {found:?}, and by {CONFIG} it should be {shape:?}"
+            );
+            return Err(Error::format(&path)(why));
+        }
+        known.insert(name);
+    }
+    if let Some(name) = weights.names().find(|name| !known.contains(name)) {
+        let why = format!("the tensor `{name}` belongs to no layer that has an adapter");
+        return Err(Error::format(&path)(why));
+    }
+    Ok(weights)
+}
+
 fn check_plain(fields: &Fields<'_>, object: &Map<String, Value>) -> Result<()> {
     for (field, plain) in PLAIN {
         let value = object.get(field).unwrap_or(&plain);
@@ -104,11 +136,11 @@ fn targets(fields: &Fields<'_>, object: &Map<String, Value>) -> Result<Vec<Strin
     }
 }
 
-/// The settings as the file has them. `modules` are the last names of the linear maps that have an adapter, and
-/// `base` is where the base model is, as far as it is known.
-pub fn config(spec: &AdapterSpec, modules: &[&str], base: Option<&str>) -> Value {
+/// The settings as the file has them. `modules` are the last names of the linear maps that have an adapter. What the
+/// base model is called is left open: a plugin has its directory alone, which may be another one the next time.
+pub fn config(spec: &AdapterSpec, modules: &[&str]) -> Value {
     json!({
-        "alpha_pattern": {}, "auto_mapping": null, "base_model_name_or_path": base, "bias": "none",
+        "alpha_pattern": {}, "auto_mapping": null, "base_model_name_or_path": null, "bias": "none",
         "fan_in_fan_out": false, "inference_mode": true, "init_lora_weights": true,
         "layers_pattern": null, "layers_to_transform": null, "lora_alpha": spec.alpha,
         "lora_dropout": spec.dropout, "modules_to_save": null, "peft_type": "LORA", "r": spec.rank,

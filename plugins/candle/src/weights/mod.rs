@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `files` | which files hold the weights, and their headers |
 //! | `element` | [`Element`]: what is stored for a number, and how it becomes a float |
+//! | `update` | [`Update`]: what an adapter adds to a matrix |
 //!
 //! Nothing is read before a tensor is asked for, and no file is read as a whole. Besides plain numbers, tensors
 //! may be kept as blocks of ggml, as `vox model import --keep-quantised` writes them: `U8`, of the shape (rows,
@@ -13,6 +14,7 @@
 
 mod element;
 mod files;
+mod update;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -22,6 +24,7 @@ use candle_core::quantized::QTensor;
 use candle_core::{DType, Device, Tensor};
 
 pub use element::Element;
+pub use update::Update;
 
 use crate::architecture::Architecture;
 use crate::error::{Error, Result};
@@ -42,6 +45,8 @@ pub struct Weights {
     directory: PathBuf,
     files: Vec<MappedFile>,
     tensors: BTreeMap<String, Entry>,
+    /// What is added to matrices when they are read.
+    updates: BTreeMap<String, Update>,
 }
 
 impl Weights {
@@ -79,6 +84,7 @@ impl Weights {
             directory: directory.to_path_buf(),
             files: Vec::new(),
             tensors: BTreeMap::new(),
+            updates: BTreeMap::new(),
         };
         for path in paths {
             let (file, tensors) = MappedFile::open(path)?;
@@ -94,6 +100,25 @@ impl Weights {
             weights.files.push(file);
         }
         Ok(weights)
+    }
+
+    /// From now on a matrix is read with this added to it. What is stored stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingTensor`].
+    ///
+    /// # Panics
+    ///
+    /// Where the update is not of the matrix's shape.
+    pub fn update(&mut self, name: &str, update: Update) -> Result<()> {
+        let &[rows, columns] = &self.info(name)?.shape[..] else {
+            panic!("`{name}` is no matrix");
+        };
+        assert_eq!(update.a.len(), update.rank * columns, "A of `{name}`");
+        assert_eq!(update.b.len(), rows * update.rank, "B of `{name}`");
+        self.updates.insert(name.to_owned(), update);
+        Ok(())
     }
 
     /// The directory of the bundle.
@@ -146,18 +171,19 @@ impl Weights {
         let info = self.info(name)?;
         let doing = || format!("load `{name}`");
         let tensor = match info.element {
-            Element::Plain(stored) => {
+            Element::Plain(stored) if !self.updates.contains_key(name) => {
                 let bytes = self.stored(name)?;
                 Tensor::from_raw_buffer(bytes, stored, &info.shape, device)
             }
-            Element::Blocks(_) => Tensor::from_vec(self.floats(name)?, &info.shape[..], device),
             Element::Other(_) => return Err(self.no_weights(name)?),
+            _ => Tensor::from_vec(self.floats(name)?, &info.shape[..], device),
         };
         let converted = tensor.and_then(|tensor| tensor.to_dtype(dtype));
         converted.map_err(Error::compute(doing()))
     }
 
-    /// A tensor that is kept as blocks, as it is, on a device; `None` for one of plain numbers.
+    /// A tensor that is kept as blocks, as it is, on a device; `None` for one of plain numbers, and for one that
+    /// is [updated](Self::update).
     ///
     /// # Errors
     ///
@@ -167,6 +193,9 @@ impl Weights {
         let Element::Blocks(kind) = info.element else {
             return Ok(None);
         };
+        if self.updates.contains_key(name) {
+            return Ok(None);
+        }
         let blocks = element::blocks(kind, self.stored(name)?, &info.shape, device);
         let blocks = blocks.map_err(Error::compute(format!("load `{name}`")))?;
         Ok(Some(blocks))
@@ -204,13 +233,15 @@ impl Weights {
         // Every row has as many bytes: blocks do not go over the end of one.
         let bytes = stored.len().checked_div(all).unwrap_or(0);
         let part = &stored[rows.start * bytes..rows.end * bytes];
-        if element::floats(info.element, part, &[rows.len(), row], out)
-            .map_err(Error::compute(format!("read `{name}`")))?
-        {
-            Ok(())
-        } else {
-            Err(self.no_weights(name)?)
+        let are_floats = element::floats(info.element, part, &[rows.len(), row], out)
+            .map_err(Error::compute(format!("read `{name}`")))?;
+        if !are_floats {
+            return Err(self.no_weights(name)?);
         }
+        if let Some(update) = self.updates.get(name) {
+            update.add(rows, out);
+        }
+        Ok(())
     }
 
     /// Compares the tensors with those of an architecture.

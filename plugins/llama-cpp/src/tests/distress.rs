@@ -114,6 +114,7 @@ fn host() {
     let model = Model {
         name: "m".to_owned(),
         directory: Some(directory.to_string_lossy().into_owned()),
+        adapter: None,
     };
     plugin.load(model, any()).unwrap();
     println!("server {}", told(&plugin).0);

@@ -20,6 +20,7 @@ fn the_real_server_answers_and_ends() {
     let model = Model {
         name: "m".to_owned(),
         directory: None,
+        adapter: None,
     };
     plugin.load(model, any()).unwrap();
     let mut request = hello();

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use vox_host::contract::inference_backend::{Message as Said, Prompt};
-use vox_ml::answer::Answerer;
+use vox_ml::answer::{Answerer, DispatchError};
 use vox_ml::data::{Chat, Message};
 
-use super::serving::{Explained, Found, ModelArgs, SamplingArgs};
+use super::serving::{Found, ModelArgs, Opened, SamplingArgs};
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
@@ -155,17 +155,12 @@ enum Line<'a> {
 
 /// Talks.
 pub(crate) fn run(context: &Context, arguments: &ChatArgs) -> Result<Exit, Failure> {
-    let found = arguments.model.find(context)?;
-    let host = context.host()?;
-    let dispatcher = arguments
-        .model
-        .dispatch(&host, &found, interrupt::token())?;
-    if arguments.model.explains() {
-        context
-            .output
-            .show(&Explained(dispatcher.explanation().clone()))?;
+    let Some(opened) = arguments.model.open(context, interrupt::token())? else {
         return Ok(Exit::Success);
-    }
+    };
+    let Opened {
+        found, dispatcher, ..
+    } = opened;
     let mut conversation = match &arguments.load {
         Some(path) => Conversation::load(path)?,
         None => Conversation::default(),
@@ -216,6 +211,14 @@ pub(crate) fn run(context: &Context, arguments: &ChatArgs) -> Result<Exit, Failu
                 if answered.finished.answer_tokens >= arguments.sampling.max_tokens() {
                     note("the answer was cut off; `-n` allows more tokens");
                 }
+            }
+            // What was said is not lost because there is too much of it.
+            Err(DispatchError::TooLong { tokens, context }) => {
+                conversation.messages.pop();
+                note(&format!(
+                    "the conversation has {tokens} tokens or more, and the context is {context} with the answer; \
+                     /undo and /reset make room, /save keeps it"
+                ));
             }
             Err(error) => {
                 conversation.messages.pop();

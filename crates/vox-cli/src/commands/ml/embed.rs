@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use vox_ml::answer::Answerer;
 
-use super::serving::{Explained, ModelArgs};
+use super::serving::{ModelArgs, Opened};
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
@@ -41,23 +41,16 @@ impl View for Embedded {
 
 /// Embeds.
 pub(crate) fn run(context: &Context, arguments: &EmbedArgs) -> Result<Exit, Failure> {
-    let found = arguments.model.find(context)?;
-    let host = context.host()?;
-    let dispatcher = arguments
-        .model
-        .dispatch(&host, &found, interrupt::token())?;
-    if arguments.model.explains() {
-        context
-            .output
-            .show(&Explained(dispatcher.explanation().clone()))?;
+    let Some(opened) = arguments.model.open(context, interrupt::token())? else {
         return Ok(Exit::Success);
-    }
+    };
+    let Opened { dispatcher, .. } = opened;
     let texts = match arguments.texts.as_slice() {
         [] => io::stdin().lock().lines().collect::<Result<Vec<_>, _>>()?,
         texts => texts.to_vec(),
     };
     let mut answerer = Answerer::load(dispatcher)?;
-    let embeddings = answerer.embed(&texts)?;
+    let embeddings = answerer.embed(&texts)?.vectors;
     context.output.show(&Embedded {
         model: arguments.model.model.clone(),
         dimensions: embeddings.first().map_or(0, Vec::len),

@@ -24,9 +24,20 @@ impl From<BackendError> for Failure {
 
 impl From<DispatchError> for Failure {
     fn from(error: DispatchError) -> Self {
-        match error {
-            DispatchError::Backend(error) => error.into(),
-            error => Self::new(Exit::Failed, error.to_string()),
+        let hint = error.hint();
+        match (error, hint) {
+            (DispatchError::Backend(error), _) => error.into(),
+            (error, hint) => {
+                let exit = match error {
+                    DispatchError::TooLong { .. } => Exit::InvalidInput,
+                    _ => Exit::Failed,
+                };
+                let failure = Self::new(exit, error.to_string());
+                match hint {
+                    Some(hint) => failure.hint(hint),
+                    None => failure,
+                }
+            }
         }
     }
 }

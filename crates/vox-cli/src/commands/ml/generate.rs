@@ -9,7 +9,7 @@ use vox_host::contract::inference_backend::{Finish, Prompt};
 use vox_ml::answer::Answerer;
 use vox_ml::data::{Chat, Message};
 
-use super::serving::{Explained, ModelArgs, SamplingArgs};
+use super::serving::{ModelArgs, Opened, SamplingArgs};
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
@@ -68,17 +68,12 @@ impl View for Generated {
 
 /// Generates.
 pub(crate) fn run(context: &Context, arguments: &GenerateArgs) -> Result<Exit, Failure> {
-    let found = arguments.model.find(context)?;
-    let host = context.host()?;
-    let dispatcher = arguments
-        .model
-        .dispatch(&host, &found, interrupt::token())?;
-    if arguments.model.explains() {
-        context
-            .output
-            .show(&Explained(dispatcher.explanation().clone()))?;
+    let Some(opened) = arguments.model.open(context, interrupt::token())? else {
         return Ok(Exit::Success);
-    }
+    };
+    let Opened {
+        found, dispatcher, ..
+    } = opened;
     let mut prompt = arguments.prompt.clone();
     if prompt == "-" {
         if io::stdin().is_terminal() {

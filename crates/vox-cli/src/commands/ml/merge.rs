@@ -12,6 +12,7 @@ use vox_host::contract::ml_backend::{AdamW, Beginning, Spec};
 use vox_ml::backend::{Training, plugins};
 use vox_ml::bundle::View as Bundle;
 use vox_model::bundle::BundleError;
+use vox_model::library::Library;
 
 use crate::context::Context;
 use crate::error::Failure;
@@ -72,15 +73,7 @@ pub(crate) fn run(context: &Context, arguments: &MergeArgs) -> Result<Exit, Fail
         );
         return Err(Failure::new(Exit::InvalidInput, message));
     }
-    let named = adapter
-        .manifest()
-        .and_then(|manifest| manifest.provenance.derived_from)
-        .map(|base| base.to_string());
-    let base = arguments.base.clone().or(named).ok_or_else(|| {
-        Failure::usage("the adapter does not say which model it changes")
-            .hint("name it with `--base`")
-    })?;
-    let base = Bundle::of(&library, &base)?;
+    let base = base_of(&library, &adapter, arguments.base.as_deref())?;
     let host = context.host()?;
     let ids = plugins(&host, ExtensionPoint::MlBackend, arguments.backend.as_ref())?;
     // `plugins` answers at least one.
@@ -122,7 +115,35 @@ pub(crate) fn run(context: &Context, arguments: &MergeArgs) -> Result<Exit, Fail
     Ok(Exit::Success)
 }
 
-fn absolute(bundle: &Bundle) -> String {
+/// The model that an adapter changes: the one that is named, or else the one that the adapter names.
+pub(super) fn base_of(
+    library: &Library,
+    adapter: &Bundle,
+    named: Option<&str>,
+) -> Result<Bundle, Failure> {
+    let base = match named {
+        Some(base) => Bundle::of(library, base)?,
+        None => {
+            let base = adapter.base().ok_or_else(|| {
+                Failure::usage("the adapter does not say which model it changes")
+                    .hint("name it with `--base`")
+            })?;
+            Bundle::of(library, &base).map_err(|error| {
+                let message = format!("the adapter changes `{base}`, which is not here: {error}");
+                Failure::new(Exit::NotFound, message).hint("name its model with `--base`")
+            })?
+        }
+    };
+    if !base.directory().is_dir() {
+        let directory = base.directory().display();
+        let message = format!("the adapter changes the model in {directory}, which is not there");
+        return Err(Failure::new(Exit::NotFound, message).hint("name its model with `--base`"));
+    }
+    Ok(base)
+}
+
+/// The directory of a bundle for plugins, which have directories of their own.
+pub(super) fn absolute(bundle: &Bundle) -> String {
     let directory = bundle.directory();
     let absolute = directory
         .canonicalize()

@@ -109,7 +109,7 @@ impl View for Found {
 pub(crate) fn run(context: &Context, arguments: &ProbeArgs) -> Result<Exit, Failure> {
     if arguments.schema {
         let mut text = Vec::new();
-        output::json(&schemars::schema_for!(Hardware), &mut text)?;
+        output::json(&Hardware::schema(), &mut text)?;
         output::print(&text)?;
         return Ok(Exit::Success);
     }
@@ -122,29 +122,4 @@ pub(crate) fn run(context: &Context, arguments: &ProbeArgs) -> Result<Exit, Fail
     }
     context.output.show(&found)?;
     Ok(Exit::Success)
-}
-
-/// The hardware in a few words, for messages.
-pub(super) fn in_words() -> String {
-    let hardware = SystemProbe::default().probe();
-    let mut words = vec![hardware.cpu.model.clone()];
-    words.extend(
-        hardware
-            .cuda
-            .devices
-            .iter()
-            .map(|device| device.name.clone()),
-    );
-    words.extend(
-        hardware
-            .metal
-            .devices
-            .iter()
-            .map(|device| device.name.clone()),
-    );
-    let why = hardware.why_not(vox_probe::DeviceKind::Cuda);
-    if why.is_empty() {
-        return words.join(", ");
-    }
-    format!("{} ({why})", words.join(", "))
 }

@@ -16,7 +16,7 @@ use vox_serve::{
     Options, Part, Server, Token,
 };
 
-use super::serving::{Explained, Found, ModelArgs};
+use super::serving::{Found, ModelArgs, Opened};
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
@@ -156,6 +156,10 @@ fn refusal(error: DispatchError) -> EngineError {
             Error::Unavailable(why) => EngineError::Unavailable(why),
             error => EngineError::Failed(error.to_string()),
         },
+        DispatchError::TooLong { tokens, context } => EngineError::TooLong {
+            tokens: tokens.into(),
+            context,
+        },
         error => EngineError::Unavailable(error.to_string()),
     }
 }
@@ -230,11 +234,10 @@ impl Engine for Served {
     }
 
     fn embed(&self, _: &str, texts: &[String]) -> Result<Embeddings, EngineError> {
-        let vectors = self.with(|answerer| Ok(answerer.embed(texts)?))?;
+        let embedded = self.with(|answerer| Ok(answerer.embed(texts)?))?;
         Ok(Embeddings {
-            vectors,
-            // The contract does not tell; OpenAI's clients want a number.
-            prompt_tokens: 0,
+            vectors: embedded.vectors,
+            prompt_tokens: embedded.tokens,
         })
     }
 
@@ -245,17 +248,14 @@ impl Engine for Served {
 
 /// Serves.
 pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> Result<Exit, Failure> {
-    let found = arguments.model.find(context)?;
-    let host = context.host()?;
-    let dispatcher = arguments
-        .model
-        .dispatch(&host, &found, CancelToken::new())?;
-    if arguments.model.explains() {
-        context
-            .output
-            .show(&Explained(dispatcher.explanation().clone()))?;
+    let Some(opened) = arguments.model.open(context, CancelToken::new())? else {
         return Ok(Exit::Success);
-    }
+    };
+    let Opened {
+        host,
+        found,
+        dispatcher,
+    } = opened;
     let mut options = Options::default();
     options.listen = arguments.listen;
     options.open = arguments.open;

@@ -1,7 +1,6 @@
 //! What `generate`, `chat` and `embed` share: a model, its backend, its options.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -13,6 +12,7 @@ use vox_ml::answer::{Dispatcher, Explanation};
 use vox_ml::bundle::View as Bundle;
 use vox_ml::data::template::{Template, TemplateSource};
 
+use super::merge::{absolute, base_of};
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
@@ -22,8 +22,11 @@ use crate::output::{View, bytes};
 /// Which model, and where.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ModelArgs {
-    /// The model: its name, its hash, or a directory
+    /// The model: its name, its hash, or a directory; or an adapter
     pub(super) model: String,
+    /// The model that the adapter changes [default: the one that it names]
+    #[arg(long, value_name = "MODEL")]
+    base: Option<String>,
     /// How its weights are held in memory [default: as they are stored]
     #[arg(long, value_enum, value_name = "FORMAT")]
     quant: Option<Quant>,
@@ -139,13 +142,15 @@ impl SamplingArgs {
 /// A model as it was found, before any backend has it.
 pub(super) struct Found {
     pub(super) bundle: Option<Bundle>,
+    /// An adapter that changes it.
+    adapter: Option<Bundle>,
     pub(super) template: Option<Template>,
     name: String,
 }
 
 impl ModelArgs {
     /// Finds the model: in the store, in a directory, or else by its name on a server.
-    pub(super) fn find(&self, context: &Context) -> Result<Found, Failure> {
+    fn find(&self, context: &Context) -> Result<Found, Failure> {
         let library = context.library()?;
         let bundle = match Bundle::of(&library, &self.model) {
             Ok(bundle) => Some(bundle),
@@ -153,20 +158,23 @@ impl ModelArgs {
             Err(vox_model::bundle::BundleError::Unknown { .. }) if self.backend.is_some() => None,
             Err(error) => return Err(error.into()),
         };
-        if let Some(bundle) = &bundle {
-            if !bundle.directory().is_dir() {
-                let message = format!("there is no directory {}", bundle.directory().display());
-                return Err(Failure::new(Exit::NotFound, message));
-            }
-            if bundle.is_adapter() {
-                let message = format!(
-                    "`{}` is an adapter, which changes another model",
-                    self.model
-                );
-                return Err(Failure::new(Exit::InvalidInput, message)
-                    .hint("make a model of the two: `vox model merge <adapter> <directory>`"));
-            }
+        if let Some(bundle) = &bundle
+            && !bundle.directory().is_dir()
+        {
+            let message = format!("there is no directory {}", bundle.directory().display());
+            return Err(Failure::new(Exit::NotFound, message));
         }
+        let (bundle, adapter) = match bundle {
+            Some(adapter) if adapter.is_adapter() => {
+                let base = base_of(&library, &adapter, self.base.as_deref())?;
+                (Some(base), Some(adapter))
+            }
+            bundle if self.base.is_none() => (bundle, None),
+            _ => {
+                let message = format!("`{}` is no adapter, so it changes no model", self.model);
+                return Err(Failure::new(Exit::InvalidInput, message).hint("leave out `--base`"));
+            }
+        };
         let template = match &bundle {
             Some(bundle) => TemplateSource::of_model(bundle.directory())?
                 .map(|source| Template::new(&source, crate::record::now() / 1_000_000))
@@ -175,6 +183,7 @@ impl ModelArgs {
         };
         Ok(Found {
             bundle,
+            adapter,
             template,
             name: self.model.clone(),
         })
@@ -187,16 +196,10 @@ impl ModelArgs {
         found: &Found,
         cancel: CancelToken,
     ) -> Result<Dispatcher, Failure> {
-        let directory = found.bundle.as_ref().map(|bundle| {
-            let directory = bundle.directory();
-            let absolute: PathBuf = directory
-                .canonicalize()
-                .unwrap_or_else(|_| directory.to_owned());
-            absolute.to_string_lossy().into_owned()
-        });
         let model = Model {
             name: found.name.clone(),
-            directory,
+            directory: found.bundle.as_ref().map(absolute),
+            adapter: found.adapter.as_ref().map(absolute),
         };
         let options = Options {
             device: self.device.clone(),
@@ -213,27 +216,48 @@ impl ModelArgs {
         )?)
     }
 
-    /// Whether nothing is to be run.
-    pub(super) fn explains(&self) -> bool {
-        self.explain
+    /// Finds the model and asks the backends. None where that was all that was wanted, and was told.
+    pub(super) fn open(
+        &self,
+        context: &Context,
+        cancel: CancelToken,
+    ) -> Result<Option<Opened>, Failure> {
+        let found = self.find(context)?;
+        let host = context.host()?;
+        let dispatcher = self.dispatch(&host, &found, cancel)?;
+        if self.explain {
+            let explained = Explained(dispatcher.explanation().clone());
+            context.output.show(&explained)?;
+            return Ok(None);
+        }
+        Ok(Some(Opened {
+            host,
+            found,
+            dispatcher,
+        }))
     }
+}
+
+/// A model that can be loaded.
+pub(super) struct Opened {
+    pub(super) host: Host,
+    pub(super) found: Found,
+    pub(super) dispatcher: Dispatcher,
 }
 
 /// What was considered.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
-pub(super) struct Explained(pub(super) Explanation);
+struct Explained(Explanation);
 
 impl View for Explained {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
-        let mut is_first = true;
         for considered in &self.0.considered {
-            let mark = match (considered.serves, is_first) {
+            let mark = match (considered.serves, considered.chosen) {
                 (true, true) => paint(GOOD, "chosen  "),
                 (true, false) => paint(DIM, "could   "),
                 (false, _) => paint(BAD, "cannot  "),
             };
-            is_first &= !considered.serves;
             let device = considered.device.as_deref().unwrap_or("-");
             writeln!(
                 out,

@@ -10,8 +10,8 @@ use serde::Serialize;
 use vox_contract::PluginId;
 use vox_ml::config::{Overrides, TrainConfig};
 use vox_ml::train::{Event, Prepared, Report, Surroundings};
+use vox_probe::{Probe as _, SystemProbe};
 
-use super::probe;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
@@ -330,12 +330,13 @@ pub(crate) fn run(context: &Context, arguments: &TrainArgs) -> Result<Exit, Fail
     let config = arguments.config()?;
     let host = context.host()?;
     let (log, store, key) = (context.log()?, context.store()?, context.node_key()?);
+    let hardware = SystemProbe::default().probe();
     let surroundings = Surroundings {
         host: &host,
         log: &log,
         store: &store,
         key: &key,
-        hardware: probe::in_words(),
+        hardware: &hardware,
         backend: arguments.backend.clone(),
         cancel: interrupt::token(),
         version: env!("CARGO_PKG_VERSION"),

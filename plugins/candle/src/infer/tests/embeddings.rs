@@ -27,13 +27,23 @@ fn texts_of_one_call_are_embedded_as_each_alone() {
             "a much longer text, with more in it",
             "the rain",
         ];
-        let together = session.embed(&texts).unwrap();
+        let Embedded {
+            numbers: together,
+            tokens,
+        } = session.embed(&texts).unwrap();
+        let each = texts.map(|text| session.embed(&[text]).unwrap().tokens);
+        assert_eq!(tokens, each.iter().sum::<usize>());
         let width = session.loaded().dimensions;
         assert_eq!(together.len(), 3 * width);
         for (text, embedding) in texts.iter().zip(together.chunks(width)) {
             let length: f32 = embedding.iter().map(|x| x * x).sum();
             assert!((length - 1.0).abs() < 1e-5, "{length}");
-            assert_close(&session.embed(&[text]).unwrap(), embedding, 0.0, text);
+            assert_close(
+                &session.embed(&[text]).unwrap().numbers,
+                embedding,
+                0.0,
+                text,
+            );
         }
         assert_ne!(together[..width], together[width..2 * width]);
     }
@@ -45,7 +55,7 @@ fn a_long_text_for_a_decoder_is_computed_in_parts() {
     config["max_position_embeddings"] = 1024.into();
     let (directory, mut session) = session(&config, |_| {});
     let text = "x".repeat(600);
-    let found = session.embed(&[&text]).unwrap();
+    let found = session.embed(&[&text]).unwrap().numbers;
     let engine = load(directory.path(), None);
     let mut states = Vec::new();
     let ids = session.tokens().encode(&text).unwrap();
@@ -77,10 +87,10 @@ fn a_text_over_the_context_is_refused_unless_the_bundle_says_to_cut_it() {
         let said = json!({ "max_seq_length": 50, "do_lower_case": false });
         fs::write(path.join("sentence_bert_config.json"), said.to_string()).unwrap();
     });
-    let cut = cutting.embed(&[&long]).unwrap();
+    let cut = cutting.embed(&[&long]).unwrap().numbers;
     assert_close(
         &cut,
-        &plain.embed(&[&long[..50]]).unwrap(),
+        &plain.embed(&[&long[..50]]).unwrap().numbers,
         0.0,
         "the first 50 tokens",
     );

@@ -5,6 +5,7 @@ use std::fs;
 use safetensors::Dtype;
 
 use super::*;
+use crate::infer::{self, Input, LoadOptions, WeightFormat};
 use crate::ops::frozen::Format;
 use crate::weights::Weights;
 
@@ -121,6 +122,70 @@ fn a_merged_model_gives_what_the_adapter_gave() {
         let name = "model.layers.1.self_attn.q_norm.weight";
         assert_eq!(before.stored(name).unwrap(), after.stored(name).unwrap());
     }
+}
+
+/// The states of a few tokens behind all layers, as inference computes them.
+fn served(
+    bundle: &Path,
+    adapter: Option<&Path>,
+    format: Option<WeightFormat>,
+) -> crate::Result<Vec<f32>> {
+    let options = LoadOptions {
+        device: Some("cpu".to_owned()),
+        threads: 1,
+        format,
+        adapter: adapter.map(Path::to_owned),
+        ..LoadOptions::default()
+    };
+    let mut session = infer::Session::load(bundle, &options)?;
+    session.forward_layers(0..3, Input::Tokens(&[3, 1, 4, 1, 5]), 0)
+}
+
+#[test]
+fn an_adapter_is_served_beside_its_model_as_if_it_were_merged() {
+    for (family, format) in [
+        (Family::Llama, None),
+        (Family::Gemma3, None),
+        (Family::Qwen2, Some(WeightFormat::Q8_0)),
+    ] {
+        let bundle = bundle(family);
+        let mut session = load(bundle.path(), &lora(&["q_proj", "down_proj"]));
+        steps(&mut session, 1, 8);
+        let (adapter, merged) = (bundle.path().join("adapter"), bundle.path().join("merged"));
+        session.export_adapter(&adapter).unwrap();
+        session.merge(&merged).unwrap();
+        let beside = served(bundle.path(), Some(&adapter), format).unwrap();
+        let without = served(bundle.path(), None, format).unwrap();
+        assert_near(&beside, &served(&merged, None, format).unwrap(), 1e-4);
+        assert_ne!(beside, without);
+    }
+}
+
+#[test]
+fn an_adapter_of_another_model_is_not_served() {
+    let (wide, narrow) = (bundle(Family::Llama), bundle(Family::Llama));
+    let mut config = tiny::config(Family::Llama);
+    config["intermediate_size"] = 48.into();
+    tiny::write(narrow.path(), &config);
+    let session = load(wide.path(), &lora(&["down_proj"]));
+    let adapter = wide.path().join("adapter");
+    session.export_adapter(&adapter).unwrap();
+    let error = served(narrow.path(), Some(&adapter), None).unwrap_err();
+    let message = error.to_string();
+    assert!(
+        message.contains("down_proj.lora_A.weight` is of shape"),
+        "{message}"
+    );
+    let options = LoadOptions {
+        adapter: Some(adapter),
+        ..LoadOptions::default()
+    };
+    let verdict = infer::can_serve(narrow.path(), &options);
+    assert!(
+        !verdict.serves && verdict.reason == message,
+        "{}",
+        verdict.reason
+    );
 }
 
 #[test]

@@ -1,0 +1,159 @@
+//! `vox serve` with a model that was trained a moment ago: what a client of OpenAI's API gets of it.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::training::Trainer;
+
+/// A server that runs until it is dropped.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    /// Serves the tiny model, with a key.
+    fn start(trainer: &Trainer) -> Self {
+        let mut command = trainer.place().vox();
+        command
+            .args(["serve", "out/model", "--listen", "127.0.0.1:0"])
+            .env("VOX_SERVE_KEYS", "open-sesame-open-sesame")
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let mut lines = BufReader::new(stderr).lines();
+        let line = lines.next().unwrap().unwrap();
+        let address = line.split("http://").nth(1).unwrap();
+        let address = address.split("/v1").next().unwrap().to_owned();
+        // What it says later must not stop it.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, address }
+    }
+
+    /// Asks, and answers the status and the body.
+    fn ask(&self, method: &str, path: &str, key: &str, body: &Value) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let body = match body {
+            Value::Null => String::new(),
+            body => body.to_string(),
+        };
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {key}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            self.address,
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, body.to_owned())
+    }
+
+    fn json(&self, method: &str, path: &str, body: &Value) -> Value {
+        let (status, answer) = self.ask(method, path, "open-sesame-open-sesame", body);
+        assert_eq!(status, 200, "{answer}");
+        serde_json::from_str(&answer).unwrap()
+    }
+}
+
+#[test]
+fn a_trained_model_is_served_to_clients_of_openais_api() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    trainer.train(&config, &[]).succeeded();
+    let server = Server::start(&trainer);
+
+    let models = server.json("GET", "/v1/models", &Value::Null);
+    assert_eq!(models["data"][0]["id"], "out/model");
+
+    let request = json!({
+        "model": "out/model", "prompt": "the cat", "max_tokens": 8, "temperature": 0, "logprobs": 1,
+    });
+    let answer = server.json("POST", "/v1/completions", &request);
+    let text = answer["choices"][0]["text"].as_str().unwrap();
+    assert_eq!(answer["usage"]["completion_tokens"], 8, "{answer}");
+    let generate = [
+        "generate",
+        "out/model",
+        "--prompt",
+        "the cat",
+        "-n",
+        "8",
+        "--temperature",
+        "0",
+    ];
+    let generated = trainer.place().run(generate).succeeded().stdout;
+    assert_eq!(
+        generated.trim_end_matches('\n'),
+        text.trim_end_matches('\n')
+    );
+
+    let mut streamed = request.clone();
+    streamed["stream"] = true.into();
+    let (status, events) = server.ask(
+        "POST",
+        "/v1/completions",
+        "open-sesame-open-sesame",
+        &streamed,
+    );
+    assert_eq!(status, 200, "{events}");
+    assert!(events.contains("data: [DONE]"), "{events}");
+
+    let texts = json!({ "model": "out/model", "input": ["the cat", "the dog"] });
+    let embeddings = server.json("POST", "/v1/embeddings", &texts);
+    assert_eq!(embeddings["data"].as_array().map(Vec::len), Some(2));
+    assert!(embeddings["usage"]["prompt_tokens"].as_u64() > Some(1));
+
+    let long = json!({ "model": "out/model", "prompt": "the cat ".repeat(100) });
+    let (status, refusal) = server.ask("POST", "/v1/completions", "open-sesame-open-sesame", &long);
+    assert_eq!(status, 400, "{refusal}");
+    assert!(refusal.contains("context_length_exceeded"), "{refusal}");
+
+    let (status, refusal) = server.ask("GET", "/v1/models", "wrong", &Value::Null);
+    assert_eq!(status, 401, "{refusal}");
+    let chat =
+        json!({ "model": "out/model", "messages": [{ "role": "user", "content": "hello" }] });
+    let (status, refusal) = server.ask(
+        "POST",
+        "/v1/chat/completions",
+        "open-sesame-open-sesame",
+        &chat,
+    );
+    assert_eq!(status, 400, "{refusal}");
+    assert!(refusal.contains("no chat template"), "{refusal}");
+}
+
+#[test]
+fn a_server_ends_at_ctrl_c() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    trainer.train(&config, &[]).succeeded();
+    let mut server = Server::start(&trainer);
+    kill_process(Pid::from_child(&server.child), Signal::INT).unwrap();
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn an_address_that_others_can_reach_is_not_served_without_a_key() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    trainer.train(&config, &[]).succeeded();
+    trainer
+        .place()
+        .run(["serve", "out/model", "--listen", "0.0.0.0:0"])
+        .failed(1, &["key"]);
+}

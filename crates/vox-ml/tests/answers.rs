@@ -1,0 +1,273 @@
+//! Answers over real plugins: which backend gives them, and what becomes of one that dies on the way.
+
+use std::fs;
+
+use vox_host::contract::generation::Piece;
+use vox_host::contract::inference_backend::{Finish, Model, Options, Prompt, Request, Sampling};
+use vox_host::{CancelToken, Host};
+use vox_ml::answer::{Answerer, DispatchError, Dispatcher, Said};
+use vox_ml::backend::Embeddings;
+use vox_testkit::World;
+
+/// Payloads of a plugin, as its manifest writes them.
+#[derive(Clone, Copy)]
+enum Payload {
+    Component,
+    Native,
+}
+
+/// A world with parrots of these ids, each with its configuration as TOML.
+struct Aviary(World);
+
+impl Aviary {
+    fn with(parrots: &[(&str, Payload, &str)]) -> Self {
+        let world = World::new();
+        let from = vox_testkit::plugin("parrot");
+        let manifest = fs::read_to_string(from.join("Plugin.toml")).unwrap();
+        let mut settings = String::new();
+        for (id, payload, config) in parrots {
+            let left_out = match payload {
+                Payload::Component => "native =",
+                Payload::Native => "component =",
+            };
+            let lines = manifest.lines().filter(|line| !line.starts_with(left_out));
+            let manifest = lines
+                .map(|line| match line {
+                    "id = \"parrot\"" => format!("id = \"{id}\"\n"),
+                    line => format!("{line}\n"),
+                })
+                .collect::<String>();
+            let files: Vec<_> = fs::read_dir(&from)
+                .unwrap()
+                .map(|entry| entry.unwrap())
+                .filter(|entry| entry.file_name() != "Plugin.toml")
+                .map(|entry| {
+                    let name = entry.file_name().into_string().unwrap();
+                    (name, fs::read(entry.path()).unwrap())
+                })
+                .collect();
+            let files: Vec<_> = files
+                .iter()
+                .map(|(name, bytes)| (name.as_str(), &bytes[..]))
+                .collect();
+            world.add(id, &manifest, &files);
+            settings += &format!("[plugin.{id}.config]\n{config}\n");
+        }
+        fs::write(world.path().join("Vox.toml"), settings).unwrap();
+        Self(world)
+    }
+
+    fn host(&self) -> Host {
+        self.0.host("")
+    }
+}
+
+fn ask(host: &Host) -> Dispatcher {
+    let model = Model {
+        adapter: None,
+        name: "seed".to_owned(),
+        directory: None,
+    };
+    let options = Options {
+        device: None,
+        threads: 0,
+        format: None,
+        context: None,
+    };
+    Dispatcher::ask(host, model, options, None, CancelToken::new()).unwrap()
+}
+
+fn request(prompt: &str) -> Request {
+    Request {
+        prompt: Prompt::Text(prompt.to_owned()),
+        answered: String::new(),
+        sampling: Sampling {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            seed: 0,
+        },
+        max_tokens: 64,
+        stop: Vec::new(),
+        alternatives: None,
+    }
+}
+
+/// Answers, with everything that was handed on.
+fn answer(
+    answerer: &mut Answerer,
+    request: &Request,
+) -> (Result<vox_ml::answer::Answered, DispatchError>, Vec<Said>) {
+    let mut heard = Vec::new();
+    let answered = answerer.answer(request, &mut |said| {
+        heard.push(said.clone());
+        true
+    });
+    (answered, heard)
+}
+
+#[test]
+fn both_carriers_answer_token_by_token() {
+    for payload in [Payload::Component, Payload::Native] {
+        let aviary = Aviary::with(&[("one", payload, "")]);
+        let mut answerer = Answerer::load(ask(&aviary.host())).unwrap();
+        let (answered, heard) = answer(&mut answerer, &request("polly wants a ß"));
+        let answered = answered.unwrap();
+        assert_eq!(answered.text, "polly wants a ß");
+        assert_eq!(answered.finished.reason, Finish::Stop);
+        assert_eq!(answered.finished.answer_tokens, 4);
+        let texts: Vec<_> = heard.iter().map(|said| said.text.as_str()).collect();
+        assert_eq!(texts, ["polly ", "wants ", "a ", "ß"]);
+        let token = |piece: &Option<Piece>| piece.as_ref().and_then(|piece| piece.token);
+        assert_eq!(token(&heard[3].piece), Some(4));
+        let Embeddings { vectors, tokens } =
+            answerer.embed(&["a".to_owned(), "abc".to_owned()]).unwrap();
+        assert_eq!(tokens, 4);
+        assert_eq!(vectors, [[1.0, -0.5], [3.0, -0.5]]);
+    }
+}
+
+#[test]
+fn where_a_backend_dies_another_goes_on_after_what_was_said() {
+    for payload in [Payload::Component, Payload::Native] {
+        let aviary = Aviary::with(&[
+            ("mortal", payload, "device = \"cuda\"\ndies-before = 2"),
+            ("next", payload, ""),
+        ]);
+        let mut answerer = Answerer::load(ask(&aviary.host())).unwrap();
+        assert_eq!(answerer.model().plugin().as_str(), "mortal");
+        let (answered, heard) = answer(&mut answerer, &request("one two three four"));
+        let answered = answered.unwrap();
+        assert_eq!(answered.text, "one two three four");
+        assert_eq!(answered.finished.answer_tokens, 4);
+        let all: String = heard.iter().map(|said| said.text.as_str()).collect();
+        assert_eq!(all, "one two three four");
+        assert_eq!(answered.died.len(), 1);
+        assert_eq!(answered.died[0].0, "mortal");
+        assert!(
+            answered.died[0].1.contains("the parrot is no more"),
+            "{:?}",
+            answered.died
+        );
+        // The one that goes on answers from now on.
+        assert_eq!(answerer.model().plugin().as_str(), "next");
+        let considered = &answerer.dispatcher().explanation().considered;
+        let chosen: Vec<_> = considered.iter().filter(|entry| entry.chosen).collect();
+        assert_eq!(chosen.len(), 1);
+        assert_eq!(chosen[0].plugin.as_str(), "next");
+    }
+}
+
+#[test]
+fn tokens_that_were_answered_before_a_death_count() {
+    let aviary = Aviary::with(&[
+        (
+            "mortal",
+            Payload::Native,
+            "device = \"cuda\"\ndies-before = 2",
+        ),
+        ("next", Payload::Native, ""),
+    ]);
+    let mut answerer = Answerer::load(ask(&aviary.host())).unwrap();
+    let limited = Request {
+        max_tokens: 3,
+        ..request("one two three four five")
+    };
+    let answered = answer(&mut answerer, &limited).0.unwrap();
+    assert_eq!(answered.text, "one two three ");
+    assert_eq!(answered.finished.reason, Finish::Length);
+}
+
+#[test]
+fn where_every_backend_dies_the_reason_is_told_and_what_was_said_stays_said() {
+    let aviary = Aviary::with(&[("mortal", Payload::Native, "dies-before = 1")]);
+    let mut answerer = Answerer::load(ask(&aviary.host())).unwrap();
+    let (answered, heard) = answer(&mut answerer, &request("one two"));
+    let error = answered.unwrap_err().to_string();
+    assert!(error.contains("the parrot is no more"), "{error}");
+    assert_eq!(heard.len(), 1);
+}
+
+#[test]
+fn a_request_that_makes_no_sense_is_not_taken_to_another_backend() {
+    let aviary = Aviary::with(&[
+        ("first", Payload::Native, "device = \"cuda\""),
+        ("second", Payload::Native, ""),
+    ]);
+    let mut answerer = Answerer::load(ask(&aviary.host())).unwrap();
+    let senseless = Request {
+        prompt: Prompt::Tokens(vec![1]),
+        ..request("")
+    };
+    let error = answer(&mut answerer, &senseless).0.unwrap_err().to_string();
+    assert!(error.contains("it repeats texts alone"), "{error}");
+    assert_eq!(answerer.model().plugin().as_str(), "first");
+}
+
+#[test]
+fn a_text_that_ends_the_answer_is_not_handed_on_and_ends_it() {
+    let aviary = Aviary::with(&[("one", Payload::Native, "")]);
+    let mut answerer = Answerer::load(ask(&aviary.host())).unwrap();
+    let stopping = Request {
+        stop: vec!["c d".to_owned()],
+        ..request("a b c d e f")
+    };
+    let (answered, heard) = answer(&mut answerer, &stopping);
+    let answered = answered.unwrap();
+    assert_eq!(answered.text, "a b ");
+    assert_eq!(answered.finished.reason, Finish::Stop);
+    assert_eq!(answered.finished.answer_tokens, 4);
+    let all: String = heard.iter().map(|said| said.text.as_str()).collect();
+    assert_eq!(all, "a b ");
+}
+
+#[test]
+fn an_answer_ends_at_the_token_after_which_no_more_is_wanted() {
+    for payload in [Payload::Component, Payload::Native] {
+        let aviary = Aviary::with(&[("one", payload, "")]);
+        let mut answerer = Answerer::load(ask(&aviary.host())).unwrap();
+        let mut count = 0;
+        let answered = answerer.answer(&request("a b c d e f"), &mut |_| {
+            count += 1;
+            count < 2
+        });
+        let answered = answered.unwrap();
+        assert_eq!(answered.finished.reason, Finish::Cancelled);
+        // Nobody hears anything after that.
+        assert_eq!((count, answered.text.as_str()), (2, "a b "));
+    }
+}
+
+#[test]
+fn devices_come_in_their_order_and_every_refusal_is_told() {
+    let aviary = Aviary::with(&[
+        ("cpu", Payload::Native, ""),
+        ("gpu", Payload::Native, "device = \"cuda\""),
+        (
+            "shy",
+            Payload::Native,
+            "device = \"cuda\"\nrefuses = \"its cage is closed\"",
+        ),
+    ]);
+    let dispatcher = ask(&aviary.host());
+    let considered = &dispatcher.explanation().considered;
+    let ids: Vec<_> = considered
+        .iter()
+        .map(|entry| entry.plugin.as_str())
+        .collect();
+    assert_eq!(ids, ["gpu", "cpu", "shy"]);
+    assert!(considered[0].chosen && !considered[1].chosen);
+    assert_eq!(considered[2].reason, "its cage is closed");
+
+    let shy = Aviary::with(&[("shy", Payload::Native, "refuses = \"its cage is closed\"")]);
+    let error = Answerer::load(ask(&shy.host())).unwrap_err();
+    assert!(
+        error.to_string().contains("shy: its cage is closed"),
+        "{error}"
+    );
+    assert!(error.hint().unwrap().contains("vox plugin search"));
+}

@@ -1,0 +1,136 @@
+//! A backend for the tests: its answer is its prompt, a word a token. By its configuration it says that it is
+//! on another device (`device = "cuda"`), refuses every model (`refuses = "why"`), or dies before the
+//! token of a number (`dies-before = 2`).
+
+use vox_plugin::compute::{Device, DeviceKind};
+use vox_plugin::host::{config, generation};
+use vox_plugin::inference_backend::{
+    Abilities, Embedded, Finish, Finished, Loaded, Model, Options, Prompt, Request, Verdict,
+};
+use vox_plugin::{Error, InferenceBackend, Result, plugin};
+
+/// It remembers nothing.
+#[plugin(inference_backend)]
+#[derive(Default)]
+pub struct Parrot;
+
+/// A text of the configuration.
+fn text(key: &str) -> Option<String> {
+    config::get(key).map(|json| json.trim_matches('"').to_owned())
+}
+
+fn device() -> Device {
+    let kind = match text("device").as_deref() {
+        Some("cuda") => DeviceKind::Cuda,
+        _ => DeviceKind::Cpu,
+    };
+    Device {
+        id: "perch".to_owned(),
+        kind,
+        name: "A perch".to_owned(),
+        memory: 0,
+        available: 0,
+    }
+}
+
+impl InferenceBackend for Parrot {
+    fn capabilities(&mut self) -> Result<Abilities> {
+        Ok(Abilities {
+            devices: vec![device()],
+            formats: Vec::new(),
+            streaming: true,
+            embeddings: true,
+            log_probabilities: false,
+            conversations: false,
+            splitting: false,
+        })
+    }
+
+    fn can_serve(&mut self, _: Model, _: Options) -> Result<Verdict> {
+        let refusal = text("refuses");
+        Ok(Verdict {
+            serves: refusal.is_none(),
+            reason: refusal.unwrap_or_else(|| "it repeats anything".to_owned()),
+            device: Some(device()),
+            memory: 0,
+        })
+    }
+
+    fn load(&mut self, _: Model, _: Options) -> Result<Loaded> {
+        Ok(Loaded {
+            device: device(),
+            format: None,
+            context: 64,
+            vocabulary: 0,
+            layers: 0,
+            memory: 0,
+            dimensions: 2,
+        })
+    }
+
+    fn ready(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn predict(&mut self, request: Request) -> Result<Finished> {
+        let Prompt::Text(prompt) = &request.prompt else {
+            return Err(Error::Invalid("it repeats texts alone".to_owned()));
+        };
+        let Some(rest) = prompt.strip_prefix(&request.answered) else {
+            let why = format!("`{}` is not how its answer begins", request.answered);
+            return Err(Error::Invalid(why));
+        };
+        let dies_before = text("dies-before").and_then(|number| number.parse().ok());
+        let mut finished = Finished {
+            reason: Finish::Stop,
+            prompt_tokens: prompt.split_inclusive(' ').count() as u32,
+            cached_tokens: 0,
+            answer_tokens: 0,
+        };
+        for word in rest.split_inclusive(' ') {
+            if finished.answer_tokens == request.max_tokens {
+                finished.reason = Finish::Length;
+                break;
+            }
+            assert!(
+                dies_before != Some(finished.answer_tokens),
+                "the parrot is no more"
+            );
+            finished.answer_tokens += 1;
+            let piece = generation::Piece {
+                token: Some(finished.answer_tokens),
+                text: word.to_owned(),
+                log_probability: None,
+                alternatives: Vec::new(),
+            };
+            if !generation::emit(&piece) {
+                finished.reason = Finish::Cancelled;
+                break;
+            }
+        }
+        Ok(finished)
+    }
+
+    fn embed(&mut self, texts: Vec<String>) -> Result<Embedded> {
+        let numbers = texts.iter().flat_map(|text| [text.len() as f32, -0.5]);
+        Ok(Embedded {
+            numbers: numbers.collect(),
+            tokens: texts.iter().map(|text| text.len() as u32).sum(),
+        })
+    }
+
+    fn forward_layers(
+        &mut self,
+        _first: u32,
+        _end: u32,
+        _position: u32,
+        _tokens: &[u32],
+        _hidden: &[f32],
+    ) -> Result<Vec<f32>> {
+        Err(Error::Unavailable("a parrot has no layers".to_owned()))
+    }
+
+    fn unload(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
