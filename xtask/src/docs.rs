@@ -7,7 +7,7 @@
 //! | `capabilities.md` | `vox-contract` |
 //! | `catalog.md` | `catalog.toml` |
 //! | `limits.md` | the constants that set them |
-//! | `cli.md`, `exit-codes.md`, `pipeline.md` | `vox`, built for development |
+//! | `cli.md`, `exit-codes.md`, `pipeline.md`, `train-toml.md` | `vox`, built for development |
 //!
 //! Eight pages of the reference are written by hand: `signature.md`, `hooks.md`, `plugin-states.md`, which a
 //! test of `vox-host` compares with the host's own table, `op-log.md`, `bundles.md`, `models-toml.md`,

@@ -24,8 +24,12 @@ pub fn pages(workspace: &Workspace, vox: &Path) -> anyhow::Result<Vec<Page>> {
     let plan = output_of(bare(workspace, vox).args(["plugin", "schema", "pipeline"]))?;
     let plan =
         serde_json::from_str(&plan).context("`vox plugin schema pipeline` printed no JSON")?;
+    let training = output_of(bare(workspace, vox).args(["train", "--schema"]))?;
+    let training =
+        serde_json::from_str(&training).context("`vox train --schema` printed no JSON")?;
     Ok(vec![
         schema::pipeline(&plan),
+        schema::training(&training),
         Page {
             file: "cli.md",
             source: "`vox --help`",

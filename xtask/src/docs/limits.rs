@@ -31,6 +31,13 @@ const LIMITS: &[(&str, &[&str])] = &[
         "crates/vox-host/src/signing/listing.rs",
         &["MAX_SIGNATURE_FILE_BYTES"],
     ),
+    ("crates/vox-ml/src/data/lines.rs", &["MAX_LINE_BYTES"]),
+    ("crates/vox-ml/src/data/source.rs", &["MAX_PASSAGE_BYTES"]),
+    ("crates/vox-ml/src/data/template/mod.rs", &["FUEL"]),
+    (
+        "crates/vox-remote/src/server.rs",
+        &["LONGEST_ANSWER", "LONGEST_ERROR"],
+    ),
     ("crates/vox-run/src/cache/artifact.rs", &["MAX_DEPTH"]),
     (
         "crates/vox-run/src/engine/built_in/agent.rs",
@@ -51,6 +58,10 @@ const LIMITS: &[(&str, &[&str])] = &[
     (
         "crates/vox-run/src/report.rs",
         &["REPORTED_LINES", "REPORTED_EVENTS"],
+    ),
+    (
+        "crates/vox-serve/src/keys.rs",
+        &["SHORTEST_KEY", "MAX_FILE_BYTES"],
     ),
 ];
 

@@ -43,6 +43,18 @@ pub fn pipeline(schema: &Value) -> Page {
     }
 }
 
+/// The page on trainings; only `vox` knows their schema, since it is the library's that trains.
+pub fn training(schema: &Value) -> Page {
+    let intro = "A training, in TOML. A key that is not listed here is refused. Relative paths count \
+                 from the file's own directory. `vox train --schema` prints the JSON Schema; [Train a \
+                 model](../how-to/train.md) shows how it is used.";
+    Page {
+        file: "train-toml.md",
+        source: "`vox train --schema`",
+        text: page("train.toml", intro, schema),
+    }
+}
+
 fn page(title: &str, intro: &str, schema: &Value) -> String {
     let mut text = format!("# {title}\n\n{intro}\n\n## Top level\n");
     keys(schema, schema, &mut text);
@@ -106,6 +118,10 @@ fn kind(value: &Value, schema: &Value) -> String {
     }
     if let Some(words) = value["enum"].as_array() {
         let words = words.iter().filter_map(Value::as_str);
+        return format!("one of {}", code_list(words));
+    }
+    if let Some(words) = value["oneOf"].as_array() {
+        let words = words.iter().filter_map(|word| word["const"].as_str());
         return format!("one of {}", code_list(words));
     }
     if let Some(choices) = value["anyOf"].as_array() {
