@@ -3,6 +3,7 @@
 //! | command | does |
 //! |---|---|
 //! | `quickstart` | from a fresh checkout to a finished first pipeline |
+//! | `finetune` | a language model that learns something, asked before and after |
 //! | `test` | every test |
 //! | `fuzz` | the fuzzers, for longer than the tests run them |
 //! | `ci` | every check, then every test |
@@ -24,12 +25,14 @@ mod catalog;
 mod ci;
 mod dist;
 mod docs;
+mod finetune;
 mod fuzz;
 mod guest;
 mod links;
 mod plugins;
 mod quickstart;
 mod reference;
+mod sandbox;
 mod sdk;
 mod tests;
 mod workspace;
@@ -52,6 +55,8 @@ struct Arguments {
 enum Command {
     /// Build Vox and its plugins, lay a distribution out, and run a first pipeline with it
     Quickstart,
+    /// Fine-tune a language model, and ask it before and after
+    Finetune,
     /// Run every test
     Test {
         /// What `cargo test` takes besides, such as a part of a test's name
@@ -127,6 +132,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     let workspace = Workspace::open()?;
     match command {
         Command::Quickstart => quickstart::run(&workspace),
+        Command::Finetune => finetune::run(&workspace),
         Command::Test { arguments } => tests::run(&workspace, &arguments),
         Command::Fuzz {
             target,

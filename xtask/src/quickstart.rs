@@ -1,20 +1,16 @@
 //! `cargo xtask quickstart`: from a fresh checkout to a finished first pipeline, and a first model that
 //! was trained, killed on the way, and went on.
 //!
-//! Everything that it makes is below `target/quickstart`, the plugins' data and the compiled
-//! components included: what the user has installed or granted is neither used nor touched.
+//! Everything that it makes is below `target/quickstart`.
 
 use std::env;
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use vox_build::Profile;
 
-use crate::dist::{self, Distribution};
+use crate::sandbox::Sandbox;
 use crate::workspace::{Workspace, announce, run as run_command};
 
 /// The pipeline that is run, from the root.
@@ -30,38 +26,12 @@ const KILLED_AFTER: usize = 80;
 
 /// Builds, lays out, and runs.
 pub fn run(workspace: &Workspace) -> anyhow::Result<()> {
-    let out = workspace.target.join("quickstart");
-    let distribution = Distribution {
-        name: "vox-ml",
-        profile: Profile::Dev,
-        archive: false,
-    };
-    let distribution = dist::lay_out(workspace, &distribution, &out)?;
-    let vox = distribution.join(format!("vox{}", env::consts::EXE_SUFFIX));
-
-    announce(format_args!("vox run {PIPELINE}"));
-    run_command(in_sandbox(workspace, &vox, &out).args(["run", PIPELINE]))?;
-    announce("vox hello");
-    run_command(in_sandbox(workspace, &vox, &out).arg("hello"))?;
-
-    train(workspace, &vox, &out)?;
-    announce(format_args!("vox run {WRITING}"));
-    // The model writes in a step, which sees of the environment what it is given.
-    let path = env::join_paths(
-        [distribution.clone()]
-            .into_iter()
-            .chain(env::split_paths(&env::var_os("PATH").unwrap_or_default())),
-    )?;
-    run_command(in_sandbox(workspace, &vox, &out).env("PATH", path).args([
-        "run",
-        WRITING,
-        "--env",
-        "VOX_DATA",
-        "--env",
-        "VOX_CACHE",
-    ]))?;
-    announce("vox log verify");
-    run_command(in_sandbox(workspace, &vox, &out).args(["log", "verify"]))?;
+    let sandbox = Sandbox::lay_out(workspace)?;
+    sandbox.run(&["run", PIPELINE])?;
+    sandbox.run(&["hello"])?;
+    train(&sandbox)?;
+    write(&sandbox)?;
+    sandbox.run(&["log", "verify"])?;
 
     println!(
         "\nVox is in {directory}; it runs where it lies, also when moved elsewhere.\n\n\
@@ -71,25 +41,21 @@ pub fn run(workspace: &Workspace) -> anyhow::Result<()> {
          \x20   {vox} generate target/quickstart/{NOVELIST}/model --prompt \"Emma was\"\n\
          \x20   {vox} plugin new shout --path ../shout\n\n\
          The tutorial: docs/src/tutorial.md",
-        directory = workspace.name(&distribution),
-        vox = workspace.name(&vox),
+        directory = workspace.name(&sandbox.distribution),
+        vox = workspace.name(&sandbox.vox),
     );
     Ok(())
 }
 
 /// Trains a model from scratch, kills the training half-way, and lets it go on.
-fn train(workspace: &Workspace, vox: &Path, out: &Path) -> anyhow::Result<()> {
-    let novelist = out.join(NOVELIST);
+fn train(sandbox: &Sandbox) -> anyhow::Result<()> {
+    let novelist = sandbox.out.join(NOVELIST);
     if novelist.exists() {
         fs::remove_dir_all(&novelist)?;
     }
-    let train = || {
-        let mut command = in_sandbox(workspace, vox, out);
-        command.args(["train", TRAINING, "--device", "cpu"]);
-        command
-    };
     announce(format_args!("vox train {TRAINING} --device cpu"));
-    let mut training = train().spawn().context("the training does not start")?;
+    let mut training = sandbox.vox(&["train", TRAINING, "--device", "cpu"]);
+    let mut training = training.spawn().context("the training does not start")?;
     // The table of the loss curve has a heading and a line for each step.
     let table = novelist.join("loss.csv");
     let steps =
@@ -104,17 +70,17 @@ fn train(workspace: &Workspace, vox: &Path, out: &Path) -> anyhow::Result<()> {
     training.kill()?;
     training.wait()?;
     println!("\nkilled after {} steps", steps());
-    announce(format_args!("vox train {TRAINING} --device cpu --resume"));
-    run_command(train().arg("--resume"))
+    sandbox.run(&["train", TRAINING, "--device", "cpu", "--resume"])
 }
 
-/// `vox` in the root, with data and cache of its own.
-fn in_sandbox(workspace: &Workspace, vox: &Path, out: &Path) -> Command {
-    let mut command = Command::new(vox);
-    command
-        .current_dir(&workspace.root)
-        .env("VOX_DATA", out.join("data"))
-        .env("VOX_CACHE", out.join("cache"))
-        .env_remove("VOX_PLUGIN_PATH");
-    command
+/// Lets the model write in a step, which sees of the environment what it is given.
+fn write(sandbox: &Sandbox) -> anyhow::Result<()> {
+    let path = env::join_paths(
+        [sandbox.distribution.clone()]
+            .into_iter()
+            .chain(env::split_paths(&env::var_os("PATH").unwrap_or_default())),
+    )?;
+    announce(format_args!("vox run {WRITING}"));
+    let arguments = ["run", WRITING, "--env", "VOX_DATA", "--env", "VOX_CACHE"];
+    run_command(sandbox.vox(&arguments).env("PATH", path))
 }
