@@ -10,10 +10,13 @@ use vox_ml::backend::{Rows, Training};
 use vox_ml::scratch::{BpeTrainer, Dimensions, write_model};
 use vox_testkit::World;
 
+/// A gradient that was handed out: its tensor, the tensor's shape, and how many numbers there were.
+type Seen = (String, Vec<u64>, usize);
+
 /// Multiplies gradients, and notes which came.
 struct Scaling {
     factor: f32,
-    seen: Mutex<Vec<(String, Vec<u64>, usize)>>,
+    seen: Mutex<Vec<Seen>>,
 }
 
 impl Reduction for Scaling {
@@ -29,7 +32,7 @@ impl Reduction for Scaling {
 
 /// The norm of the gradients of one batch after they were handed out and multiplied, what was handed out,
 /// and what is trained.
-fn norm_after(factor: f32) -> (f64, Vec<(String, Vec<u64>, usize)>, Vec<Tensor>) {
+fn norm_after(factor: f32) -> (f64, Vec<Seen>, Vec<Tensor>) {
     let world = World::with(&["candle-cpu"]);
     let host = world.host("");
     let bundle = world.path().join("bundle");
