@@ -8,6 +8,7 @@ mod calls;
 mod fixture;
 mod hooks;
 mod measure;
+mod ml;
 mod oplog;
 mod peers;
 mod report;
@@ -74,6 +75,15 @@ const BENCHES: &[Bench] = &[
     ("vsa.bind", vsa::bind),
     ("vsa.similarity", vsa::similarity),
     ("vsa.bundle", vsa::bundle),
+    ("ml.generate.q8_0", ml::generate_q8_0),
+    ("ml.generate.q4_0", ml::generate_q4_0),
+    ("ml.prompt.q8_0", ml::prompt_q8_0),
+    ("ml.prompt.q4_0", ml::prompt_q4_0),
+    ("ml.lora", ml::lora),
+    ("ml.qlora.memory", ml::qlora_memory),
+    ("ml.boundary", ml::boundary),
+    ("ml.first-token", ml::first_token),
+    ("ml.first-token.start", ml::first_token_start),
 ];
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -87,6 +97,9 @@ fn main() -> anyhow::Result<ExitCode> {
 fn measure() -> anyhow::Result<()> {
     if let Some(plugins) = std::env::var_os(start::CHILD) {
         return start::child(plugins.as_ref());
+    }
+    if let Ok(task) = std::env::var(ml::CHILD) {
+        return ml::child(&task);
     }
     let arguments = Arguments::parse();
     let wanted = |name: &str| {

@@ -29,7 +29,9 @@ mod finetune;
 mod fuzz;
 mod guest;
 mod links;
+mod peers;
 mod plugins;
+mod python;
 mod quickstart;
 mod reference;
 mod sandbox;
@@ -109,7 +111,10 @@ enum Command {
         json: bool,
     },
     /// Build what Vox is measured against
-    Peers,
+    Peers {
+        /// extism, llama.cpp or pytorch; without it, all of them
+        peer: Option<String>,
+    },
     /// Make fixtures anew, with the reference Python packages
     Reference {
         /// gguf, hypervectors, training-data or ml; without it, all of them
@@ -148,7 +153,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Book => docs::book(&workspace),
         Command::Dist { name, release } => dist::run(&workspace, &name, release),
         Command::Bench { names, json } => bench::run(&workspace, &names, json),
-        Command::Peers => bench::peers(&workspace),
+        Command::Peers { peer } => peers::run(&workspace, peer.as_deref()),
         Command::Reference { fixtures } => reference::run(&workspace, fixtures.as_deref()),
     }
 }

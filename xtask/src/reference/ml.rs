@@ -9,11 +9,14 @@ use std::process::Command;
 
 use anyhow::bail;
 
-use super::{environment_python, pip, program, run_command};
-use crate::workspace::{Workspace, announce, output_of};
+use super::program;
+use crate::python::{environment_python, pip};
+use crate::workspace::{Workspace, announce, output_of, run as run_command};
 
 /// Where the fixtures stand.
 const FIXTURES: &str = "plugins/candle/tests/reference";
+/// Where the environment and the bundle are, below `target`.
+const DIRECTORY: &str = "reference/ml";
 /// The text that the small tokenizer is trained on.
 const TEXT: &str = "examples/quickstart/data/emma.txt";
 /// The real model, in models.toml.
@@ -25,8 +28,8 @@ const BUNDLE: &str = "VOX_SMOLLM2";
 pub(super) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     let fixtures = workspace.root.join(FIXTURES);
     let programs = fixtures.join("programs");
-    let directory = workspace.target.join("reference/ml");
-    let python = torch(&directory, &programs)?;
+    let directory = workspace.target.join(DIRECTORY);
+    let python = torch(workspace)?;
     let bundle = bundle(workspace, &directory)?;
     let run = |name: &str, arguments: &[&Path]| {
         announce(format_args!("Running {name}"));
@@ -58,8 +61,9 @@ pub(super) fn run(workspace: &Workspace) -> anyhow::Result<()> {
 ///
 /// Nothing is installed but what is named. On Linux PyTorch wants libraries of CUDA, which are larger
 /// than all else together and of no use here: stand-ins take their place.
-fn torch(directory: &Path, programs: &Path) -> anyhow::Result<PathBuf> {
-    let python = environment_python(&directory.join("python"))?;
+pub fn torch(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    let programs = workspace.root.join(FIXTURES).join("programs");
+    let python = environment_python(&workspace.target.join(DIRECTORY).join("python"))?;
     announce("Installing PyTorch and the packages that stand on it");
     run_command(
         pip(&python)
@@ -72,7 +76,7 @@ fn torch(directory: &Path, programs: &Path) -> anyhow::Result<PathBuf> {
             "-c",
             "import sysconfig; print(sysconfig.get_path('purelib'))",
         ]))?;
-        let mut stand_ins = program(&python, programs, "torch_without_cuda.py");
+        let mut stand_ins = program(&python, &programs, "torch_without_cuda.py");
         run_command(stand_ins.arg(packages.trim()))?;
     }
     Ok(python)

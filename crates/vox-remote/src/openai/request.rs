@@ -6,6 +6,10 @@ use vox_plugin::{Error, Result};
 
 use super::{Continues, Dialect, Extensions};
 
+/// The last tokens that llama.cpp counts for penalties: more than contexts have. It wants a number, and keeps room
+/// for as many.
+const PENALISED: u32 = 1 << 16;
+
 /// Path and body of the request for an answer.
 ///
 /// # Errors
@@ -139,7 +143,7 @@ fn sample(
         }
         Extensions::LlamaCpp => {
             body.insert("top_k".to_owned(), sampling.top_k.into());
-            body.insert("repeat_last_n".to_owned(), json!(-1));
+            body.insert("repeat_last_n".to_owned(), PENALISED.into());
             let order = ["penalties", "temperature", "top_k", "top_p", "min_p"];
             body.insert("samplers".to_owned(), json!(order));
             // 32 bits, of which all set mean that it is to choose.

@@ -393,6 +393,7 @@ fn settings_are_sent_in_the_servers_dialect() {
     let seen = server.next();
     assert_eq!(seen.member("prompt"), json!([1, 2, "x"]));
     assert_eq!(seen.member("repeat_penalty"), json!(1.1));
+    assert_eq!(seen.member("repeat_last_n"), json!(65_536));
     assert_eq!(seen.member("logprobs"), json!(1));
     assert_eq!(seen.member("samplers")[1], json!("temperature"));
 }

@@ -20,6 +20,9 @@ const SPINS: u32 = 4_000;
 /// Offers of its core before a thread that waits for work sleeps.
 const YIELDS: u32 = 200;
 
+/// The bit of [`Shared::inside`] that says that no worker may begin any longer.
+const CLOSED: usize = 1 << (usize::BITS - 1);
+
 /// A job that all threads run; the argument is the thread's number.
 type Job<'a> = dyn Fn(usize) + Sync + 'a;
 
@@ -31,8 +34,8 @@ struct Shared {
     job: AtomicPtr<&'static Job<'static>>,
     /// The next part that nobody has claimed.
     next: AtomicUsize,
-    /// Workers that are not through with the job.
-    busy: AtomicUsize,
+    /// Workers that are inside of the job, and whether it takes no more: [`CLOSED`].
+    inside: AtomicUsize,
     /// Workers that sleep, or are about to.
     sleeping: AtomicUsize,
     /// The pool is to end.
@@ -63,7 +66,7 @@ impl Pool {
             round: AtomicUsize::new(0),
             job: AtomicPtr::new(ptr::null_mut()),
             next: AtomicUsize::new(0),
-            busy: AtomicUsize::new(0),
+            inside: AtomicUsize::new(CLOSED),
             sleeping: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
             panicked: Mutex::new(None),
@@ -148,15 +151,17 @@ impl Pool {
         });
     }
 
-    /// Runs a job on all threads.
+    /// Runs a job on this thread, and on every worker that comes before this thread is through with it. One that
+    /// the system does not let run is not waited for.
     fn run(&self, job: &Job<'_>) {
         let shared = &*self.shared;
         shared.next.store(0, Ordering::Relaxed);
-        shared.busy.store(self.workers.len(), Ordering::Relaxed);
-        // SAFETY: only the lifetime changes. The job is called by workers that have not yet been taken from `busy`, and
-        // this function does not return, nor unwind, before all have.
+        // SAFETY: only the lifetime changes. The job is called by workers that count themselves in `inside`, and this
+        // function does not return, nor unwind, before it takes no more and none is there.
         let mut forever = unsafe { std::mem::transmute::<&Job<'_>, &'static Job<'static>>(job) };
         shared.job.store(&raw mut forever, Ordering::Relaxed);
+        // From here on workers may begin, and see what was stored before.
+        shared.inside.store(0, Ordering::Release);
         // Sequentially consistent with `sleeping`: either a worker sees this round before it sleeps, or it is seen here.
         shared.round.fetch_add(1, Ordering::SeqCst);
         if shared.sleeping.load(Ordering::SeqCst) > 0 {
@@ -165,8 +170,9 @@ impl Pool {
             }
         }
         let own = panic::catch_unwind(AssertUnwindSafe(|| job(0)));
+        shared.inside.fetch_or(CLOSED, Ordering::AcqRel);
         let mut looks = 0;
-        while shared.busy.load(Ordering::Acquire) > 0 {
+        while shared.inside.load(Ordering::Acquire) != CLOSED {
             looks += 1;
             if looks < SPINS {
                 hint::spin_loop();
@@ -206,14 +212,34 @@ impl Shared {
             if self.ended.load(Ordering::SeqCst) {
                 return;
             }
-            // SAFETY: `run` stored it before the round began; it and the job live until this worker is taken from
-            // `busy`, below.
+            if !self.enter() {
+                continue;
+            }
+            // SAFETY: `run` stored it before it let workers in; it and the job live until this worker has left, below.
             let job = unsafe { *self.job.load(Ordering::Relaxed) };
             if let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| job(thread))) {
                 *self.panicked.lock().unwrap_or_else(PoisonError::into_inner) = Some(payload);
             }
-            self.busy.fetch_sub(1, Ordering::AcqRel);
+            self.inside.fetch_sub(1, Ordering::AcqRel);
         }
+    }
+
+    /// Counts a worker among those inside of the job, unless it takes no more.
+    fn enter(&self) -> bool {
+        let mut inside = self.inside.load(Ordering::Relaxed);
+        while inside & CLOSED == 0 {
+            let entered = self.inside.compare_exchange_weak(
+                inside,
+                inside + 1,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
+            match entered {
+                Ok(_) => return true,
+                Err(now) => inside = now,
+            }
+        }
+        false
     }
 
     /// Waits for a round other than the one that was done last.

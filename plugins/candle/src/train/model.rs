@@ -82,7 +82,10 @@ impl Source<'_> {
     /// The numbers that a tensor begins with.
     fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         if let Some(weights) = self.weights {
-            return weights.floats(name);
+            let floats = weights.floats(name)?;
+            // They have become others, so that the file's own would be in memory twice.
+            weights.release(name)?;
+            return Ok(floats);
         }
         Ok(beginning(
             self.randomness(),

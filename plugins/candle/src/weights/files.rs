@@ -6,6 +6,8 @@ use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 use safetensors::SafeTensors;
 
 use super::{Element, TensorInfo, Weights};
@@ -68,6 +70,24 @@ impl MappedFile {
 
     pub(super) fn bytes(&self) -> &[u8] {
         &self.map
+    }
+
+    /// Gives memory back that holds a part of the file. Whoever reads the part again has it from the file.
+    pub(super) fn release(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        {
+            let unused = UncheckedAdvice::DontNeed;
+            // SAFETY: the map is of a file and read-only, so a page that is given back comes again as it was: none
+            // holds anything that the file does not.
+            let advised = unsafe {
+                self.map
+                    .unchecked_advise_range(unused, range.start, range.len())
+            };
+            // Where the system does not take the advice, the memory stays in use.
+            let _ = advised;
+        }
+        #[cfg(not(unix))]
+        let _ = range;
     }
 }
 

@@ -161,6 +161,18 @@ impl Weights {
         Ok(&self.files[entry.file].bytes()[entry.range.clone()])
     }
 
+    /// Gives memory back that a tensor was read into, for whoever made something else of it. What reads the tensor
+    /// again has it from the file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingTensor`].
+    pub fn release(&self, name: &str) -> Result<()> {
+        let entry = self.entry(name)?;
+        self.files[entry.file].release(entry.range.clone());
+        Ok(())
+    }
+
     /// A tensor on a device, its numbers made into `dtype`.
     ///
     /// # Errors

@@ -252,3 +252,16 @@ fn blocks_of_ggml_are_read_whole_and_by_rows() {
         );
     }
 }
+
+#[test]
+fn a_tensor_whose_memory_was_given_back_is_read_again() {
+    let directory = shards();
+    let weights = Weights::open(directory.path()).unwrap();
+    let before = weights.floats("a").unwrap();
+    weights.release("a").unwrap();
+    assert_eq!(weights.floats("a").unwrap(), before);
+    assert!(matches!(
+        weights.release("c"),
+        Err(Error::MissingTensor { .. })
+    ));
+}
