@@ -39,8 +39,8 @@ impl CpuEngine {
 
     /// Loads the weights of a bundle, which have been checked against its architecture.
     ///
-    /// `format` is how matrices are held; `None` for as the bundle has them. Blocks other than Q8_0, Q4_0 and Q4_K are
-    /// held as Q8_0. With 0 `threads` there are as many as cores.
+    /// `format` is how matrices are held; `None` for as the bundle has them. Blocks other than Q8_0, Q5_0, Q4_0,
+    /// Q6_K and Q4_K are held as Q8_0. With 0 `threads` there are as many as cores.
     ///
     /// # Errors
     ///
@@ -231,6 +231,8 @@ impl<'a> Formats<'a> {
 fn blocks(kind: Option<GgmlDType>) -> Format {
     match kind {
         Some(GgmlDType::Q4_0) => Format::Q4_0,
+        Some(GgmlDType::Q5_0) => Format::Q5_0,
+        Some(GgmlDType::Q6K) => Format::Q6K,
         Some(GgmlDType::Q4K) => Format::Q4K,
         _ => Format::Q8_0,
     }
