@@ -158,7 +158,8 @@ struct Bundle<'a>(&'a Weights);
 
 impl Source for Bundle<'_> {
     fn row(&self, name: &str, row: usize, to: &mut [f32]) -> Result<()> {
-        self.0.read_rows(name, row..row + 1, to)
+        self.0.read_rows(name, row..row + 1, to)?;
+        self.check(name, to)
     }
 
     fn vector(&self, name: &str, length: usize) -> Result<Vec<f32>> {
@@ -171,7 +172,20 @@ impl Source for Bundle<'_> {
                 wanted: vec![length],
             });
         }
+        self.check(name, &vector)?;
         Ok(vector)
+    }
+}
+
+impl Bundle<'_> {
+    /// Refuses what is no number: rounding to blocks would make zeros of it, and nobody would know.
+    fn check(&self, name: &str, numbers: &[f32]) -> Result<()> {
+        let are_numbers = numbers.iter().fold(true, |all, x| all & x.is_finite());
+        if are_numbers {
+            return Ok(());
+        }
+        let why = format!("the tensor `{name}` holds what is no number, or is infinite");
+        Err(Error::format(self.0.directory())(why))
     }
 }
 
