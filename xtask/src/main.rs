@@ -31,6 +31,7 @@ mod plugins;
 mod quickstart;
 mod reference;
 mod sdk;
+mod smollm2;
 mod tests;
 mod workspace;
 

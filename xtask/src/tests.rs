@@ -1,11 +1,12 @@
-//! `cargo xtask test`: the plugins that the tests load, then every test.
+//! `cargo xtask test`: the plugins and the model that the tests load, then every test.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use vox_build::Profile;
 
-use crate::workspace::{Workspace, announce, run as run_command, run_within};
-use crate::{guest, plugins};
+use crate::workspace::{Workspace, announce, explain, run as run_command, run_within};
+use crate::{guest, plugins, smollm2};
 
 /// How long the compiled tests may take together, several times what they do.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
@@ -17,11 +18,13 @@ pub fn run(workspace: &Workspace, arguments: &[String]) -> anyhow::Result<()> {
     all.extend(plugins::plugins_in(workspace, plugins::FOR_TESTS)?);
     let root = workspace.target.join("vox-test/plugins");
     plugins::build(workspace, &all, &toolchain, Profile::Dev, &root)?;
+    let model = model(workspace);
 
     let cargo_test = |options: &[&str]| {
         let mut command = workspace.cargo(["test", "--workspace", "--no-fail-fast"]);
         command
             .env("VOX_TEST_PLUGINS", &root)
+            .envs(model.iter().map(|bundle| (smollm2::BUNDLE, bundle)))
             .args(options)
             .args(arguments);
         command
@@ -33,4 +36,18 @@ pub fn run(workspace: &Workspace, arguments: &[String]) -> anyhow::Result<()> {
     announce("Running the tests");
     run_within(LONGEST, &mut cargo_test(&["--all-targets"]))?;
     documented
+}
+
+/// The bundle of the real model. Where it cannot be had, the tests of it say that they are skipped.
+fn model(workspace: &Workspace) -> Option<PathBuf> {
+    match smollm2::bundle(workspace) {
+        Ok(bundle) => Some(bundle),
+        Err(error) => {
+            announce(format_args!(
+                "The tests of the real model will be skipped: {}",
+                explain(&error)
+            ));
+            None
+        }
+    }
 }
