@@ -36,6 +36,7 @@ mod quickstart;
 mod reference;
 mod sandbox;
 mod sdk;
+mod smollm2;
 mod tests;
 mod workspace;
 

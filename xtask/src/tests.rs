@@ -1,11 +1,13 @@
-//! `cargo xtask test`: the plugins that the tests load, then every test.
+//! `cargo xtask test`: the plugins and the model that the tests load, then every test.
 
+use std::env;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use vox_build::Profile;
 
-use crate::workspace::{Workspace, announce, run as run_command, run_within};
-use crate::{guest, plugins};
+use crate::workspace::{Workspace, announce, explain, run as run_command, run_within};
+use crate::{guest, plugins, smollm2};
 
 /// How long the compiled tests may take together, several times what they do.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
@@ -28,9 +30,28 @@ pub fn run(workspace: &Workspace, arguments: &[String]) -> anyhow::Result<()> {
     };
     announce("Compiling the tests");
     run_command(&mut cargo_test(&["--all-targets", "--no-run"]))?;
+    let model = model(workspace);
     announce("Running the examples in the documentation");
     let documented = run_command(&mut cargo_test(&["--doc"]));
     announce("Running the tests");
-    run_within(LONGEST, &mut cargo_test(&["--all-targets"]))?;
+    let mut tests = cargo_test(&["--all-targets"]);
+    tests.envs(model.iter().map(|bundle| (smollm2::BUNDLE, bundle)));
+    run_within(LONGEST, &mut tests)?;
     documented
+}
+
+/// The bundle of the real model. Where it cannot be had, the tests of it say that they are skipped.
+fn model(workspace: &Workspace) -> Option<PathBuf> {
+    // The tests of the command line made it.
+    let vox = format!("debug/vox{}", env::consts::EXE_SUFFIX);
+    match smollm2::bundle(workspace, || Ok(workspace.target.join(vox))) {
+        Ok(bundle) => Some(bundle),
+        Err(error) => {
+            announce(format_args!(
+                "The tests of the real model will be skipped: {}",
+                explain(&error)
+            ));
+            None
+        }
+    }
 }

@@ -56,10 +56,21 @@ impl Workspace {
         Ok(own.context("the workspace has no xtask")?.version.clone())
     }
 
-    /// Cargo in the root.
+    /// Cargo in the root, as if it were called from a shell.
+    ///
+    /// What cargo tells this program of its own package is taken away: build scripts of dependencies read
+    /// variables of the same names, and would run again whenever a command comes from another side.
     pub fn cargo<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Command {
         let mut command = Command::new("cargo");
         command.current_dir(&self.root).args(arguments);
+        for (name, _) in env::vars_os() {
+            let is_told = name.to_str().is_some_and(|name| {
+                name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+            });
+            if is_told {
+                command.env_remove(name);
+            }
+        }
         command
     }
 

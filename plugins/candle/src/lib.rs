@@ -27,6 +27,8 @@ pub mod train;
 pub mod weights;
 
 #[cfg(test)]
+mod smollm2;
+#[cfg(test)]
 mod tiny;
 
 pub use error::{Error, Result};

@@ -1,16 +1,14 @@
 //! The fixtures of language models: what PyTorch, `transformers`, PEFT and bitsandbytes compute.
 //!
-//! Owns: the environment that they run in, the bundle of SmolLM2 that they read, and the order of the
-//! programs beside the fixtures; each program's head says what it writes.
+//! Owns: the environment that they run in, and the order of the programs beside the fixtures; each
+//! program's head says what it writes.
 
-use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::bail;
-
 use super::program;
 use crate::python::{environment_python, pip};
+use crate::smollm2;
 use crate::workspace::{Workspace, announce, output_of, run as run_command};
 
 /// Where the fixtures stand.
@@ -19,10 +17,6 @@ const FIXTURES: &str = "plugins/candle/tests/reference";
 const DIRECTORY: &str = "reference/ml";
 /// The text that the small tokenizer is trained on.
 const TEXT: &str = "examples/quickstart/data/emma.txt";
-/// The real model, in models.toml.
-const MODEL: &str = "smollm2-135m-instruct";
-/// Names a directory with the bundle of the real model, for whoever has it already.
-const BUNDLE: &str = "VOX_SMOLLM2";
 
 /// Makes all fixtures anew.
 pub(super) fn run(workspace: &Workspace) -> anyhow::Result<()> {
@@ -30,7 +24,7 @@ pub(super) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     let programs = fixtures.join("programs");
     let directory = workspace.target.join(DIRECTORY);
     let python = torch(workspace)?;
-    let bundle = bundle(workspace, &directory)?;
+    let bundle = smollm2::bundle(workspace, || workspace.build_program("vox", false))?;
     let run = |name: &str, arguments: &[&Path]| {
         announce(format_args!("Running {name}"));
         let mut command = program(&python, &programs, name);
@@ -96,35 +90,4 @@ fn later_transformers(python: &Path, directory: &Path, programs: &Path) -> anyho
         )?;
     }
     Ok(packages)
-}
-
-/// The bundle of the real model: the one that is named, or one that Vox imports into a store of its own.
-fn bundle(workspace: &Workspace, directory: &Path) -> anyhow::Result<PathBuf> {
-    if let Some(named) = env::var_os(BUNDLE) {
-        let named = PathBuf::from(named);
-        if !named.join("model.safetensors").is_file() {
-            bail!(
-                "{BUNDLE} is {}, which holds no model.safetensors",
-                named.display()
-            );
-        }
-        return Ok(named);
-    }
-    let bundle = directory.join(MODEL);
-    if bundle.is_dir() {
-        return Ok(bundle);
-    }
-    let vox = workspace.build_program("vox", false)?;
-    let vox = |arguments: &[&str]| {
-        let mut command = Command::new(&vox);
-        command
-            .args(arguments)
-            .env("VOX_DATA", directory.join("data"))
-            .env("VOX_CACHE", directory.join("cache"));
-        command
-    };
-    announce(format_args!("Importing {MODEL}"));
-    run_command(&mut vox(&["model", "import", MODEL]))?;
-    run_command(vox(&["model", "export", MODEL]).arg(&bundle))?;
-    Ok(bundle)
 }

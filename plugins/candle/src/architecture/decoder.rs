@@ -1,7 +1,7 @@
 //! Models that go on with a text: Llama and its relatives.
 
 use super::fields::Fields;
-use super::{Activation, Family, Rope};
+use super::{Activation, Family, Rope, most};
 use crate::error::Result;
 
 /// What a decoder is made of.
@@ -70,16 +70,20 @@ pub struct LayerAttention<'a> {
 impl DecoderArchitecture {
     pub(super) fn of(fields: &Fields<'_>, family: Family) -> Result<Self> {
         let is_gemma = family == Family::Gemma3;
-        let hidden = fields.required("hidden_size")?;
-        let layers = fields.required("num_hidden_layers")?;
-        let heads = fields.required("num_attention_heads")?;
-        let kv_heads = fields.count("num_key_value_heads")?.unwrap_or(heads);
+        let hidden = fields.required("hidden_size", most::HIDDEN)?;
+        let layers = fields.required("num_hidden_layers", most::LAYERS)?;
+        let heads = fields.required("num_attention_heads", most::HEADS)?;
+        let kv_heads = fields
+            .count("num_key_value_heads", most::HEADS)?
+            .unwrap_or(heads);
         if !heads.is_multiple_of(kv_heads) {
             let why = format!("{kv_heads} do not divide the {heads} of `num_attention_heads`");
             return Err(fields.fault("num_key_value_heads", why));
         }
         let head = head(fields, family, hidden, heads)?;
-        let context = fields.count("max_position_embeddings")?.unwrap_or(2048);
+        let context = fields
+            .count("max_position_embeddings", most::CONTEXT)?
+            .unwrap_or(2048);
         let bias = fields.flag("attention_bias")?.unwrap_or(false);
         let qkv_bias = bias || family == Family::Qwen2;
         let scale = match fields.positive("query_pre_attn_scalar")? {
@@ -107,9 +111,9 @@ impl DecoderArchitecture {
         let (rope, local_rope) = ropes(fields, family, context)?;
         Ok(Self {
             family,
-            vocabulary: fields.required("vocab_size")?,
+            vocabulary: fields.required("vocab_size", most::VOCABULARY)?,
             hidden,
-            intermediate: fields.required("intermediate_size")?,
+            intermediate: fields.required("intermediate_size", most::INTERMEDIATE)?,
             layers,
             heads,
             kv_heads,
@@ -173,7 +177,7 @@ fn head(fields: &Fields<'_>, family: Family, hidden: usize, heads: usize) -> Res
         Family::Gemma3 => Some(256),
         _ => None,
     };
-    let head = match fields.count("head_dim")?.or(by_family) {
+    let head = match fields.count("head_dim", most::HEAD)?.or(by_family) {
         Some(head) => head,
         None if hidden.is_multiple_of(heads) => hidden / heads,
         None => {
@@ -231,10 +235,12 @@ fn windows(fields: &Fields<'_>, family: Family, layers: usize) -> Result<Vec<Opt
         Family::Gemma3 if !fields.has("sliding_window") => Some(4096),
         Family::Qwen2 | Family::Qwen3 => {
             let used = fields.flag("use_sliding_window")?.unwrap_or(false);
-            let size = fields.count("sliding_window")?.unwrap_or(4096);
+            let size = fields
+                .count("sliding_window", most::CONTEXT)?
+                .unwrap_or(4096);
             used.then_some(size)
         }
-        Family::Mistral | Family::Gemma3 => fields.count("sliding_window")?,
+        Family::Mistral | Family::Gemma3 => fields.count("sliding_window", most::CONTEXT)?,
     };
     if let Some(kinds) = fields.texts("layer_types")? {
         if kinds.len() != layers {
@@ -255,9 +261,11 @@ fn windows(fields: &Fields<'_>, family: Family, layers: usize) -> Result<Vec<Opt
         return kinds.collect();
     }
     let from = fields.whole("max_window_layers")?.unwrap_or(28);
-    let pattern = match fields.count("sliding_window_pattern")? {
+    let pattern = match fields.count("sliding_window_pattern", most::LAYERS)? {
         Some(pattern) => pattern,
-        None => fields.count("_sliding_window_pattern")?.unwrap_or(6),
+        None => fields
+            .count("_sliding_window_pattern", most::LAYERS)?
+            .unwrap_or(6),
     };
     let has_window = |layer: usize| match family {
         Family::Gemma3 => !(layer + 1).is_multiple_of(pattern),

@@ -1,7 +1,7 @@
 //! Models that embed a text: BERT, and MiniLM, which is a BERT with few layers.
 
 use super::fields::Fields;
-use super::{Activation, LinearSpec, TensorSpec};
+use super::{Activation, LinearSpec, TensorSpec, most};
 use crate::error::Result;
 
 /// What an encoder is made of (Devlin et al., "BERT", section 3).
@@ -37,20 +37,24 @@ impl EncoderArchitecture {
         if fields.flag("is_decoder")? == Some(true) {
             return Err(fields.fault("is_decoder", "a BERT that generates text is not built in"));
         }
-        let hidden = fields.required("hidden_size")?;
-        let heads = fields.required("num_attention_heads")?;
+        let hidden = fields.required("hidden_size", most::HIDDEN)?;
+        let heads = fields.required("num_attention_heads", most::HEADS)?;
         if !hidden.is_multiple_of(heads) {
             let why = format!("{heads} heads do not divide the {hidden} elements of `hidden_size`");
             return Err(fields.fault("num_attention_heads", why));
         }
         Ok(Self {
-            vocabulary: fields.required("vocab_size")?,
+            vocabulary: fields.required("vocab_size", most::VOCABULARY)?,
             hidden,
-            intermediate: fields.required("intermediate_size")?,
-            layers: fields.required("num_hidden_layers")?,
+            intermediate: fields.required("intermediate_size", most::INTERMEDIATE)?,
+            layers: fields.required("num_hidden_layers", most::LAYERS)?,
             heads,
-            context: fields.count("max_position_embeddings")?.unwrap_or(512),
-            segments: fields.count("type_vocab_size")?.unwrap_or(2),
+            context: fields
+                .count("max_position_embeddings", most::CONTEXT)?
+                .unwrap_or(512),
+            segments: fields
+                .count("type_vocab_size", most::VOCABULARY)?
+                .unwrap_or(2),
             norm_epsilon: fields.positive("layer_norm_eps")?.unwrap_or(1e-12),
             activation: Activation::of(fields, "hidden_act", Activation::Gelu)?,
         })

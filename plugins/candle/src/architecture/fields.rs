@@ -128,19 +128,20 @@ impl<'v> Fields<'v> {
         self.value(field).map(read).transpose()
     }
 
-    /// A whole number from 1 to 2^31.
-    pub(crate) fn count(&self, field: &str) -> Result<Option<usize>> {
+    /// A whole number from 1 to `most`.
+    pub(crate) fn count(&self, field: &str, most: usize) -> Result<Option<usize>> {
         let read = |value: &Value| {
-            let whole = value.as_u64().filter(|count| (1..=1 << 31).contains(count));
-            let count = whole.and_then(|count| usize::try_from(count).ok());
-            count.ok_or_else(|| self.mismatch(field, "a whole number from 1 to 2^31", value))
+            let whole = value.as_u64().and_then(|whole| usize::try_from(whole).ok());
+            let count = whole.filter(|count| (1..=most).contains(count));
+            let wanted = || format!("a whole number from 1 to {most}");
+            count.ok_or_else(|| self.mismatch(field, &wanted(), value))
         };
         self.value(field).map(read).transpose()
     }
 
     /// A count that must be there.
-    pub(crate) fn required(&self, field: &str) -> Result<usize> {
-        self.count(field)?.ok_or_else(|| self.missing(field))
+    pub(crate) fn required(&self, field: &str, most: usize) -> Result<usize> {
+        self.count(field, most)?.ok_or_else(|| self.missing(field))
     }
 
     /// A number above 0 that must be there.

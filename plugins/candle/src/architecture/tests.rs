@@ -151,7 +151,7 @@ fn a_field_that_is_wrong_is_named_with_what_it_should_be() {
         ),
         (
             json!({ "hidden_size": "wide" }),
-            "`hidden_size`: it should be a whole number from 1 to 2^31, and is \"wide\"",
+            "`hidden_size`: it should be a whole number from 1 to 262144, and is \"wide\"",
         ),
         (
             json!({ "num_hidden_layers": 0 }),
@@ -186,6 +186,46 @@ fn a_field_that_is_wrong_is_named_with_what_it_should_be() {
         let message = refusal(&with(Family::Llama, fields));
         assert!(message.contains(said), "{message}");
     }
+}
+
+#[test]
+fn numbers_beyond_every_model_are_refused_before_anything_is_made_of_them() {
+    for family in [Family::Llama, Family::Mistral, Family::Gemma3, Family::Bert] {
+        for field in [
+            "num_hidden_layers",
+            "hidden_size",
+            "intermediate_size",
+            "num_attention_heads",
+            "vocab_size",
+            "max_position_embeddings",
+        ] {
+            for number in [2_000_000_000_u64, u64::MAX] {
+                let message = refusal(&with(family, json!({ field: number })));
+                let said = format!("`{field}`: it should be a whole number from 1 to");
+                assert!(message.contains(&said), "{message}");
+            }
+        }
+    }
+    for field in ["num_key_value_heads", "head_dim"] {
+        let message = refusal(&with(Family::Qwen3, json!({ field: 1 << 30 })));
+        assert!(message.contains(&format!("`{field}`")), "{message}");
+    }
+    // The largest that are taken are counted without an overflow.
+    let largest = json!({
+        "hidden_size": most::HIDDEN, "num_hidden_layers": most::LAYERS, "head_dim": most::HEAD,
+        "num_attention_heads": most::HEADS, "num_key_value_heads": most::HEADS,
+        "intermediate_size": most::INTERMEDIATE, "vocab_size": most::VOCABULARY,
+        "max_position_embeddings": most::CONTEXT,
+    });
+    let architecture = tiny::architecture(&with(Family::Qwen3, largest)).unwrap();
+    assert!(architecture.parameters() < 1 << 55);
+    let decoder = architecture.decoder().unwrap();
+    assert!(
+        decoder
+            .cache_bytes(4)
+            .checked_mul(most::CONTEXT as u64)
+            .is_some()
+    );
 }
 
 #[test]

@@ -39,8 +39,8 @@ impl CpuEngine {
 
     /// Loads the weights of a bundle, which have been checked against its architecture.
     ///
-    /// `format` is how matrices are held; `None` for as the bundle has them. Blocks other than Q8_0, Q4_0 and Q4_K are
-    /// held as Q8_0. With 0 `threads` there are as many as cores.
+    /// `format` is how matrices are held; `None` for as the bundle has them. Blocks other than Q8_0, Q5_0, Q4_0,
+    /// Q6_K and Q4_K are held as Q8_0. With 0 `threads` there are as many as cores.
     ///
     /// # Errors
     ///
@@ -158,7 +158,8 @@ struct Bundle<'a>(&'a Weights);
 
 impl Source for Bundle<'_> {
     fn row(&self, name: &str, row: usize, to: &mut [f32]) -> Result<()> {
-        self.0.read_rows(name, row..row + 1, to)
+        self.0.read_rows(name, row..row + 1, to)?;
+        self.check(name, to)
     }
 
     fn vector(&self, name: &str, length: usize) -> Result<Vec<f32>> {
@@ -171,7 +172,20 @@ impl Source for Bundle<'_> {
                 wanted: vec![length],
             });
         }
+        self.check(name, &vector)?;
         Ok(vector)
+    }
+}
+
+impl Bundle<'_> {
+    /// Refuses what is no number: rounding to blocks would make zeros of it, and nobody would know.
+    fn check(&self, name: &str, numbers: &[f32]) -> Result<()> {
+        let are_numbers = numbers.iter().fold(true, |all, x| all & x.is_finite());
+        if are_numbers {
+            return Ok(());
+        }
+        let why = format!("the tensor `{name}` holds what is no number, or is infinite");
+        Err(Error::format(self.0.directory())(why))
     }
 }
 
@@ -231,6 +245,8 @@ impl<'a> Formats<'a> {
 fn blocks(kind: Option<GgmlDType>) -> Format {
     match kind {
         Some(GgmlDType::Q4_0) => Format::Q4_0,
+        Some(GgmlDType::Q5_0) => Format::Q5_0,
+        Some(GgmlDType::Q6K) => Format::Q6K,
         Some(GgmlDType::Q4K) => Format::Q4K,
         _ => Format::Q8_0,
     }

@@ -75,7 +75,7 @@ pub struct Model {
 impl Model {
     /// Reads and packs all weights, on all threads of a pool.
     ///
-    /// Where `matrices` says [`Format::Q4K`] and rows are no multiple of 256, it becomes [`Format::Q8_0`]; maps that read
+    /// Where `matrices` says [`Format::Q6K`] or [`Format::Q4K`] and rows are no multiple of 256, it becomes [`Format::Q8_0`]; maps that read
     /// the same are held as the most exact of them is.
     ///
     /// # Errors
@@ -254,16 +254,16 @@ impl Loader<'_> {
     /// Matrices with so many rows each, one below the other.
     fn matrix(&mut self, names: &[(String, usize)], columns: usize) -> Result<Packed> {
         let formats = names.iter().map(|(name, _)| match (self.matrices)(name) {
-            Format::Q4K if !columns.is_multiple_of(crate::kernels::blocks::SUPER_BLOCK) => {
-                Format::Q8_0
-            }
-            format => format,
+            format if format.holds(columns) => format,
+            _ => Format::Q8_0,
         });
         let bits = |format: &Format| match format {
             Format::F32 => 32,
             Format::F16 => 17,
             Format::Bf16 => 16,
             Format::Q8_0 => 8,
+            Format::Q6K => 7,
+            Format::Q5_0 => 6,
             Format::Q4K => 5,
             Format::Q4_0 => 4,
         };

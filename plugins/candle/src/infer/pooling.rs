@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::architecture::fields::{Fields, read_object};
+use crate::architecture::most;
 use crate::error::{Error, Result};
 
 /// How the states of a text's tokens become one vector.
@@ -131,7 +132,7 @@ pub(super) fn longest_text(directory: &Path) -> Result<Option<usize>> {
         return Ok(None);
     }
     let object = read_object(&path)?;
-    Fields::new(&path, &object).count("max_seq_length")
+    Fields::new(&path, &object).count("max_seq_length", most::CONTEXT)
 }
 
 #[cfg(test)]

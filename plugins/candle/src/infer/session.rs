@@ -23,6 +23,9 @@ const PART: usize = 256;
 /// The same on a GPU.
 const GPU_PART: usize = 512;
 
+/// Most threads of a session.
+const MOST_THREADS: usize = 1024;
+
 /// How a model is loaded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadOptions {
@@ -87,6 +90,13 @@ impl Session {
     /// is not whole, or whose adapter does not fit; [`Error::Device`]; [`Error::Memory`] for a model that does not fit; [`Error::Request`] for a
     /// context that the model does not have.
     pub fn load(directory: &Path, options: &LoadOptions) -> Result<Self> {
+        if options.threads > MOST_THREADS {
+            let why = format!(
+                "it should be at most {MOST_THREADS}, and is {}",
+                options.threads
+            );
+            return Err(Error::request("threads", why));
+        }
         let shared = shared::load(directory, options)?;
         let own = shared.architecture.context();
         let context = options.context.unwrap_or(own);

@@ -1,15 +1,19 @@
-//! The block formats Q8_0, Q4_0 and Q4_K, as GGUF files have them.
+//! The block formats Q8_0, Q5_0, Q4_0, Q6_K and Q4_K, as GGUF files have them.
 //!
-//! A row of weights is cut into blocks of 32 (Q8_0, Q4_0) or 256 (Q4_K) numbers, which share scales in half
+//! A row of weights is cut into blocks of 32 (Q8_0, Q5_0, Q4_0) or 256 (Q6_K, Q4_K) numbers, which share scales in half
 //! precision. Layouts and rounding are those of `ggml-quants.c` (`quantize_row_*_ref`) of llama.cpp, so the
 //! same weights give the same bytes.
 
+mod wide;
+
 use half::f16;
 
-/// Numbers in a block of Q8_0 and Q4_0.
+pub use wide::{Q5_0, Q6K};
+
+/// Numbers in a block of Q8_0, Q5_0 and Q4_0.
 pub const BLOCK: usize = 32;
 
-/// Numbers in a block of Q4_K.
+/// Numbers in a block of Q6_K and Q4_K.
 pub const SUPER_BLOCK: usize = 256;
 
 /// 32 numbers `d · q`, 34 bytes.

@@ -2,7 +2,7 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`blocks`] | the block formats Q8_0, Q4_0 and Q4_K, as GGUF files have them |
+//! | [`blocks`] | the block formats Q8_0, Q5_0, Q4_0, Q6_K and Q4_K, as GGUF files have them |
 //! | [`packed`] | weights rearranged for the processor, and `y = x Wᵀ` with them |
 //! | [`inputs`] | inputs of such products, quantised to 8 bits |
 //! | [`rows`] | norms, rotary positions, softmax and activations of rows |

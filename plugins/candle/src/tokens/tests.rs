@@ -53,6 +53,34 @@ fn stress_text_comes_back_as_it_was() {
     }
 }
 
+#[test]
+fn the_real_tokenizer_makes_of_stress_text_what_the_library_does_and_gives_it_back() {
+    let Some(bundle) = crate::smollm2::bundle("the real tokenizer") else {
+        return;
+    };
+    let tokens = bundle.tokens();
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/reference/tokenizer/strings.json"
+    );
+    let strings: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    for string in strings.as_array().unwrap() {
+        let text = string["text"].as_str().unwrap();
+        let ids = tokens.encode_part(text).unwrap();
+        assert_eq!(ids, crate::smollm2::ids(&string["smollm2"]), "{text:?}");
+        // The text of special tokens is left out.
+        if !text.contains("|>") {
+            assert_eq!(tokens.decode(&ids).unwrap(), text);
+            assert_eq!(streamed(&tokens, &ids).concat(), text);
+        }
+    }
+    for text in STRESS {
+        let ids = tokens.encode_part(text).unwrap();
+        assert_eq!(&tokens.decode(&ids).unwrap(), text);
+        assert_eq!(&streamed(&tokens, &ids).concat(), text);
+    }
+}
+
 proptest! {
     #[test]
     fn any_text_comes_back_as_it_was(text in "\\PC{0,40}|[\\x00-\\x{10ffff}]{0,12}") {

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::spec::AdapterSpec;
 use crate::architecture::fields::{Fields, read_object};
+use crate::architecture::most;
 use crate::error::{Error, Result};
 use crate::weights::Weights;
 
@@ -18,6 +19,9 @@ pub const CONFIG: &str = "adapter_config.json";
 
 /// The file of the weights.
 pub const WEIGHTS: &str = "adapter_model.safetensors";
+
+/// How the name of every A ends.
+const LOWERING: &str = ".lora_A.weight";
 
 /// The names of A and B of a linear map.
 pub fn names(linear: &str) -> [String; 2] {
@@ -55,12 +59,9 @@ pub fn read_config(directory: &Path) -> Result<AdapterSpec> {
     }
     check_plain(&fields, &object)?;
     let spec = AdapterSpec {
-        rank: fields.required("r")?,
+        rank: fields.required("r", most::RANK)?,
         alpha: fields.required_positive("lora_alpha")? as f32,
-        dropout: object
-            .get("lora_dropout")
-            .and_then(Value::as_f64)
-            .unwrap_or(0.0) as f32,
+        dropout: fields.number("lora_dropout")?.unwrap_or(0.0) as f32,
         rank_stabilised: fields.flag("use_rslora")?.unwrap_or(false),
         targets: targets(&fields, &object)?,
     };
@@ -147,6 +148,27 @@ pub fn config(spec: &AdapterSpec, modules: &[&str]) -> Value {
         "rank_pattern": {}, "revision": null, "target_modules": modules, "task_type": "CAUSAL_LM",
         "use_dora": false, "use_rslora": spec.rank_stabilised,
     })
+}
+
+/// Refuses a rank that is not that of the adapter's tensors, before any are made of that rank.
+///
+/// # Errors
+///
+/// [`Error::Io`] and [`Error::Format`] for weights that cannot be read, or are of another rank.
+pub fn check_rank(directory: &Path, spec: &AdapterSpec) -> Result<()> {
+    let path = directory.join(WEIGHTS);
+    let weights = Weights::open_file(&path)?;
+    for name in weights.names().filter(|name| name.ends_with(LOWERING)) {
+        let shape = &weights.info(name)?.shape;
+        if !matches!(shape[..], [rank, inputs] if rank == spec.rank && inputs > 0) {
+            let why = format!(
+                "the tensor `{name}` is of shape {shape:?}, and by {CONFIG} its first size should be {}",
+                spec.rank
+            );
+            return Err(Error::format(&path)(why));
+        }
+    }
+    Ok(())
 }
 
 /// Whether two settings make adapters of the same tensors.

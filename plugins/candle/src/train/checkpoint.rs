@@ -47,7 +47,7 @@ impl View for Written<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        // Whether the tensor can be read was tried before: see `write`.
+        // Nothing where a device does not give the tensor; `write` finds the file short.
         Cow::Owned(bytes(self.tensor, self.dtype).unwrap_or_default())
     }
 
@@ -82,6 +82,7 @@ pub(super) fn write<V: View>(path: &Path, tensors: Vec<(String, V)>) -> Result<(
         safetensors::SafeTensorError::IoError(source) => Error::io("write", path)(source),
         other => Error::format(path)(other),
     })?;
+    Weights::open_file(path)?;
     let file = File::open(path).map_err(Error::io("open", path))?;
     file.sync_all().map_err(Error::io("sync", path))
 }

@@ -487,6 +487,7 @@ fn with_adapter(spec: &Spec) -> Result<Spec> {
     let mut spec = spec.clone();
     if let Beginning::Adapter(directory) = &spec.beginning {
         let found = adapter::read_config(directory)?;
+        adapter::check_rank(directory, &found)?;
         match &spec.adapter {
             Some(wanted) => adapter::check_same(directory, &found, wanted)?,
             None => spec.adapter = Some(found),

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use candle_core::Device;
 
+use crate::architecture::most;
 use crate::error::{Error, Result};
 use crate::ops::frozen::Format;
 
 /// Low-rank adapters beside frozen weights (LoRA, Hu et al. 2021).
 #[derive(Debug, Clone, PartialEq)]
 pub struct AdapterSpec {
-    /// Rank of the update; above 0.
+    /// Rank of the update; from 1 to 65536.
     pub rank: usize,
     /// The update is scaled by `alpha / rank`.
     pub alpha: f32,
@@ -50,11 +51,13 @@ impl AdapterSpec {
     ///
     /// [`Error::Request`] for the first number that is out of its bounds.
     pub(super) fn check(&self) -> Result<()> {
-        if self.rank == 0 {
-            return Err(Error::request(
-                "adapter.rank",
-                "it is 0, and should be 1 or more",
-            ));
+        if !(1..=most::RANK).contains(&self.rank) {
+            let why = format!(
+                "it is {}, and should be from 1 to {}",
+                self.rank,
+                most::RANK
+            );
+            return Err(Error::request("adapter.rank", why));
         }
         if !self.alpha.is_finite() {
             return Err(Error::request(

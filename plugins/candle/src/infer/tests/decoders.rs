@@ -182,7 +182,7 @@ fn weights_in_fewer_bits_compute_nearly_the_same() {
 }
 
 /// Writes the matrices of a bundle as blocks, as `vox model import --keep-quantised` does.
-fn write_blocks(directory: &std::path::Path, kind: GgmlDType) {
+pub(super) fn write_blocks(directory: &std::path::Path, kind: GgmlDType) {
     let weights = Weights::open(directory).unwrap();
     let mut notes = HashMap::new();
     let mut stored = Vec::new();

@@ -2,6 +2,7 @@
 
 mod decoders;
 mod embeddings;
+mod hostile;
 mod reference;
 mod sessions;
 mod smollm2;

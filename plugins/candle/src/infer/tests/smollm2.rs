@@ -1,85 +1,139 @@
-//! SmolLM2 against `transformers`, where `VOX_SMOLLM2` names the directory of its bundle.
-
-use std::path::PathBuf;
+//! SmolLM2 against `transformers`, over sessions as the plugin has them.
 
 use super::*;
+use crate::smollm2::{Bundle, VOCABULARY, WINDOW, bundle, ids, json, numbers};
 
-/// Between logits that are closer than this, another order of additions may choose.
-const EPSILON: f64 = 0.005;
+/// Windows of the text that are read where weights are quantised.
+pub(super) const WINDOWS: usize = 4;
 
-fn bundle() -> Option<PathBuf> {
-    std::env::var_os("VOX_SMOLLM2").map(PathBuf::from)
-}
+/// The most that a perplexity may be from the reference's, as a part of it.
+pub(super) const PERPLEXITY: f64 = 0.005;
 
-fn reference(name: &str) -> PathBuf {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    root.join("tests/reference/smollm2").join(name)
-}
-
-#[test]
-fn greedy_answers_are_those_of_transformers_until_two_logits_are_close() {
-    let Some(bundle) = bundle() else { return };
-    let engine = load(&bundle, None);
-    let text = std::fs::read(reference("greedy.json")).unwrap();
-    let entries: Value = serde_json::from_slice(&text).unwrap();
-    let entries = entries
-        .as_array()
-        .or_else(|| entries["prompts"].as_array())
-        .unwrap();
-    let ids = |value: &Value| -> Vec<u32> {
-        let ids = value.as_array().unwrap().iter();
-        ids.map(|id| u32::try_from(id.as_u64().unwrap()).unwrap())
-            .collect()
+pub(super) fn session(bundle: &Bundle, format: WeightFormat) -> Session {
+    let options = LoadOptions {
+        device: Some("cpu".to_owned()),
+        format: Some(format),
+        ..LoadOptions::default()
     };
-    for entry in entries {
-        let (prompt, answer) = (ids(&entry["prompt_ids"]), ids(&entry["ids"]));
-        let mut decoder = Arc::clone(&engine).decoder(1024);
-        let mut logits = Vec::new();
-        decoder.forward(&prompt, 0, &mut logits).unwrap();
-        let mut sampler = Sampler::new(Sampling::default(), &[], &[]).unwrap();
-        for (at, &wanted) in answer.iter().enumerate() {
-            let found = sampler.choose(&logits, at, None).unwrap().token;
-            let gap = entry["gaps"][at].as_f64().unwrap();
-            if found != wanted {
-                assert!(gap < EPSILON, "{} at {at}: {gap}", entry["prompt"]);
-                break;
-            }
-            decoder
-                .forward(&[found], prompt.len() + at, &mut logits)
-                .unwrap();
-        }
-    }
+    Session::load(&bundle.directory, &options).unwrap()
 }
 
-#[test]
-fn perplexity_is_that_of_transformers() {
-    let Some(bundle) = bundle() else { return };
-    let engine = load(&bundle, None);
-    let vocabulary = engine.architecture().vocabulary;
-    let tokens = crate::tokens::Tokens::read(&bundle, vocabulary).unwrap();
-    let text = std::fs::read_to_string(reference("perplexity.txt")).unwrap();
-    let said = std::fs::read(reference("perplexity.json")).unwrap();
-    let said: Value = serde_json::from_slice(&said).unwrap();
-    let ids = tokens.encode_part(&text).unwrap();
+/// The logits of all places of a sequence.
+pub(super) fn logits(session: &mut Session, tokens: &[u32]) -> Vec<f32> {
+    let layers = session.loaded().layers;
+    session
+        .forward_layers(0..layers, Input::Tokens(tokens), 0)
+        .unwrap()
+}
+
+/// The perplexity of windows of a text, in each of which every token but the first is predicted.
+pub(super) fn perplexity<'t>(
+    session: &mut Session,
+    windows: impl Iterator<Item = &'t [u32]>,
+) -> f64 {
     let (mut sum, mut count) = (0.0, 0);
-    for window in ids.chunks(512) {
-        let rows = whole(&engine, window);
-        for (logits, &next) in rows.iter().zip(&window[1..]) {
+    for window in windows {
+        let logits = logits(session, window);
+        for (logits, &next) in logits.chunks(VOCABULARY).zip(&window[1..]) {
             let highest = logits.iter().copied().fold(f32::MIN, f32::max);
             let total: f64 = logits.iter().map(|&x| f64::from((x - highest).exp())).sum();
             sum -= f64::from(logits[next as usize] - highest) - total.ln();
             count += 1;
         }
     }
-    let found = (sum / f64::from(count)).exp();
-    let wanted = said["perplexity"].as_f64().unwrap();
-    assert!((found / wanted - 1.0).abs() < 0.005, "{found} {wanted}");
+    (sum / f64::from(count)).exp()
+}
+
+/// The same of the negative log-likelihoods that a reference has of the first windows.
+pub(super) fn perplexity_of(likelihoods: &[f64], tokens: usize) -> f64 {
+    (likelihoods.iter().sum::<f64>() / (tokens - likelihoods.len()) as f64).exp()
+}
+
+/// Goes through the answers of a reference: at each place the largest logit must be that of its token, until a
+/// place where it has two logits closer than `epsilon`. What is computed at once has the same bits as token by
+/// token, so these are the answers that are generated. Comes back with the largest gap at which an answer parted.
+pub(super) fn follow(session: &mut Session, answers: &Value, epsilon: f64) -> f64 {
+    let prompts = json("greedy.json");
+    let (prompts, answers) = (prompts.as_array().unwrap(), answers.as_array().unwrap());
+    assert_eq!((prompts.len(), answers.len()), (20, 20));
+    let mut most: f64 = 0.0;
+    for (prompt, answer) in prompts.iter().zip(answers) {
+        let (text, answer, gaps) = (
+            &prompt["prompt"],
+            ids(&answer["ids"]),
+            numbers(&answer["gaps"]),
+        );
+        let mut sequence = ids(&prompt["prompt_ids"]);
+        let first = sequence.len() - 1;
+        sequence.extend(&answer[..answer.len() - 1]);
+        let logits = logits(session, &sequence);
+        let places = logits.chunks(VOCABULARY).skip(first);
+        for (at, (logits, &wanted)) in places.zip(&answer).enumerate() {
+            let mut sampler = Sampler::new(Sampling::default(), &[], &[]).unwrap();
+            let found = sampler.choose(logits, at, None).unwrap().token;
+            if found != wanted {
+                let gap = gaps[at];
+                assert!(gap < epsilon, "{text} at {at}: {found} for {wanted}, {gap}");
+                most = most.max(gap);
+                break;
+            }
+        }
+    }
+    most
+}
+
+/// At f32 two logits that are closer than this may change places, by another order of additions.
+pub(super) const EPSILON: f64 = 0.002;
+
+#[test]
+fn the_perplexity_is_that_of_transformers() {
+    let Some(bundle) = bundle("perplexity at f32") else {
+        return;
+    };
+    let mut session = session(&bundle, WeightFormat::F32);
+    let text = bundle.text();
+    let found = perplexity(&mut session, text.chunks(WINDOW));
+    let wanted = json("perplexity.json")["perplexity"].as_f64().unwrap();
+    let difference = found / wanted - 1.0;
+    println!("f32: perplexity {found:.4} for {wanted:.4}: {difference:+.7}");
+    assert!(difference.abs() < PERPLEXITY, "{found} for {wanted}");
+}
+
+#[test]
+fn greedy_answers_are_those_of_transformers_until_two_logits_are_close() {
+    let Some(bundle) = bundle("greedy answers at f32") else {
+        return;
+    };
+    let mut session = session(&bundle, WeightFormat::F32);
+    let gap = follow(&mut session, &json("greedy.json"), EPSILON);
+    println!("f32: answers part where logits are up to {gap} apart");
+}
+
+#[test]
+fn weights_of_8_bits_and_plain_ones_agree() {
+    let Some(bundle) = bundle("q8_0 beside f32") else {
+        return;
+    };
+    let mut session = session(&bundle, WeightFormat::Q8_0);
+    let text = bundle.text();
+    let found = perplexity(&mut session, text.chunks(WINDOW).take(WINDOWS));
+    let windows = &json("perplexity.json")["windows"];
+    let windows = windows.as_array().unwrap().iter().take(WINDOWS);
+    let plain: Vec<f64> = windows
+        .map(|window| window["negative_log_likelihood"].as_f64().unwrap())
+        .collect();
+    let wanted = perplexity_of(&plain, WINDOWS * WINDOW);
+    let difference = found / wanted - 1.0;
+    println!("q8_0: perplexity {found:.4} for {wanted:.4} at f32: {difference:+.5}");
+    assert!(difference.abs() < PERPLEXITY, "{found} for {wanted}");
 }
 
 #[test]
 fn a_question_is_answered_with_text() {
-    let Some(bundle) = bundle() else { return };
-    let mut session = Session::load(&bundle, &LoadOptions::default()).unwrap();
+    let Some(bundle) = bundle("a question") else {
+        return;
+    };
+    let mut session = session(&bundle, WeightFormat::Q8_0);
     let prompt =
         "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n";
     let mut text = String::new();

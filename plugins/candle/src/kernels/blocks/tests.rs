@@ -37,8 +37,13 @@ fn q4_0_is_what_ggml_makes_of_it() {
 fn zeros_stay_zeros_in_every_format() {
     assert_eq!(Q8_0::quantise(&[0.0; BLOCK]).dequantise(), [0.0; BLOCK]);
     assert_eq!(Q4_0::quantise(&[0.0; BLOCK]).dequantise(), [0.0; BLOCK]);
+    assert_eq!(Q5_0::quantise(&[0.0; BLOCK]).dequantise(), [0.0; BLOCK]);
     assert_eq!(
         Q4K::quantise(&[0.0; SUPER_BLOCK]).dequantise(),
+        [0.0; SUPER_BLOCK]
+    );
+    assert_eq!(
+        Q6K::quantise(&[0.0; SUPER_BLOCK]).dequantise(),
         [0.0; SUPER_BLOCK]
     );
 }
@@ -53,6 +58,39 @@ fn q4_k_keeps_numbers_that_it_can_hold() {
         assert!((x - back).abs() < 2e-3, "{x} became {back}");
     }
     assert_eq!(size_of::<Q4K>(), 144);
+}
+
+#[test]
+fn q5_0_is_what_ggml_makes_of_it() {
+    // The largest in size is 4, which becomes −16 units of −0.25.
+    let mut x = [0.0; BLOCK];
+    x[0] = 4.0;
+    x[1] = -4.0;
+    x[16] = 0.25;
+    x[17] = -0.13;
+    let block = Q5_0::quantise(&x);
+    assert_eq!(block.d, f16::from_f32(-0.25).to_bits());
+    // 4 → 0; −4 → 32, cut to 31; 0.25 → 15; −0.13 → 17; 0 → 16.
+    assert_eq!(block.quants[..3], [0xf0, 0x1f, 0x00]);
+    assert_eq!(block.fifths, [0xfe, 0xff, 0xfe, 0xff]);
+    let back = block.dequantise();
+    assert_eq!((back[0], back[1], back[2]), (4.0, -3.75, 0.0));
+    assert_eq!((back[16], back[17]), (0.25, -0.25));
+    assert_eq!(size_of::<Q5_0>(), 22);
+}
+
+#[test]
+fn q6_k_keeps_numbers_that_it_can_hold() {
+    let x: [f32; SUPER_BLOCK] = std::array::from_fn(|index| {
+        let scale = (1 + index / 16) as f32;
+        scale * ((index % 16) as f32 * 4.0 - 32.0) / 64.0
+    });
+    let block = Q6K::quantise(&x);
+    for (x, back) in x.iter().zip(block.dequantise()) {
+        assert!((x - back).abs() < 0.1, "{x} became {back}");
+    }
+    assert_eq!(block.levels()[255], 32 + 28);
+    assert_eq!(size_of::<Q6K>(), 210);
 }
 
 #[test]
@@ -88,7 +126,14 @@ fn errors_are_as_large_as_the_bits_allow() {
         .flat_map(|x| Q4_0::quantise(x).dequantise())
         .collect();
     let q4_k = Q4K::quantise(x.as_chunks().0.first().unwrap()).dequantise();
+    let q5: Vec<f32> = blocks
+        .iter()
+        .flat_map(|x| Q5_0::quantise(x).dequantise())
+        .collect();
+    let q6_k = Q6K::quantise(x.as_chunks().0.first().unwrap()).dequantise();
     assert!(error(&x, &q8) < 0.005, "{}", error(&x, &q8));
+    assert!(error(&x, &q6_k) < 0.02, "{}", error(&x, &q6_k));
+    assert!(error(&x, &q5) < 0.04, "{}", error(&x, &q5));
     assert!(error(&x, &q4) < 0.08, "{}", error(&x, &q4));
     assert!(error(&x, &q4_k) < 0.065, "{}", error(&x, &q4_k));
 }

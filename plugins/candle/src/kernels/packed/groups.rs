@@ -254,10 +254,10 @@ impl Piece for Q8Piece {
 
 /// Of 32 columns of 4 bits and sixteen rows: of four columns after the other, of row after row four weights; those of
 /// the first half in the low halves of the bytes, those of the second in the high halves.
-type Nibbles = [[u8; 4 * LANES]; BLOCK / 8];
+pub(super) type Nibbles = [[u8; 4 * LANES]; BLOCK / 8];
 
 /// Puts the levels of a row, 0 to 15, among those of the others.
-fn set_nibbles(nibbles: &mut Nibbles, row: usize, levels: &[u8; BLOCK]) {
+pub(super) fn set_nibbles(nibbles: &mut Nibbles, row: usize, levels: &[u8; BLOCK]) {
     for (chunk, bytes) in nibbles.iter_mut().enumerate() {
         for (column, byte) in bytes.as_chunks_mut::<4>().0[row].iter_mut().enumerate() {
             let column = 4 * chunk + column;
@@ -267,7 +267,7 @@ fn set_nibbles(nibbles: &mut Nibbles, row: usize, levels: &[u8; BLOCK]) {
 }
 
 /// The levels of a row.
-fn get_nibbles(nibbles: &Nibbles, row: usize) -> [u8; BLOCK] {
+pub(super) fn get_nibbles(nibbles: &Nibbles, row: usize) -> [u8; BLOCK] {
     let mut levels = [0; BLOCK];
     for (chunk, bytes) in nibbles.iter().enumerate() {
         for (column, byte) in bytes.as_chunks::<4>().0[row].iter().enumerate() {
@@ -282,7 +282,7 @@ fn get_nibbles(nibbles: &Nibbles, row: usize) -> [u8; BLOCK] {
 /// A number of steps that the compiler does not know where there are several rows: it would write all steps out, in an
 /// order for which the registers do not suffice.
 #[inline(always)]
-fn rolled<const M: usize>(steps: usize) -> usize {
+pub(super) fn rolled<const M: usize>(steps: usize) -> usize {
     if M == 1 {
         steps
     } else {
@@ -296,7 +296,7 @@ const AHEAD: usize = 2048;
 
 /// With one row, weights are read once, and faster than processors foresee.
 #[inline(always)]
-fn prefetch<S: Simd, P, const M: usize>(simd: S, piece: &P) {
+pub(super) fn prefetch<S: Simd, P, const M: usize>(simd: S, piece: &P) {
     if M == 1 {
         let mut line = 0;
         while line < size_of::<P>() {
@@ -508,7 +508,7 @@ impl Piece for Q4KPiece {
 }
 
 /// `N` columns of a row from `first` on.
-fn columns<const N: usize>(row: &[f32], first: usize) -> [f32; N] {
+pub(super) fn columns<const N: usize>(row: &[f32], first: usize) -> [f32; N] {
     let mut columns = [0.0; N];
     columns.copy_from_slice(&row[first..first + N]);
     columns

@@ -5,6 +5,7 @@
 //! back, and needs no sums across a vector. Quantised weights take the bytes of their ggml formats.
 
 pub mod groups;
+mod wide;
 
 use std::ops::Range;
 
@@ -14,6 +15,7 @@ use super::pool::{Pool, Tile, Tiles};
 use super::rows::Activation;
 use super::simd::{Kernel, LANES, Level, Simd};
 use groups::{Bf16, F16, Piece, Q4KPiece, Q4Piece, Q8Piece};
+use wide::{Q5Piece, Q6KPiece};
 
 /// How the weights of a matrix are held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,8 +28,12 @@ pub enum Format {
     Bf16,
     /// 8 bits, with a scale for every 32; 8.5 bits a weight.
     Q8_0,
+    /// 5 bits, with a scale for every 32; 5.5 bits a weight.
+    Q5_0,
     /// 4 bits, with a scale for every 32; 4.5 bits a weight.
     Q4_0,
+    /// 6 bits, with a scale for every 16; 6.6 bits a weight. Rows are whole blocks of 256.
+    Q6K,
     /// 4 bits, with a scale and a minimum for every 32; 4.6 bits a weight. Rows are whole blocks of 256.
     Q4K,
 }
@@ -40,23 +46,33 @@ impl Format {
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
             Self::Q8_0 => "q8_0",
+            Self::Q5_0 => "q5_0",
             Self::Q4_0 => "q4_0",
+            Self::Q6K => "q6_k",
             Self::Q4K => "q4_k",
         }
     }
 
     /// Inputs are quantised too.
     pub const fn is_quantised(self) -> bool {
-        matches!(self, Self::Q8_0 | Self::Q4_0 | Self::Q4K)
+        matches!(
+            self,
+            Self::Q8_0 | Self::Q5_0 | Self::Q4_0 | Self::Q6K | Self::Q4K
+        )
     }
 
-    /// Columns that are held together; rows of other formats than [`Q4K`](Self::Q4K) are padded to them.
-    const fn columns(self) -> usize {
+    /// Columns that are held together. Rows are padded to them, where these are not whole blocks of 256.
+    pub(crate) const fn columns(self) -> usize {
         match self {
             Self::F32 | Self::F16 | Self::Bf16 => 1,
-            Self::Q8_0 | Self::Q4_0 => BLOCK,
-            Self::Q4K => super::blocks::SUPER_BLOCK,
+            Self::Q8_0 | Self::Q5_0 | Self::Q4_0 => BLOCK,
+            Self::Q6K | Self::Q4K => super::blocks::SUPER_BLOCK,
         }
+    }
+
+    /// Whether rows of so many columns can be held.
+    pub(crate) const fn holds(self, columns: usize) -> bool {
+        self.columns() <= BLOCK || columns.is_multiple_of(self.columns())
     }
 }
 
@@ -76,7 +92,9 @@ enum Pieces {
     F16(Vec<[F16; LANES]>),
     Bf16(Vec<[Bf16; LANES]>),
     Q8(Vec<Q8Piece>),
+    Q5(Vec<Q5Piece>),
     Q4(Vec<Q4Piece>),
+    Q6K(Vec<Q6KPiece>),
     Q4K(Vec<Q4KPiece>),
 }
 
@@ -88,7 +106,9 @@ macro_rules! with_pieces {
             (Pieces::F16($pieces), Inputs::Plain($x)) => $body,
             (Pieces::Bf16($pieces), Inputs::Plain($x)) => $body,
             (Pieces::Q8($pieces), Inputs::Quantised($x)) => $body,
+            (Pieces::Q5($pieces), Inputs::Quantised($x)) => $body,
             (Pieces::Q4($pieces), Inputs::Quantised($x)) => $body,
+            (Pieces::Q6K($pieces), Inputs::Quantised($x)) => $body,
             (Pieces::Q4K($pieces), Inputs::Quantised($x)) => $body,
             _ => panic!(
                 "weights of the format {:?} meet inputs of another",
@@ -113,7 +133,7 @@ impl Packed {
     ///
     /// # Panics
     ///
-    /// Where a size is 0, or `format` is [`Format::Q4K`] and `columns` is no multiple of 256.
+    /// Where a size is 0, or `format` is [`Format::Q6K`] or [`Format::Q4K`] and `columns` is no multiple of 256.
     pub fn new(
         format: Format,
         rows: usize,
@@ -123,8 +143,8 @@ impl Packed {
     ) -> Self {
         assert!(rows > 0 && columns > 0, "a matrix has rows and columns");
         assert!(
-            format != Format::Q4K || columns.is_multiple_of(format.columns()),
-            "rows of Q4_K are whole blocks, and {columns} columns are not",
+            format.holds(columns),
+            "rows of {format:?} are whole blocks, and {columns} columns are not",
         );
         let length = columns.div_ceil(format.columns());
         let pieces = match format {
@@ -132,7 +152,9 @@ impl Packed {
             Format::F16 => Pieces::F16(pack(rows, columns, length, pool, read)),
             Format::Bf16 => Pieces::Bf16(pack(rows, columns, length, pool, read)),
             Format::Q8_0 => Pieces::Q8(pack(rows, columns, length, pool, read)),
+            Format::Q5_0 => Pieces::Q5(pack(rows, columns, length, pool, read)),
             Format::Q4_0 => Pieces::Q4(pack(rows, columns, length, pool, read)),
+            Format::Q6K => Pieces::Q6K(pack(rows, columns, length, pool, read)),
             Format::Q4K => Pieces::Q4K(pack(rows, columns, length, pool, read)),
         };
         Self {
@@ -150,7 +172,9 @@ impl Packed {
             Pieces::F16(_) => Format::F16,
             Pieces::Bf16(_) => Format::Bf16,
             Pieces::Q8(_) => Format::Q8_0,
+            Pieces::Q5(_) => Format::Q5_0,
             Pieces::Q4(_) => Format::Q4_0,
+            Pieces::Q6K(_) => Format::Q6K,
             Pieces::Q4K(_) => Format::Q4K,
         }
     }
@@ -172,7 +196,9 @@ impl Packed {
             Pieces::F16(pieces) => size_of_val(&pieces[..]),
             Pieces::Bf16(pieces) => size_of_val(&pieces[..]),
             Pieces::Q8(pieces) => size_of_val(&pieces[..]),
+            Pieces::Q5(pieces) => size_of_val(&pieces[..]),
             Pieces::Q4(pieces) => size_of_val(&pieces[..]),
+            Pieces::Q6K(pieces) => size_of_val(&pieces[..]),
             Pieces::Q4K(pieces) => size_of_val(&pieces[..]),
         }
     }
@@ -193,7 +219,9 @@ impl Packed {
             Pieces::F16(pieces) => unpack(self.group(pieces, row / LANES), row % LANES, to),
             Pieces::Bf16(pieces) => unpack(self.group(pieces, row / LANES), row % LANES, to),
             Pieces::Q8(pieces) => unpack(self.group(pieces, row / LANES), row % LANES, to),
+            Pieces::Q5(pieces) => unpack(self.group(pieces, row / LANES), row % LANES, to),
             Pieces::Q4(pieces) => unpack(self.group(pieces, row / LANES), row % LANES, to),
+            Pieces::Q6K(pieces) => unpack(self.group(pieces, row / LANES), row % LANES, to),
             Pieces::Q4K(pieces) => unpack(self.group(pieces, row / LANES), row % LANES, to),
         }
     }
@@ -521,7 +549,9 @@ impl Gated {
             (Pieces::F16(gate), Pieces::F16(up), Inputs::Plain(x)) => run!(gate, up, x),
             (Pieces::Bf16(gate), Pieces::Bf16(up), Inputs::Plain(x)) => run!(gate, up, x),
             (Pieces::Q8(gate), Pieces::Q8(up), Inputs::Quantised(x)) => run!(gate, up, x),
+            (Pieces::Q5(gate), Pieces::Q5(up), Inputs::Quantised(x)) => run!(gate, up, x),
             (Pieces::Q4(gate), Pieces::Q4(up), Inputs::Quantised(x)) => run!(gate, up, x),
+            (Pieces::Q6K(gate), Pieces::Q6K(up), Inputs::Quantised(x)) => run!(gate, up, x),
             (Pieces::Q4K(gate), Pieces::Q4K(up), Inputs::Quantised(x)) => run!(gate, up, x),
             _ => panic!(
                 "weights of the format {:?} meet inputs of another",

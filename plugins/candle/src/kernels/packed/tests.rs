@@ -4,12 +4,14 @@ use super::*;
 use crate::kernels::inputs::quantise;
 use crate::kernels::simd::tests::numbers;
 
-const FORMATS: [Format; 6] = [
+const FORMATS: [Format; 8] = [
     Format::F32,
     Format::F16,
     Format::Bf16,
     Format::Q8_0,
+    Format::Q5_0,
     Format::Q4_0,
+    Format::Q6K,
     Format::Q4K,
 ];
 
@@ -76,7 +78,7 @@ fn multiply(level: Level, weights: &Packed, inputs: Inputs<'_>, rows: usize) -> 
 /// Sizes: whole blocks and ragged ones.
 fn sizes(format: Format) -> Vec<(usize, usize)> {
     match format {
-        Format::Q4K => vec![(16, 256), (70, 512), (3, 768)],
+        Format::Q6K | Format::Q4K => vec![(16, 256), (70, 512), (3, 768)],
         _ => vec![(16, 32), (70, 576), (33, 40), (1, 1)],
     }
 }
@@ -133,6 +135,8 @@ fn held_weights_are_near_to_those_that_were_read() {
         Format::F16 => 3e-4,
         Format::Bf16 => 3e-3,
         Format::Q8_0 => 5e-3,
+        Format::Q6K => 0.05,
+        Format::Q5_0 => 0.065,
         Format::Q4_0 | Format::Q4K => 0.13,
     };
     for format in FORMATS {
@@ -157,7 +161,9 @@ fn held_weights_are_near_to_those_that_were_read() {
 fn quantised_weights_take_the_bytes_of_their_formats() {
     assert_eq!(packed(Format::Q8_0, 32, 64, 1).bytes(), 32 * 2 * 34);
     assert_eq!(packed(Format::Q4_0, 32, 64, 1).bytes(), 32 * 2 * 18);
+    assert_eq!(packed(Format::Q5_0, 32, 64, 1).bytes(), 32 * 2 * 22);
     assert_eq!(packed(Format::Q4K, 32, 256, 1).bytes(), 32 * 148);
+    assert_eq!(packed(Format::Q6K, 32, 256, 1).bytes(), 32 * 210);
 }
 
 #[test]

@@ -243,6 +243,22 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn upper(self, lower: Self::Nibbles, plane: &[u8; 64], shift: i32, mask: i8) -> Self::Bytes {
+        let plane = plane.as_ptr();
+        intrinsics!({
+            let shift = _mm_cvtsi32_si128(shift);
+            let (bits, half) = (_mm256_set1_epi8(mask), _mm256_set1_epi8(8 * (mask + 1)));
+            let first = _mm256_srl_epi16(_mm256_loadu_si256(plane.cast()), shift);
+            let second = _mm256_srl_epi16(_mm256_loadu_si256(plane.add(32).cast()), shift);
+            let first = _mm256_slli_epi16::<4>(_mm256_and_si256(first, bits));
+            let second = _mm256_slli_epi16::<4>(_mm256_and_si256(second, bits));
+            let low = _mm256_sub_epi8(_mm256_or_si256(lower.0, first), half);
+            let high = _mm256_sub_epi8(_mm256_or_si256(lower.1, second), half);
+            ([low, high], [_mm256_abs_epi8(low), _mm256_abs_epi8(high)])
+        })
+    }
+
+    #[inline(always)]
     fn begin_nibbles(self, start: i32) -> Self::NibbleSums {
         // In the first of the two sums of every lane: Σ(w − 8)x over its 16 inputs and −8Σx over the other's are
         // each at most 8 · 16 · 127, so their sum fits, and what wraps on the way wraps back.

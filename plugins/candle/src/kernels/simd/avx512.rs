@@ -192,6 +192,18 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn upper(self, lower: Self::Nibbles, plane: &[u8; 64], shift: i32, mask: i8) -> Self::Bytes {
+        intrinsics!({
+            let plane = _mm512_loadu_si512(plane.as_ptr().cast());
+            let upper = _mm512_srl_epi16(plane, _mm_cvtsi32_si128(shift));
+            let upper = _mm512_slli_epi16::<4>(_mm512_and_si512(upper, _mm512_set1_epi8(mask)));
+            // Less the half of their range, plus 128.
+            let rest = _mm512_set1_epi8((128 - 8 * (i32::from(mask) + 1)) as i8);
+            _mm512_add_epi8(_mm512_or_si512(lower, upper), rest)
+        })
+    }
+
+    #[inline(always)]
     fn begin_nibbles(self, start: i32) -> Self::NibbleSums {
         intrinsics!(_mm512_set1_epi32(start))
     }

@@ -178,6 +178,9 @@ pub trait Simd: Copy {
 
     /// Reads 128 weights of 4 bits: those of the low halves of the bytes, then those of the high halves.
     fn nibbles(self, chunk: &[u8; 64]) -> (Self::Nibbles, Self::Nibbles);
+    /// Weights of more bits than 4, less the half of their range: the lower four, and above them those of each byte of
+    /// `plane` that are left of its lowest `shift` and in `mask`, which is 1 or 3.
+    fn upper(self, lower: Self::Nibbles, plane: &[u8; 64], shift: i32, mask: i8) -> Self::Bytes;
     /// What the sums of a block of 32 begin with. `start` is added to them, and is −8 times the sum of the block's
     /// inputs or 0: that alone is sure not to overflow.
     fn begin_nibbles(self, start: i32) -> Self::NibbleSums;

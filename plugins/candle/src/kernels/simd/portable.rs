@@ -157,6 +157,16 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn upper(self, lower: Self::Nibbles, plane: &[u8; 64], shift: i32, mask: i8) -> Self::Bytes {
+        let mut weights = lower;
+        for (weight, &byte) in weights.iter_mut().zip(plane) {
+            let upper = (byte >> shift) as i8 & mask;
+            *weight = (*weight | (upper << 4)) - 8 * (mask + 1);
+        }
+        weights
+    }
+
+    #[inline(always)]
     fn begin_nibbles(self, start: i32) -> Self::NibbleSums {
         [start; LANES]
     }

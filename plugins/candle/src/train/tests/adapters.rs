@@ -81,6 +81,9 @@ fn settings_of_adapters_that_are_not_built_in_are_refused_by_their_field() {
         ("rank_pattern", serde_json::json!({ "q_proj": 3 })),
         ("target_modules", serde_json::json!("q.*")),
         ("r", serde_json::json!("8")),
+        ("r", serde_json::json!(4_000_000_000_u64)),
+        ("lora_dropout", serde_json::json!("0.5")),
+        ("lora_alpha", serde_json::json!(-1)),
     ];
     for (field, value) in cases {
         let mut config = good.clone();
@@ -92,6 +95,46 @@ fn settings_of_adapters_that_are_not_built_in_are_refused_by_their_field() {
             "{message}"
         );
     }
+}
+
+#[test]
+fn an_adapter_whose_tensors_are_not_of_its_settings_is_refused_by_the_tensor() {
+    let bundle = bundle(Family::Llama);
+    let saved = bundle.path().join("adapter");
+    load(bundle.path(), &lora(&["q_proj"]))
+        .export_adapter(&saved)
+        .unwrap();
+    let path = saved.join("adapter_config.json");
+    let good: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let refused = |field: &str, value: serde_json::Value, said: &str| {
+        let mut config = good.clone();
+        config[field] = value;
+        fs::write(&path, config.to_string()).unwrap();
+        let spec = Spec {
+            beginning: Beginning::Adapter(saved.clone()),
+            ..spec()
+        };
+        let message = Session::load(bundle.path(), &spec).unwrap_err().to_string();
+        assert!(message.contains(said), "{message}");
+    };
+    let rank =
+        "q_proj.lora_A.weight` is of shape [4, 32], and by adapter_config.json its first size";
+    // No memory is taken for what the settings alone say.
+    refused("r", 65_536.into(), rank);
+    refused("r", 3.into(), rank);
+    let missing = "v_proj.lora_A.weight` is missing";
+    refused(
+        "target_modules",
+        serde_json::json!(["q_proj", "v_proj"]),
+        missing,
+    );
+    let surplus = "belongs to no layer that has an adapter";
+    refused("target_modules", serde_json::json!(["v_proj"]), missing);
+    refused(
+        "target_modules",
+        serde_json::json!(["layers.0.self_attn.q_proj"]),
+        surplus,
+    );
 }
 
 #[test]

@@ -295,11 +295,14 @@ fn a_spec_that_contradicts_itself_is_refused() {
     );
     refuse(lora(&["lm_head"]), "no linear map is named `lm_head`");
     refuse(lora(&[]), "no layers are named");
-    let mut zero = lora(&["q_proj"]);
-    if let Some(adapter) = &mut zero.adapter {
-        adapter.rank = 0;
+    for rank in [0, 65_537, usize::MAX] {
+        let mut wrong = lora(&["q_proj"]);
+        if let Some(adapter) = &mut wrong.adapter {
+            adapter.rank = rank;
+        }
+        let said = format!("`adapter.rank`: it is {rank}, and should be from 1 to 65536");
+        refuse(wrong, &said);
     }
-    refuse(zero, "`adapter.rank`: it is 0");
 }
 
 #[test]

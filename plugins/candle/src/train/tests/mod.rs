@@ -4,6 +4,7 @@ mod adapters;
 mod exactness;
 mod gradients;
 mod reference;
+mod smollm2;
 
 use std::path::Path;
 
