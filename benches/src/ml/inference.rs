@@ -121,6 +121,7 @@ fn in_turns(
     let program = llama("build/bin/llama-bench")?;
     let host = place.host()?;
     let wanted = Wanted {
+        adapter: None,
         name: "smollm2".to_owned(),
         directory: Some(text(&bundle)),
     };
