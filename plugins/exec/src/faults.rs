@@ -115,7 +115,9 @@ fn what_a_program_leaves_running_is_ended_with_it() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_daemon_is_ended_with_its_step() {
-    let script = "setsid sleep 1000 >/dev/null 2>&1 & echo $!";
+    // The step ends when it has left the step's group, and not before.
+    let script = "left=$(mktemp -u); setsid sh -c 'echo > \"$0\"; exec sleep 1000' $left >/dev/null 2>&1 & daemon=$!
+        while [ ! -e $left ]; do sleep 0.01; done; rm $left; echo $daemon";
     let (outcome, output) = ran(json!({ "shell": script }));
     assert_eq!((outcome.code, fact(&outcome, "strays")), (0, Some("1")));
     assert!(

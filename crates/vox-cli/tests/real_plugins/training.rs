@@ -492,5 +492,10 @@ fn the_training_of_an_adapter_for_a_model_of_the_store_goes_on_to_the_same_check
     let second = resumed.succeeded();
     let checkpoint = |ended: &Ended| ended_event(&ended.stdout)["checkpoint"].clone();
     assert_eq!(checkpoint(&first), checkpoint(&second));
-    assert_eq!(trainer.says("whole/model"), trainer.says("pieces/model"));
+    let said = trainer.says("whole/model");
+    assert_eq!(said, trainer.says("pieces/model"));
+    // In the store it is an adapter of the same bundle.
+    let import = ["model", "import", "whole/model", "--name", "adapted"];
+    trainer.0.run(import).succeeded();
+    assert_eq!(said, trainer.says("adapted"));
 }

@@ -304,6 +304,8 @@ pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> Result<Exit, Fail
         idle: Mutex::new(answerers),
         returned: Condvar::new(),
     };
+    // From here on Ctrl-C ends the server in order.
+    let cancel = interrupt::token();
     let server = Server::bind(Arc::new(served), options)
         .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
     output::complain(format_args!(
@@ -314,7 +316,6 @@ pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> Result<Exit, Fail
         plain(&plugin),
         loaded.device.id
     ));
-    let cancel = interrupt::token();
     // Disconnected by Ctrl-C, and nothing ever comes.
     let _ = cancel.cancelled().recv();
     let ended = server.shutdown();

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use vox_contract::Bytes;
 use vox_crypto::Digest;
+use vox_ml::bundle::View as Bundle;
 use vox_model::bundle::Manifest;
 use vox_model::fetch::{FetchError, Fetched, Fetcher};
 use vox_model::import::{Importer, LeftOut, Precision, Request, SHARD_BYTES};
@@ -44,7 +45,7 @@ pub struct ImportArgs {
     /// Keep quantised weights as the blocks that they are
     #[arg(long, conflicts_with = "dtype")]
     keep_quantised: bool,
-    /// The model that an adapter changes, or that this one was made from
+    /// The model that an adapter changes [default: the one that it names], or that this one was made from
     #[arg(long, value_name = "MODEL")]
     base: Option<String>,
     /// Its licence, where its files do not say
@@ -161,6 +162,12 @@ pub(super) fn run(context: &Context, arguments: &ImportArgs) -> Result<Exit, Fai
         progress: &progress,
     }
     .fetch(&spec)?;
+    // An adapter that Vox trained says which bundle it changes; what others write there are names of elsewhere.
+    let base = base.or_else(|| {
+        let base = Bundle::of_directory(fetched.path.clone()).base()?;
+        base.parse::<Digest>().ok()?;
+        library.find(&base).ok()
+    });
     let name = arguments.name.as_ref().unwrap_or(&fetched.name);
     let request = Request {
         path: &fetched.path,
