@@ -46,7 +46,13 @@ impl Tokens {
     pub fn read(directory: &Path, vocabulary: usize) -> Result<Self> {
         let path = directory.join("tokenizer.json");
         let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        let mut tokenizer = Tokenizer::from_bytes(text).map_err(Error::format(&path))?;
+        // The library counts on what it reads to be of one piece, and panics where it is not.
+        let read = std::panic::catch_unwind(|| Tokenizer::from_bytes(text));
+        let Ok(read) = read else {
+            let why = "its parts contradict each other, and the library that reads it gives up";
+            return Err(Error::format(&path)(why));
+        };
+        let mut tokenizer = read.map_err(Error::format(&path))?;
         tokenizer.with_padding(None);
         tokenizer
             .with_truncation(None)
