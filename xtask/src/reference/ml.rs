@@ -18,6 +18,9 @@ const DIRECTORY: &str = "reference/ml";
 /// The text that the small tokenizer is trained on.
 const TEXT: &str = "examples/quickstart/data/emma.txt";
 
+/// Where a test writes the adapters that it exports.
+const EXPORTED: &str = "VOX_EXPORTED";
+
 /// Makes all fixtures anew.
 pub(super) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     let fixtures = workspace.root.join(FIXTURES);
@@ -42,6 +45,8 @@ pub(super) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     let later = later_transformers(&python, &directory, &programs)?;
     run_command(run("configs_5.py", &[&fixtures]).env("PYTHONPATH", later))?;
     run_command(&mut run("lora.py", &[&fixtures]))?;
+    export_adapters(workspace, &fixtures.join("exported"))?;
+    run_command(&mut run("peft_check.py", &[&fixtures]))?;
     run_command(&mut run("nf4.py", &[&fixtures.join("nf4.safetensors")]))?;
     let text = workspace.root.join(TEXT);
     run_command(&mut run("tokenizer.py", &[&fixtures, &text, &bundle]))?;
@@ -90,4 +95,16 @@ fn later_transformers(python: &Path, directory: &Path, programs: &Path) -> anyho
         )?;
     }
     Ok(packages)
+}
+
+/// Has a test of the plugin train adapters and export them, for PEFT to read.
+fn export_adapters(workspace: &Workspace, to: &Path) -> anyhow::Result<()> {
+    announce("Exporting adapters");
+    let mut export = workspace.cargo(["test", "--workspace", "--test", "adapters_for_peft"]);
+    // The other tests there read what this one writes.
+    run_command(
+        export
+            .args(["--", "exported_adapters_are_made_anew"])
+            .env(EXPORTED, to),
+    )
 }

@@ -1,36 +1,31 @@
-"""Loads an adapter that Vox exported into PEFT, and prints what the model says with it.
+"""Loads adapters that Vox exported into PEFT, and writes what the model says with them.
 
-usage: peft_check.py BUNDLE ADAPTER [TOKENS.json]
+usage: peft_check.py REFERENCE_DIRECTORY
 
-One JSON object: `tokens` [batch, length], `logits` [batch, length, vocabulary], `loss` (the mean
-next-token cross-entropy), `adapter` (the names and shapes of the tensors that PEFT has loaded). The
-tokens are a list of lists of ids of one length; without a file, those of `models/llama`. A tensor of
-the adapter that PEFT has no place for, or one that it misses, ends the program with an error.
+The adapters are the directories in `exported`, as Vox wrote them; their base is the model in `models/llama`. Beside each
+comes `expected.safetensors`: `tokens` [batch, length], `logits` [batch, length, vocabulary] and `loss` [1], the mean
+next-token cross-entropy. A tensor of an adapter that PEFT has no place for, or one that it misses, ends the program with
+an error.
 """
 
-import json
+import os
 import pathlib
 import sys
 
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model_state_dict
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 import tiny
 
 
-def main(bundle, adapter, tokens=None):
-    if tokens:
-        ids = torch.tensor(json.loads(pathlib.Path(tokens).read_text()))
-    else:
-        ids = tiny.tokens(1001)
-    torch.set_num_threads(1)
-    base = AutoModelForCausalLM.from_pretrained(bundle, dtype=torch.float32)
+def check(adapter):
+    base = AutoModelForCausalLM.from_pretrained("models/llama", attn_implementation="eager")
     config = PeftConfig.from_pretrained(adapter)
     model = PeftModel.from_pretrained(base, adapter, config=config).eval()
     loaded = get_peft_model_state_dict(model)
-    written = load_file(pathlib.Path(adapter) / "adapter_model.safetensors")
+    written = load_file(adapter / "adapter_model.safetensors")
     if loaded.keys() != written.keys():
         raise SystemExit(
             f"PEFT's names differ: {sorted(loaded.keys() - written.keys())} are missing from the file, "
@@ -39,15 +34,24 @@ def main(bundle, adapter, tokens=None):
     for name, tensor in written.items():
         if not torch.equal(loaded[name], tensor.to(loaded[name].dtype)):
             raise SystemExit(f"PEFT has not loaded {name}")
+    ids = tiny.tokens(7001)
     with torch.no_grad():
         logits = model(ids, use_cache=False).logits
-    answer = {
-        "tokens": ids.tolist(),
-        "logits": logits.tolist(),
-        "loss": tiny.next_token_loss(logits, ids).item(),
-        "adapter": {name: list(tensor.shape) for name, tensor in loaded.items()},
-    }
-    print(json.dumps(answer))
+        with model.disable_adapter():
+            apart = (model(ids, use_cache=False).logits - logits).abs().max().item()
+    assert apart > 0.01, f"{adapter} changes nothing"
+    loss = tiny.next_token_loss(logits, ids)
+    expected = {"tokens": ids, "logits": logits, "loss": loss.reshape(1)}
+    save_file(expected, adapter / "expected.safetensors")
+    print(f"{adapter.name}: {len(loaded)} tensors, loss {loss.item():.6f}, {apart:.3f} from the base")
+
+
+def main(reference):
+    os.chdir(reference)
+    torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(1)
+    for adapter in sorted(pathlib.Path("exported").iterdir()):
+        check(adapter)
 
 
 if __name__ == "__main__":
