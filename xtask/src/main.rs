@@ -13,6 +13,8 @@
 //! | `dist` | a distribution and its archive |
 //! | `bench`, `peers` | measurements, and what Vox is measured against |
 //! | `reference` | fixtures that the reference Python packages make |
+//! | `cuda`, `metal` | the plugins `candle-cuda` and `candle-metal` |
+//! | `gpu-suite`, `gpu-check` | a folder of checks for a machine with a GPU, and running them there |
 //!
 //! What must stay true: a check that fails says which command mends it; everything that can be
 //! built for development is built for development alone, and for the whole workspace at once
@@ -21,12 +23,14 @@
 
 mod arch;
 mod bench;
+mod candle;
 mod catalog;
 mod ci;
 mod dist;
 mod docs;
 mod finetune;
 mod fuzz;
+mod gpu_suite;
 mod guest;
 mod links;
 mod peers;
@@ -40,9 +44,12 @@ mod smollm2;
 mod tests;
 mod workspace;
 
+use std::env;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::workspace::{Workspace, explain};
 
@@ -121,6 +128,57 @@ enum Command {
         /// gguf, hypervectors, training-data or ml; without it, all of them
         fixtures: Option<String>,
     },
+    /// Build the plugin candle-cuda, with NVIDIA's toolkit from PyPI: no toolkit, driver or GPU is needed
+    Cuda(CudaArguments),
+    /// Build the plugin candle-metal, on a Mac
+    Metal,
+    /// Pack host, plugins, model and checks for a machine with a GPU into target/gpu-suite
+    GpuSuite {
+        #[command(flatten)]
+        cuda: CudaArguments,
+        /// cuda, or cpu to try the suite itself
+        #[arg(long, default_value = "cuda", value_parser = ["cuda", "cpu"])]
+        device: String,
+        /// The host's program [default: one that is built for release]
+        #[arg(long, value_name = "FILE")]
+        vox: Option<PathBuf>,
+        /// Leave out the model and CUDA's libraries: one is made there, and the others looked for, also in
+        /// the packages of Python
+        #[arg(long)]
+        lean: bool,
+        /// Run it here at once
+        #[arg(long)]
+        run: bool,
+    },
+    /// Run the checks of a suite, on the machine with the GPU; no checkout is needed
+    GpuCheck {
+        /// The suite's folder
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+        /// Seconds after which what is left is skipped
+        #[arg(long, default_value_t = 340)]
+        limit: u64,
+    },
+}
+
+#[derive(Args)]
+struct CudaArguments {
+    /// The compute capability of the GPUs that it is for, such as 80, 89 or 90 [default: $CUDA_COMPUTE_CAP,
+    /// else 90]
+    #[arg(long, value_name = "NUMBER")]
+    capability: Option<String>,
+    /// A toolkit that is installed, in place of NVIDIA's wheels
+    #[arg(long, value_name = "DIR")]
+    toolkit: Option<PathBuf>,
+}
+
+impl CudaArguments {
+    fn build(&self, workspace: &Workspace) -> anyhow::Result<candle::Cuda> {
+        let capability = self.capability.clone();
+        let capability = capability.or_else(|| env::var("CUDA_COMPUTE_CAP").ok());
+        let capability = capability.as_deref().unwrap_or("90");
+        candle::cuda(workspace, capability, self.toolkit.as_deref())
+    }
 }
 
 fn main() -> ExitCode {
@@ -135,6 +193,9 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
+    if let Command::GpuCheck { folder, limit } = &command {
+        return gpu_suite::check::run(folder, Duration::from_secs(*limit));
+    }
     let workspace = Workspace::open()?;
     match command {
         Command::Quickstart => quickstart::run(&workspace),
@@ -156,5 +217,24 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Bench { names, json } => bench::run(&workspace, &names, json),
         Command::Peers { peer } => peers::run(&workspace, peer.as_deref()),
         Command::Reference { fixtures } => reference::run(&workspace, fixtures.as_deref()),
+        Command::Cuda(arguments) => arguments.build(&workspace).map(|_| ()),
+        Command::Metal => candle::metal(&workspace),
+        Command::GpuSuite {
+            cuda,
+            device,
+            vox,
+            lean,
+            run,
+        } => {
+            let suite = gpu_suite::Suite {
+                device: &device,
+                vox: vox.as_deref(),
+                lean,
+                run,
+            };
+            gpu_suite::run(&workspace, &suite, || cuda.build(&workspace))
+        }
+        // It needs no checkout, and was run above.
+        Command::GpuCheck { .. } => Ok(()),
     }
 }

@@ -22,17 +22,29 @@ pub struct Plugin {
     pub manifest: Manifest,
 }
 
-/// The plugins in a directory of the checkout, in the order of their directories.
+impl Plugin {
+    /// Whether `vox plugin build` makes its payloads. The others are a crate with features for hardware that not
+    /// every machine has; they have commands of their own.
+    pub fn is_built_everywhere(&self) -> bool {
+        !self.manifest.payload.has_code() || self.directory.join("Cargo.toml").is_file()
+    }
+}
+
+/// The plugins in a directory of the checkout, in the order of their directories. A crate that becomes several
+/// plugins has the manifests of the others in directories of its own.
 pub fn plugins_in(workspace: &Workspace, group: &str) -> anyhow::Result<Vec<Plugin>> {
     let mut plugins = Vec::new();
     for directory in entries(&workspace.root.join(group))? {
-        let file = directory.join(MANIFEST_FILE);
-        if file.is_file() {
-            let manifest = Manifest::load(&file)?;
-            plugins.push(Plugin {
-                directory,
-                manifest,
-            });
+        let others = entries(&directory)?;
+        for directory in [directory].into_iter().chain(others) {
+            let file = directory.join(MANIFEST_FILE);
+            if file.is_file() {
+                let manifest = Manifest::load(&file)?;
+                plugins.push(Plugin {
+                    directory,
+                    manifest,
+                });
+            }
         }
     }
     Ok(plugins)

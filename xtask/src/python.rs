@@ -75,3 +75,12 @@ pub fn real_model(python: &Path, directory: &Path) -> anyhow::Result<PathBuf> {
     }
     Ok(model)
 }
+
+/// One of the programs in a directory, which leaves nothing beside itself.
+pub fn program(python: &Path, programs: &Path, name: &str) -> Command {
+    let mut command = Command::new(python);
+    command
+        .arg(programs.join(name))
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}

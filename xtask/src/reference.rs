@@ -10,12 +10,10 @@
 pub mod ml;
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use crate::python::{python, real_model};
+use crate::python::{program, python, real_model};
 use crate::workspace::{Workspace, announce, run as run_command};
 
 /// Where the fixtures stand.
@@ -111,13 +109,4 @@ fn gguf(workspace: &Workspace) -> anyhow::Result<()> {
     run_command(check.arg(&fixtures).arg(&rebuilt))?;
     announce(format_args!("The fixtures are in {FIXTURES}"));
     Ok(())
-}
-
-/// One of the programs, which leaves nothing beside itself.
-fn program(python: &Path, programs: &Path, name: &str) -> Command {
-    let mut command = Command::new(python);
-    command
-        .arg(programs.join(name))
-        .env("PYTHONDONTWRITEBYTECODE", "1");
-    command
 }

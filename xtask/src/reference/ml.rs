@@ -6,8 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::program;
-use crate::python::{environment_python, pip};
+use crate::python::{environment_python, pip, program};
 use crate::smollm2;
 use crate::workspace::{Workspace, announce, output_of, run as run_command};
 

@@ -6,6 +6,18 @@ use candle_core::Device;
 
 use crate::error::{Error, Result};
 
+#[cfg(not(all(feature = "cuda", feature = "metal")))]
+mod absent;
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(feature = "metal")]
+mod metal;
+
+#[cfg(not(feature = "cuda"))]
+use absent as cuda;
+#[cfg(not(feature = "metal"))]
+use absent as metal;
+
 /// A kind of devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DeviceKind {
@@ -44,8 +56,8 @@ pub struct DeviceInfo {
 
 /// The devices that this build can use and this machine has, the best first.
 pub fn devices() -> Vec<DeviceInfo> {
-    let mut devices = cuda();
-    devices.extend(metal());
+    let mut devices = cuda::devices();
+    devices.extend(metal::devices());
     devices.push(processor());
     devices
 }
@@ -79,8 +91,8 @@ pub fn open_device(id: Option<&str>) -> Result<(DeviceInfo, Device)> {
     let number = number.unwrap_or(0);
     let device = match info.kind {
         DeviceKind::Cpu => Ok(Device::Cpu),
-        DeviceKind::Cuda => Device::new_cuda(number),
-        DeviceKind::Metal => Device::new_metal(number),
+        DeviceKind::Cuda => cuda::open(number),
+        DeviceKind::Metal => metal::open(number),
     };
     let device = device.map_err(|error| Error::Device {
         device: info.id.clone(),
@@ -123,54 +135,23 @@ fn memory_of(text: &str) -> Option<(u64, u64)> {
     Some((bytes("MemTotal:")?, bytes("MemAvailable:")?))
 }
 
-#[cfg(feature = "cuda")]
-fn cuda() -> Vec<DeviceInfo> {
-    use candle_core::cuda_backend::cudarc::driver::CudaContext;
-
-    // The driver's library is loaded on first use, and its absence is a panic in the framework's bindings.
-    let count = std::panic::catch_unwind(CudaContext::device_count);
-    let count = count.ok().and_then(|count| count.ok()).unwrap_or(0);
-    let info = |number: usize| {
-        let context = CudaContext::new(number).ok()?;
-        let (available, memory) = context.mem_get_info().ok()?;
-        Some(DeviceInfo {
-            id: format!("cuda:{number}"),
-            kind: DeviceKind::Cuda,
-            name: context.name().unwrap_or_default(),
-            memory: memory as u64,
-            available: available as u64,
-        })
+/// Bytes of a device's memory that are free; 0 where that is not known.
+pub(crate) fn available(device: &Device) -> u64 {
+    let free = match device {
+        Device::Cpu => main_memory().map(|(_, available)| available),
+        Device::Cuda(_) => cuda::available(device),
+        Device::Metal(_) => metal::available(device),
     };
-    (0..usize::try_from(count).unwrap_or(0))
-        .filter_map(info)
-        .collect()
+    free.unwrap_or(0)
 }
 
-#[cfg(not(feature = "cuda"))]
-fn cuda() -> Vec<DeviceInfo> {
-    Vec::new()
-}
-
-#[cfg(feature = "metal")]
-fn metal() -> Vec<DeviceInfo> {
-    // Memory is shared with the processor.
-    Device::new_metal(0).map_or_else(
-        |_| Vec::new(),
-        |_| {
-            vec![DeviceInfo {
-                id: "metal:0".to_owned(),
-                kind: DeviceKind::Metal,
-                name: "Metal".to_owned(),
-                memory: 0,
-                available: 0,
-            }]
-        },
-    )
-}
-
-#[cfg(not(feature = "metal"))]
-fn metal() -> Vec<DeviceInfo> {
-    Vec::new()
+/// What the last bits of a GPU's results depend on, such as `cuda compute 9.0`; `None` for the processor.
+pub(crate) fn generation(device: &Device) -> Option<String> {
+    match device {
+        Device::Cpu => None,
+        Device::Cuda(_) => cuda::generation(device),
+        Device::Metal(_) => metal::generation(device),
+    }
 }
 
 #[cfg(test)]

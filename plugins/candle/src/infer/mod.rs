@@ -44,6 +44,7 @@ pub use backend::Serving;
 pub(crate) use backend::{answer, device};
 pub use decoder::{Decoder, Engine, Input};
 pub use device::{DeviceInfo, DeviceKind, devices, open_device};
+pub(crate) use device::{available, generation};
 pub use embed::{Embedded, Embedder};
 pub(crate) use format::Role;
 pub use format::WeightFormat;

@@ -3,7 +3,7 @@
 //! Probabilities are not kept: the way back computes them again from the logarithm of each query's sum, as in
 //! FlashAttention (Dao et al. 2022). A thread holds the scores of `QUERIES` queries at a time.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
@@ -22,7 +22,12 @@ pub struct Sight {
     pub(super) columns: usize,
     /// Of each token the first column of its row that is of the same segment.
     pub(super) starts: Arc<[u32]>,
+    /// What is added to scores on a device: made when it is first needed, for all layers.
+    pub(super) masks: Arc<Mutex<Masks>>,
 }
+
+/// Masks by the window.
+pub(super) type Masks = Vec<(Option<usize>, Tensor)>;
 
 impl Sight {
     /// That of a batch whose tokens belong to these segments, row by row. A segment ends where the next token
@@ -50,6 +55,7 @@ impl Sight {
             rows: segments.len() / columns,
             columns,
             starts: starts.into(),
+            masks: Arc::default(),
         }
     }
 

@@ -1,6 +1,8 @@
 //! The operations out of the framework's own, for devices: the same results but for rounding.
 
-use candle_core::{D, DType, Result, Tensor};
+use std::sync::PoisonError;
+
+use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::attention::{Attended, Attention, Sight};
 use super::gate::{CUBIC, LINEAR};
@@ -126,17 +128,28 @@ fn by_token(shape: Attention, sight: &Sight, x: &Tensor, heads: usize) -> Result
         .reshape((sight.rows * sight.columns, heads * shape.head))
 }
 
-/// The scores of queries with keys, those that are not seen below all others.
-fn scores(shape: Attention, sight: &Sight, q: &Tensor, k: &Tensor) -> Result<Tensor> {
+/// 0 for scores of what is seen and minus infinity for others: (rows, 1, columns, columns).
+fn mask(sight: &Sight, window: Option<usize>, device: &Device) -> Result<Tensor> {
+    // Nothing is called under the lock but the copy to the device.
+    let mut masks = sight.masks.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, mask)) = masks.iter().find(|(of, _)| *of == window) {
+        return Ok(mask.clone());
+    }
     let columns = sight.columns;
     let mut mask = vec![f32::NEG_INFINITY; sight.rows * columns * columns];
     for (at, seen) in mask.chunks_exact_mut(columns).enumerate() {
         let (row, column) = (at / columns, at % columns);
-        seen[sight.first(row, column, shape.window)..=column].fill(0.0);
+        seen[sight.first(row, column, window)..=column].fill(0.0);
     }
-    let mask = Tensor::from_vec(mask, (sight.rows, 1, columns, columns), q.device())?;
+    let mask = Tensor::from_vec(mask, (sight.rows, 1, columns, columns), device)?;
+    masks.push((window, mask.clone()));
+    Ok(mask)
+}
+
+/// The scores of queries with keys, those that are not seen below all others.
+fn scores(shape: Attention, sight: &Sight, q: &Tensor, k: &Tensor) -> Result<Tensor> {
     let scores = q.matmul(&k.t()?)?.affine(f64::from(shape.scale), 0.0)?;
-    scores.broadcast_add(&mask)
+    scores.broadcast_add(&mask(sight, shape.window, q.device())?)
 }
 
 pub(super) fn attention(

@@ -71,16 +71,34 @@ pub fn sum_of_rows(x: &Tensor) -> Result<Tensor> {
     host::tensor(sum, &[width])
 }
 
-/// The sum of squares of all elements, in 64-bit floats and in an order that does not depend on threads.
+/// The sum of squares of all elements of each tensor. Of tensors on a device they are read in one go, as a device
+/// stands still while something is read.
+///
+/// # Errors
+///
+/// What the framework says.
+pub fn sums_of_squares<'t>(tensors: impl Iterator<Item = &'t Tensor>) -> Result<Vec<f64>> {
+    let (mut sums, mut on_device) = (Vec::new(), Vec::new());
+    for tensor in tensors {
+        match host::is_host(tensor) {
+            true => sums.push(sum_of_squares(tensor)?),
+            false => on_device.push(tensor.sqr()?.sum_all()?),
+        }
+    }
+    if !on_device.is_empty() {
+        let read: Vec<f32> = Tensor::stack(&on_device, 0)?.to_vec1()?;
+        sums.extend(read.into_iter().map(f64::from));
+    }
+    Ok(sums)
+}
+
+/// The sum of squares of all elements in host memory, in 64-bit floats and in an order that does not depend on
+/// threads.
 ///
 /// # Errors
 ///
 /// What the framework says.
 pub fn sum_of_squares(x: &Tensor) -> Result<f64> {
-    if !host::is_host(x) {
-        let sum: f32 = x.sqr()?.sum_all()?.to_scalar()?;
-        return Ok(f64::from(sum));
-    }
     let floats = host::floats(x)?;
     let parts: Vec<f64> = floats
         .par_chunks(CHUNK)

@@ -68,7 +68,10 @@ enum Store {
     /// Blocks of ggml in host memory: the codes of all, and the scales.
     Blocks(Vec<u8>, Vec<f16>),
     Nf4(Nf4),
-    /// Codes as numbers of rows of a table (entries, weights of a code), and what each block is multiplied by.
+    /// Codes as numbers of rows of a table (256, weights of a code), and what each block is multiplied by.
+    ///
+    /// The framework takes the greatest number of its type for no row at all, and gives zeros. So codes are
+    /// [turned](zero_code) such that the one that stands for zeros is the greatest.
     Device {
         codes: Tensor,
         table: Tensor,
@@ -109,9 +112,9 @@ impl Frozen {
             Format::Q4_0 => blocks(&weights, 16, quantise_q4_0),
             Format::Nf4 => Store::Nf4(Nf4::quantise(&weights)),
         };
-        let store = match device {
-            Device::Cpu => store,
-            device => store.on(device, format)?,
+        let store = match host::computes_here(device) {
+            true => store,
+            false => store.on(device, format)?,
         };
         Ok(Self {
             rows,
@@ -313,25 +316,37 @@ fn dequantise_block(format: Format, codes: &[u8], scale: f32, out: &mut [f32]) {
     }
 }
 
+/// The byte that stands for nothing but weights of 0.
+fn zero_code(format: Format) -> u8 {
+    match format {
+        Format::Nf4 => 0x77,
+        Format::Q4_0 => 0x88,
+        _ => 0,
+    }
+}
+
 impl Store {
     /// What is in host memory, on a device.
     fn on(self, device: &Device, format: Format) -> Result<Self> {
-        let byte = |number: usize| number as u8;
-        let (codes, table, scales): (Vec<u8>, Vec<f32>, Vec<f32>) = match self {
+        let turn = zero_code(format) ^ u8::MAX;
+        let rows = || (0..=u8::MAX).map(|number| number ^ turn);
+        let (mut codes, table, scales): (Vec<u8>, Vec<f32>, Vec<f32>) = match self {
             Self::Plain(_) | Self::Device { .. } => return Ok(self),
             Self::Nf4(nf4) => {
-                let pair = |code: usize| [nf4::CODE_BOOK[code >> 4], nf4::CODE_BOOK[code & 15]];
+                let quantile = |code: u8| nf4::CODE_BOOK[usize::from(code)];
+                let pair = |code: u8| [quantile(code >> 4), quantile(code & 15)];
                 let scales = (0..nf4.scales.len())
                     .map(|block| nf4.magnitude(block))
                     .collect();
-                (nf4.codes, (0..256).flat_map(pair).collect(), scales)
+                (nf4.codes, rows().flat_map(pair).collect(), scales)
             }
             Self::Blocks(codes, scales) => {
                 let table = if format == Format::Q8_0 {
-                    (0..256).map(|code| f32::from(byte(code) as i8)).collect()
+                    rows().map(|code| f32::from(code as i8)).collect()
                 } else {
-                    let pair = |code: usize| [(code & 15) as f32 - 8.0, (code >> 4) as f32 - 8.0];
-                    (0..256).flat_map(pair).collect()
+                    let number = |code: u8| f32::from(code) - 8.0;
+                    let pair = |code: u8| [number(code & 15), number(code >> 4)];
+                    rows().flat_map(pair).collect()
                 };
                 (
                     codes,
@@ -340,6 +355,7 @@ impl Store {
                 )
             }
         };
+        codes.iter_mut().for_each(|code| *code ^= turn);
         let (bytes, blocks) = (codes.len(), scales.len());
         Ok(Self::Device {
             codes: Tensor::from_vec(codes, bytes, device)?,

@@ -26,9 +26,18 @@ impl Deref for Floats<'_> {
     }
 }
 
-/// Whether a tensor is in host memory.
+/// Whether a tensor is in host memory, and to be computed with there.
 pub(crate) fn is_host(tensor: &Tensor) -> bool {
-    matches!(tensor.device(), Device::Cpu)
+    computes_here(tensor.device())
+}
+
+/// Whether what is on a device is computed over slices.
+pub(crate) fn computes_here(device: &Device) -> bool {
+    #[cfg(test)]
+    if composing::is_on() {
+        return false;
+    }
+    matches!(device, Device::Cpu)
 }
 
 /// The floats of a tensor in host memory.
@@ -99,5 +108,33 @@ impl<F: FnOnce(&mut [f32]) -> R, R> InplaceOp1 for Change<F, R> {
             slot.1 = Some(change(&mut floats[from..to]));
         }
         Ok(())
+    }
+}
+
+/// The way of devices on the processor, so that tests need none.
+#[cfg(test)]
+pub(crate) mod composing {
+    use std::cell::Cell;
+
+    thread_local! {
+        static ON: Cell<bool> = const { Cell::new(false) };
+    }
+
+    pub(super) fn is_on() -> bool {
+        ON.get()
+    }
+
+    /// Has this thread, and the threads of pools that it makes for sessions, compute as on a device.
+    pub(crate) fn with<R>(work: impl FnOnce() -> R) -> R {
+        ON.set(true);
+        let result = work();
+        ON.set(false);
+        result
+    }
+
+    /// What makes a new thread compute as this one does.
+    pub(crate) fn inherited() -> impl Fn(usize) + Send + Sync + 'static {
+        let on = is_on();
+        move |_| ON.set(on)
     }
 }

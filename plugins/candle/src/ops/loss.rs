@@ -13,6 +13,9 @@ use super::{composed, embedding, host, lanes, linear};
 /// Hidden states whose logits are there at a time.
 pub const ROWS: usize = 128;
 
+/// The same on a device, which is not busy with fewer.
+pub const DEVICE_ROWS: usize = 512;
+
 /// Rows of the head that are floats at a time, where the head is not held as such.
 const PART: usize = 4096;
 
@@ -86,7 +89,11 @@ pub fn cross_entropy(
     }
     let mut sum = 0.0;
     let mut gradient = None;
-    for (places, targets) in places.chunks(ROWS).zip(targets.chunks(ROWS)) {
+    let rows = match host::is_host(hidden) {
+        true => ROWS,
+        false => DEVICE_ROWS,
+    };
+    for (places, targets) in places.chunks(rows).zip(targets.chunks(rows)) {
         let states = embedding::gather(hidden, places, 1.0)?;
         let part = if host::is_host(hidden) {
             on_host(

@@ -398,6 +398,24 @@ fn blocks_of_ggml_are_those_of_the_framework() {
 }
 
 #[test]
+fn weights_on_a_device_are_those_that_the_processor_makes_of_the_same_blocks() {
+    // Every code of every format is among so many.
+    let weights = list(&random(9, &[96, 512]));
+    for format in [Format::Q8_0, Format::Q4_0, Format::Nf4] {
+        let new = || Frozen::new(weights.clone(), 96, 512, format, &Device::Cpu).unwrap();
+        let wanted = list(&new().weights().unwrap());
+        let on_device = host::composing::with(new);
+        assert_eq!(
+            list(&on_device.weights().unwrap()),
+            wanted,
+            "{format:?}, as numbers of a table's rows"
+        );
+        let part = list(&on_device.part(3, 5).unwrap());
+        assert_eq!(part, wanted[3 * 512..5 * 512], "{format:?}");
+    }
+}
+
+#[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     let run = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new()

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::architecture::{Architecture, Family};
 use crate::error::{Error, Result};
-use crate::infer::{answer, device, devices, open_device};
+use crate::infer::{answer, device, devices, generation, open_device};
 use crate::ops::frozen::Format;
 use crate::tokens::Tokens;
 
@@ -80,6 +80,7 @@ impl MlBackend for Training {
             return Err(Answer::Invalid(why.to_owned()));
         }
         let (info, spec) = asked(spec).map_err(answer)?;
+        let features = generation(&spec.device).unwrap_or_else(features);
         let session = Session::load(Path::new(bundle), &spec).map_err(answer)?;
         let architecture = session.architecture();
         let elements = |shape: &[usize]| shape.iter().map(|&size| size as u64).product::<u64>();
@@ -92,7 +93,7 @@ impl MlBackend for Training {
             context: count(architecture.context),
             device: device(info),
             threads: count(session.threads()),
-            features: features(),
+            features,
         };
         self.session = Some(session);
         Ok(model)

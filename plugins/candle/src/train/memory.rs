@@ -5,6 +5,7 @@ use std::fs;
 use super::parameter::Parameter;
 use super::spec::{AdapterSpec, MemoryReport, Spec};
 use crate::architecture::{Architecture, DecoderArchitecture};
+use crate::infer::available;
 use crate::ops::frozen::Format;
 use crate::ops::loss;
 
@@ -34,7 +35,7 @@ pub(super) fn estimate(
         optimizer: 2 * gradients,
         activations,
         peak: weights + 3 * gradients + activations,
-        available: available(),
+        available: available(&spec.device),
     }
 }
 
@@ -100,8 +101,17 @@ fn activations(
     // attention's those of queries, keys and values, by head and by token.
     let between = (4 * middle + 3 * hidden).max(6 * queries + 4 * keys + 3 * hidden);
     let head = architecture.vocabulary as u64;
-    let logits = tokens.min(loss::ROWS as u64) * head + 3 * tokens * hidden;
-    let mut extra = (tokens * between).max(logits);
+    let states = 3 * tokens * hidden;
+    let mut extra = if spec.device.is_cpu() {
+        let logits = tokens.min(loss::ROWS as u64) * head;
+        (tokens * between).max(logits + states)
+    } else {
+        // Composed operations have what is between them: of scores those of all queries, with their exponentials,
+        // probabilities and slopes; of logits the same, and where the targets are.
+        let scores = 4 * tokens * heads * columns;
+        let logits = 5 * tokens.min(loss::DEVICE_ROWS as u64) * head;
+        (tokens * between + scores).max(logits + states)
+    };
     if spec.base != Format::F32 && adapter.is_some() {
         extra += middle * hidden;
     }
@@ -120,11 +130,6 @@ pub(super) fn of_parameters(parameters: &[Parameter]) -> [u64; 3] {
         bytes = [bytes[0] + size, bytes[1] + gradient, bytes[2] + 2 * size];
     }
     bytes
-}
-
-/// Bytes that the host has free; 0 where that is not known.
-pub(super) fn available() -> u64 {
-    field("/proc/meminfo", "MemAvailable:")
 }
 
 /// The most bytes that this process had in memory; 0 where that is not known.

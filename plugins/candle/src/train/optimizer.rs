@@ -16,14 +16,11 @@ const CHUNK: usize = 1 << 14;
 ///
 /// What the framework says.
 pub fn gradient_norm(parameters: &[Parameter]) -> Result<f64> {
-    let mut sum = 0.0;
-    for gradient in parameters
+    let gradients = parameters
         .iter()
-        .filter_map(|parameter| parameter.gradient.as_ref())
-    {
-        sum += elementwise::sum_of_squares(gradient)?;
-    }
-    Ok(sum.sqrt())
+        .filter_map(|parameter| parameter.gradient.as_ref());
+    let sums = elementwise::sums_of_squares(gradients)?;
+    Ok(sums.iter().sum::<f64>().sqrt())
 }
 
 /// The factors of one step.

@@ -19,6 +19,7 @@ use super::spec::{
 use crate::architecture::fields::read_object;
 use crate::architecture::{Architecture, DecoderArchitecture};
 use crate::error::{Error, Result};
+use crate::infer::available;
 use crate::ops::host;
 use crate::weights::Weights;
 
@@ -62,7 +63,10 @@ impl Session {
             .and_then(|range| range.as_f64());
         let pool = ThreadPoolBuilder::new()
             .num_threads(spec.threads)
-            .thread_name(|at| format!("train-{at}"))
+            .thread_name(|at| format!("train-{at}"));
+        #[cfg(test)]
+        let pool = pool.start_handler(host::composing::inherited());
+        let pool = pool
             .build()
             .map_err(|error| Error::request("threads", error.to_string()))?;
         let (model, parameters) =
@@ -393,7 +397,7 @@ impl Session {
             optimizer,
             activations,
             peak: most.max(held),
-            available: memory::available(),
+            available: available(&self.spec.device),
         }
     }
 

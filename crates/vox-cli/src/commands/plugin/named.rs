@@ -15,6 +15,10 @@ use crate::exit::Exit;
 /// Where a build puts a plugin, below its crate: a root, so that `VOX_PLUGIN_PATH` can name it.
 pub(crate) const BUILD_ROOT: &str = "target/plugins";
 
+/// What says how a plugin is built whose crate stands elsewhere: of one crate with three sets of features, the
+/// directories of two plugins hold the manifest and this.
+const BUILT_ELSEWHERE: &str = "README.md";
+
 /// A plugin by its id, or by where it lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Named {
@@ -73,10 +77,17 @@ pub(crate) fn usable(path: &Path) -> Result<PathBuf, Failure> {
         return Err(Failure::new(Exit::NotFound, message));
     }
     let manifest_file = path.join(MANIFEST_FILE);
-    if !path.join("Cargo.toml").is_file() || !manifest_file.is_file() {
+    if !manifest_file.is_file() {
+        return Ok(path.to_owned());
+    }
+    let is_crate = path.join("Cargo.toml").is_file();
+    if !is_crate && !path.join(BUILT_ELSEWHERE).is_file() {
         return Ok(path.to_owned());
     }
     let manifest = Manifest::load(&manifest_file)?;
+    if !is_crate && has_payload(path, &manifest) {
+        return Ok(path.to_owned());
+    }
     let built = vox_build::directory_in_root(&path.join(BUILD_ROOT), &manifest);
     let why = match Manifest::load(&built.join(MANIFEST_FILE)) {
         Ok(packaged) if packaged == manifest => return Ok(built),
@@ -88,8 +99,25 @@ pub(crate) fn usable(path: &Path) -> Result<PathBuf, Failure> {
         path.display(),
         manifest.id
     );
-    let hint = format!("`vox plugin build {}` builds it", path.display());
+    let hint = match is_crate {
+        true => format!("`vox plugin build {}` builds it", path.display()),
+        false => format!(
+            "{} says how it is built",
+            path.join(BUILT_ELSEWHERE).display()
+        ),
+    };
     Err(Failure::new(Exit::NotFound, message).hint(hint))
+}
+
+/// Whether a payload lies beside the manifest, for whichever machine.
+fn has_payload(path: &Path, manifest: &Manifest) -> bool {
+    let payload = &manifest.payload;
+    let mut files = payload
+        .component
+        .iter()
+        .chain(payload.native.values())
+        .chain(&payload.skill);
+    files.any(|file| path.join(file).is_file())
 }
 
 #[cfg(test)]
@@ -112,6 +140,27 @@ mod tests {
         ] {
             assert_eq!(Named::new(path), Named::Path(path.into()), "{path}");
         }
+    }
+
+    #[test]
+    fn a_plugin_whose_crate_stands_elsewhere_is_taken_from_where_it_is_built_or_says_how() {
+        let directory = tempfile::tempdir().unwrap();
+        let manifest = "id = \"gpu\"\nversion = \"0.1.0\"\ndescription = \"d\"\nhost = \">=0.1\"\n\
+            [payload]\ncomponent = \"gpu.wasm\"\n[provides]\nextension-points = { stage = 1 }\n";
+        std::fs::write(directory.path().join(MANIFEST_FILE), manifest).unwrap();
+        // Without a word on how it is built it is a package, whatever it lacks.
+        assert_eq!(usable(directory.path()).unwrap(), directory.path());
+        std::fs::write(directory.path().join(BUILT_ELSEWHERE), "make it").unwrap();
+        let refused = usable(directory.path()).unwrap_err();
+        assert!(refused.message().contains("has not been built"));
+        let hint = refused.hint_text().unwrap_or_default();
+        assert!(hint.contains("says how it is built"), "{hint}");
+        let built = directory.path().join(BUILD_ROOT).join("gpu/0.1.0");
+        std::fs::create_dir_all(&built).unwrap();
+        std::fs::write(built.join(MANIFEST_FILE), manifest).unwrap();
+        assert_eq!(usable(directory.path()).unwrap(), built);
+        std::fs::write(directory.path().join("gpu.wasm"), "").unwrap();
+        assert_eq!(usable(directory.path()).unwrap(), directory.path());
     }
 
     #[test]

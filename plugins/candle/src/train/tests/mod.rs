@@ -1,6 +1,7 @@
 //! Trainings of tiny models.
 
 mod adapters;
+mod composed;
 mod exactness;
 mod gradients;
 mod reference;
