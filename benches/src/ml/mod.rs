@@ -4,7 +4,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`place`] | the plugin, built for release, and SmolLM2-135M, as a host finds them |
-//! | [`child`] | a program that is told what to do, line by line |
+//! | [`mod@child`] | a program that is told what to do, line by line |
 //! | [`inference`] | tokens a second, against `llama-bench` |
 //! | [`training`] | LoRA against PEFT, the memory of QLoRA, and the price of the boundary |
 //! | [`serving`] | the first token of `vox serve`, against `llama-server` |
