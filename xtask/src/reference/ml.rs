@@ -1,12 +1,12 @@
-//! The fixtures of language models: what PyTorch, `transformers`, PEFT and bitsandbytes compute.
+//! The fixtures of language models: what PyTorch, `transformers`, PEFT, bitsandbytes and llama.cpp compute.
 //!
-//! Owns: the environment that they run in, and the order of the programs beside the fixtures; each
-//! program's head says what it writes.
+//! Owns: the environment that they run in, the adapters that Vox exports for PEFT, and the order of the programs
+//! beside the fixtures; each program's head says what it writes.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::python::{environment_python, pip, program};
+use crate::python::{environment_python, pip, program, real_model};
 use crate::smollm2;
 use crate::workspace::{Workspace, announce, output_of, run as run_command};
 
@@ -16,7 +16,9 @@ const FIXTURES: &str = "plugins/candle/tests/reference";
 const DIRECTORY: &str = "reference/ml";
 /// The text that the small tokenizer is trained on.
 const TEXT: &str = "examples/quickstart/data/emma.txt";
-
+/// How llama.cpp is built: for any processor of the kind, since its native build crashes on some, and without
+/// what nothing here calls.
+const LLAMA_CPP: &str = "-DGGML_NATIVE=OFF -DGGML_OPENMP=OFF -DLLAVA_BUILD=OFF";
 /// Where a test writes the adapters that it exports.
 const EXPORTED: &str = "VOX_EXPORTED";
 
@@ -51,6 +53,9 @@ pub(super) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     run_command(&mut run("tokenizer.py", &[&fixtures, &text, &bundle]))?;
     run_command(&mut run("smollm2.py", &[&fixtures, &bundle]))?;
     run_command(&mut run("smollm2_lora.py", &[&fixtures, &bundle]))?;
+    llama_cpp(&python, &programs)?;
+    let model = real_model(&python, &workspace.target.join("reference/model"))?;
+    run_command(&mut run("smollm2_llama.py", &[&fixtures, &bundle, &model]))?;
     announce(format_args!("The fixtures are in {FIXTURES}"));
     Ok(())
 }
@@ -94,6 +99,18 @@ fn later_transformers(python: &Path, directory: &Path, programs: &Path) -> anyho
         )?;
     }
     Ok(packages)
+}
+
+/// Builds llama.cpp into the environment, where it is not there yet; that takes minutes and a C++ compiler.
+fn llama_cpp(python: &Path, programs: &Path) -> anyhow::Result<()> {
+    announce("Building llama.cpp");
+    run_command(
+        pip(python)
+            .args(["install", "--quiet", "--no-cache-dir", "--no-deps"])
+            .arg("--requirement")
+            .arg(programs.join("requirements-llama.txt"))
+            .env("CMAKE_ARGS", LLAMA_CPP),
+    )
 }
 
 /// Has a test of the plugin train adapters and export them, for PEFT to read.

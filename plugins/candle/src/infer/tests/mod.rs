@@ -3,6 +3,7 @@
 mod decoders;
 mod embeddings;
 mod hostile;
+mod llama_cpp;
 mod reference;
 mod sessions;
 mod smollm2;

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 import tiny
 
 NAME = "smollm2-135m-instruct"
-STEPS, LENGTH = 20, 64
+STEPS, LENGTH = 50, 48
 RATE, CLIP = 1e-3, 1.0
 ADAMW = dict(betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
 
