@@ -79,18 +79,16 @@ fn a_token_allocates_nothing() {
         let mut sequence = Sequence::new(Arc::new(model), options);
         let mut logits = Vec::with_capacity(300);
         let prompt: Vec<u32> = (0..40).collect();
-        // Threads allocate as they start, and after one computation all have started.
         sequence.forward(&prompt, 0, &mut logits).unwrap();
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
-        sequence.forward(&prompt, 0, &mut logits).unwrap();
-        for position in 40..100 {
-            sequence.forward(&[5], position, &mut logits).unwrap();
-        }
-        assert_eq!(
-            ALLOCATIONS.load(Ordering::Relaxed),
-            before,
-            "{}",
-            format.name()
-        );
+        // A thread allocates as it starts, which is when the system lets it; a token would in every round.
+        let mut allocates = || {
+            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            sequence.forward(&prompt, 0, &mut logits).unwrap();
+            for position in 40..100 {
+                sequence.forward(&[5], position, &mut logits).unwrap();
+            }
+            ALLOCATIONS.load(Ordering::Relaxed) > before
+        };
+        assert!((0..20).any(|_| !allocates()), "{}", format.name());
     }
 }
