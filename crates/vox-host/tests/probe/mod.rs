@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -168,6 +168,9 @@ impl Server {
                 if let Some(answer) = &answer {
                     let _ = stream.read(&mut [0; 4096]);
                     let _ = stream.write_all(answer.as_bytes());
+                    // What was not read when it is closed would take the answer back.
+                    let _ = stream.shutdown(Shutdown::Write);
+                    thread::spawn(move || std::io::copy(&mut stream, &mut std::io::sink()));
                 } else {
                     open.push(stream);
                 }

@@ -202,8 +202,11 @@ impl Model {
                 pieces.close();
                 answer
             });
+            let mut is_wanted = true;
             for piece in arriving {
-                if !take(piece) {
+                // What the plugin says before it hears of the end is said to nobody.
+                if is_wanted && !take(piece) {
+                    is_wanted = false;
                     pieces.stopped.store(true, Ordering::Release);
                 }
             }

@@ -30,17 +30,17 @@ fn at_f32_perplexity_and_answers_are_those_of_llama_cpp() {
 
 #[test]
 fn in_q8_0_perplexity_and_answers_are_those_of_llama_cpp() {
-    check("q8_0", WeightFormat::Q8_0, 0.15);
+    check("q8_0", WeightFormat::Q8_0, 0.25);
 }
 
 #[test]
 fn in_q4_0_perplexity_and_answers_are_those_of_llama_cpp() {
-    check("q4_0", WeightFormat::Q4_0, 0.15);
+    check("q4_0", WeightFormat::Q4_0, 0.25);
 }
 
 #[test]
 fn in_q4_k_m_perplexity_and_answers_are_those_of_llama_cpp() {
-    check("q4_k_m", WeightFormat::Q4KM, 0.15);
+    check("q4_k_m", WeightFormat::Q4KM, 0.6);
 }
 
 /// The matrices of a layer, as GGUF files and bundles name them.
