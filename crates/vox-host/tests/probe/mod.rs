@@ -170,7 +170,7 @@ impl Server {
                     let _ = stream.write_all(answer.as_bytes());
                     // What was not read when it is closed would take the answer back.
                     let _ = stream.shutdown(Shutdown::Write);
-                    thread::spawn(move || std::io::copy(&mut stream, &mut std::io::sink()));
+                    thread::spawn(move || io::copy(&mut stream, &mut io::sink()));
                 } else {
                     open.push(stream);
                 }
