@@ -210,7 +210,8 @@ fn a_request_that_makes_no_sense_is_not_taken_to_another_backend() {
 
 #[test]
 fn a_text_that_ends_the_answer_is_not_handed_on_and_ends_it() {
-    let aviary = Aviary::with(&[("one", Payload::Native, "")]);
+    // What it says after that comes too late on any machine.
+    let aviary = Aviary::with(&[("one", Payload::Native, "deaf = true")]);
     let mut answerer = Answerer::load(ask(&aviary.host())).unwrap();
     let stopping = Request {
         stop: vec!["c d".to_owned()],

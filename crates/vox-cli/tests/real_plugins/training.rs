@@ -478,6 +478,21 @@ fn an_adapter_answers_beside_its_model_as_it_does_merged_into_it() {
 }
 
 #[test]
+fn a_training_does_not_go_on_from_another_model_than_it_began_with() {
+    let trainer = Trainer::new();
+    let base = trainer.config("base");
+    trainer.train(&base, &["--steps", "2"]).succeeded();
+    let adapt = trainer.adapter("./base/model", "adapted");
+    trainer.train(&adapt, &["--stop-after", "2"]).succeeded();
+    let other = trainer.config("other");
+    trainer.train(&other, &["--steps", "3"]).succeeded();
+    let weights = |of: &str| trainer.0.path().join(of).join("model/model.safetensors");
+    fs::copy(weights("other"), weights("base")).unwrap();
+    let resumed = trainer.train(&adapt, &["--resume"]);
+    resumed.failed(5, &["`model.base", "another model now"]);
+}
+
+#[test]
 fn the_training_of_an_adapter_for_a_model_of_the_store_goes_on_to_the_same_checkpoint() {
     let trainer = Trainer::new();
     let base = trainer.config("base");

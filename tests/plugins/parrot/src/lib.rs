@@ -1,6 +1,6 @@
 //! A backend for the tests: its answer is its prompt, a word a token. By its configuration it says that it is
-//! on another device (`device = "cuda"`), refuses every model (`refuses = "why"`), or dies before the
-//! token of a number (`dies-before = 2`).
+//! on another device (`device = "cuda"`), refuses every model (`refuses = "why"`), dies before the token of a
+//! number (`dies-before = 2`), or talks on when it is told to stop (`deaf = true`).
 
 use vox_plugin::compute::{Device, DeviceKind};
 use vox_plugin::host::{config, generation};
@@ -103,7 +103,7 @@ impl InferenceBackend for Parrot {
                 log_probability: None,
                 alternatives: Vec::new(),
             };
-            if !generation::emit(&piece) {
+            if !generation::emit(&piece) && text("deaf").is_none() {
                 finished.reason = Finish::Cancelled;
                 break;
             }
