@@ -6,9 +6,9 @@ use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read, Seek};
 use std::path::Path;
 
-/// The most entries that a head may have.
+/// The most entries that the head of a GGUF file may have.
 const MOST_ENTRIES: u64 = 1 << 16;
-/// The longest text that is read, in bytes. Chat templates have some ten thousand.
+/// The longest text in it that is read, in bytes. Chat templates have some ten thousand.
 const LONGEST_TEXT: u64 = 16 << 20;
 /// Bytes of a key or a value in the cache, which is of `f16`.
 const CACHED_BYTES: u64 = 2;

@@ -65,6 +65,28 @@ const LIMITS: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// The same for first-party plugins that run models.
+const OF_MODELS: &[(&str, &[&str])] = &[
+    (
+        "plugins/candle/src/architecture/mod.rs",
+        &[
+            "LAYERS",
+            "HIDDEN",
+            "INTERMEDIATE",
+            "HEADS",
+            "HEAD",
+            "VOCABULARY",
+            "CONTEXT",
+            "RANK",
+        ],
+    ),
+    ("plugins/candle/src/infer/session.rs", &["MOST_THREADS"]),
+    (
+        "plugins/llama-cpp/src/gguf.rs",
+        &["MOST_ENTRIES", "LONGEST_TEXT"],
+    ),
+];
+
 pub fn page(workspace: &Workspace) -> anyhow::Result<Page> {
     let mut text = "# Limits\n\n\
         What is above a limit is refused with an error that names it, its value and where to raise \
@@ -98,12 +120,33 @@ pub fn page(workspace: &Workspace) -> anyhow::Result<Page> {
         PluginSettings::MAX_WEIGHT,
         PluginSettings::DEFAULT_WEIGHT,
     );
-    for (file, names) in LIMITS {
+    constants(workspace, LIMITS, &mut text)?;
+    text.push_str(
+        "\n## Of models\n\n\
+        What files of models may ask for of the plugins that run them; memory is not taken before these are met. \
+        Models have a fraction of it.\n\n| limit | value | set in |\n|---|---|---|\n",
+    );
+    constants(workspace, OF_MODELS, &mut text)?;
+    Ok(Page {
+        file: "limits.md",
+        source: "`crates/vox-contract/src/limits.rs` and the constants that the tables name",
+        text,
+    })
+}
+
+/// A line for each constant.
+fn constants(
+    workspace: &Workspace,
+    limits: &[(&str, &[&str])],
+    text: &mut String,
+) -> anyhow::Result<()> {
+    for (file, names) in limits {
         let source = read(&workspace.root.join(file))?;
         for name in *names {
             let limit = constant(&source, name).with_context(|| {
                 format!("{file} has no documented constant {name}: mend the list in xtask/src/docs/limits.rs")
             })?;
+            // Writing to a `String` cannot fail.
             let _ = writeln!(
                 text,
                 "| {} | {} | `{file}`, `{name}` |",
@@ -112,11 +155,7 @@ pub fn page(workspace: &Workspace) -> anyhow::Result<Page> {
             );
         }
     }
-    Ok(Page {
-        file: "limits.md",
-        source: "`crates/vox-contract/src/limits.rs` and the constants in `crates/`",
-        text,
-    })
+    Ok(())
 }
 
 /// A constant as it stands in a source file.
@@ -151,7 +190,7 @@ fn constant(source: &str, name: &str) -> Option<Constant> {
         .join(" ");
     (!docs.is_empty()).then(|| Constant {
         docs: without_links(&docs),
-        value: readable(value.trim()),
+        value: readable(value.trim(), is_of_bytes(name, &docs)),
     })
 }
 
@@ -160,8 +199,15 @@ fn without_links(docs: &str) -> String {
     docs.replace("[`", "`").replace("`]", "`")
 }
 
-/// A value as people read it: `1 << 20` as a power of two, `1_000` without underscores.
-fn readable(value: &str) -> String {
+/// Whether a constant counts bytes: its name or its documentation says so.
+fn is_of_bytes(name: &str, docs: &str) -> bool {
+    let words = ["byte", "kib", "mib", "gib"];
+    let said = format!("{name} {docs}").to_lowercase();
+    words.iter().any(|word| said.contains(word))
+}
+
+/// A value as people read it: `1 << 20` as a number without underscores, or as 1MiB where it counts bytes.
+fn readable(value: &str, is_of_bytes: bool) -> String {
     let value = value.replace('_', "");
     let number = |text: &str| text.trim().parse::<u64>().ok();
     let product: Option<u64> = match value.split_once("<<") {
@@ -171,8 +217,7 @@ fn readable(value: &str) -> String {
         None => value.split('*').map(number).product(),
     };
     match product {
-        // Nothing that is counted in other units has such a limit.
-        Some(number) if number >= 64 << 10 && number.is_multiple_of(1024) => {
+        Some(number) if is_of_bytes && number >= 64 << 10 && number.is_multiple_of(1024) => {
             vox_contract::Bytes(number).to_string()
         }
         Some(number) => number.to_string(),
@@ -197,14 +242,17 @@ mod tests {
 
     #[test]
     fn values_are_written_as_people_read_them() {
-        for (value, text) in [
-            ("1 << 30", "1GiB"),
-            ("10_000", "10000"),
-            ("1024", "1024"),
-            ("256", "256"),
-            ("A + 1", "`A + 1`"),
+        for (value, is_of_bytes, text) in [
+            ("1 << 30", true, "1GiB"),
+            ("1 << 18", false, "262144"),
+            ("10_000", true, "10000"),
+            ("1024", true, "1024"),
+            ("256", false, "256"),
+            ("A + 1", true, "`A + 1`"),
         ] {
-            assert_eq!(readable(value), text);
+            assert_eq!(readable(value, is_of_bytes), text);
         }
+        assert!(is_of_bytes("MAX_BYTES", "") && is_of_bytes("MAX", "The most: 64 KiB."));
+        assert!(!is_of_bytes("HIDDEN", "Elements of a hidden state."));
     }
 }

@@ -32,17 +32,17 @@ use fields::Fields;
 /// The most that a configuration may ask for: several times what models have, so that no product of them is over 64
 /// bits, and that a file of some bytes makes no list of billions.
 pub(crate) mod most {
-    /// Layers.
+    /// Layers of a model.
     pub(crate) const LAYERS: usize = 1 << 10;
     /// Elements of a hidden state.
     pub(crate) const HIDDEN: usize = 1 << 18;
     /// Elements between the two halves of a feed-forward block.
     pub(crate) const INTERMEDIATE: usize = 1 << 20;
-    /// Heads.
+    /// Heads of a layer.
     pub(crate) const HEADS: usize = 1 << 12;
-    /// Elements of a head.
+    /// Elements of a head of attention.
     pub(crate) const HEAD: usize = 1 << 12;
-    /// Tokens that are embedded.
+    /// Tokens that a model embeds.
     pub(crate) const VOCABULARY: usize = 1 << 22;
     /// Tokens of a sequence, or a part of one.
     pub(crate) const CONTEXT: usize = 1 << 26;

@@ -23,7 +23,7 @@ const PART: usize = 256;
 /// The same on a GPU.
 const GPU_PART: usize = 512;
 
-/// Most threads of a session.
+/// Most threads that one loaded model computes with.
 const MOST_THREADS: usize = 1024;
 
 /// How a model is loaded.
