@@ -42,6 +42,7 @@ fn a_full_manifest_is_read_whole() {
     );
     assert_eq!(manifest.provides.extension_points[&ExtensionPoint::Step], 2);
     assert!(manifest.provides.serves(Need::Runner("acme.mask")));
+    assert_eq!(manifest.provides.declared_environment, ["acme.mask"]);
     assert!(manifest.provides.serves(Need::Verb("mask")));
     assert!(!manifest.provides.serves(Need::Verb("acme.mask")));
     assert_eq!(manifest.provides.hooks[0].priority, -5);

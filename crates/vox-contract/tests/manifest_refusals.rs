@@ -200,6 +200,20 @@ fn names_without_their_extension_point() {
 }
 
 #[test]
+fn what_is_said_of_a_runner_that_is_not_served() {
+    assert_eq!(
+        refused_provides(
+            "extension-points = { step = 1 }\nrunners = [\"x\"]\nports = { y = {} }\n\
+             declared-environment = [\"x\", \"z\"]"
+        ),
+        "p/Plugin.toml:9:1: `ports` names `y`, which is not among `runners`\n  \
+         hint: add it there, or remove it here\n\
+         p/Plugin.toml:10:1: `declared-environment` names `z`, which is not among `runners`\n  \
+         hint: add it there, or remove it here"
+    );
+}
+
+#[test]
 fn an_extension_point_that_nothing_could_reach() {
     assert_eq!(
         refused_provides("extension-points = { step = 1 }"),

@@ -316,6 +316,7 @@ impl Registry {
             extension_points,
             runners,
             ports: _,
+            declared_environment: _,
             stage: _,
             commands,
             hooks,

@@ -9,7 +9,7 @@ use vox_run::{
 };
 use vox_testkit::World;
 
-use steps::{copy, fate, of, push, step};
+use steps::{copy, fact, fate, of, push, step};
 
 const GRANTS: &str = "[plugin.conformance]\nstream_io = true\nevents = true\n";
 
@@ -160,6 +160,26 @@ fn a_runner_is_told_its_place_in_the_run() {
     assert_eq!(told("LANG"), "C");
     assert_eq!(told("PATH"), "/bin");
     assert!(told("directory").starts_with('/'));
+}
+
+#[test]
+fn a_runner_may_ask_for_declared_variables_alone() {
+    let world = World::new();
+    let provides = json!({
+        "extension-points": { "step": 1 }, "runners": ["conformance"],
+        "declared-environment": ["conformance"],
+    });
+    world.add_variant("elsewhere", &json!({ "provides": provides }));
+    let env = json!({ "env": { "LANG": "C" } });
+    let engine = engine(&world, vec![step("a", json!({ "do": "echo" }), env)]).unwrap();
+    let mut options = RunOptions::new(world.path());
+    options.environment.insert("PATH".into(), "/bin".into());
+    options.environment.insert("LANG".into(), "de".into());
+    options.variables.insert("STAGE".into(), "live".into());
+    let report = engine.run(&options, &mut |_| ()).unwrap();
+    assert_eq!(fact(&report, "a", "LANG"), Some("C"));
+    assert_eq!(fact(&report, "a", "STAGE"), Some("live"));
+    assert_eq!(fact(&report, "a", "PATH"), None);
 }
 
 #[test]

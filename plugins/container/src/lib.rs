@@ -28,7 +28,7 @@
 //!   or of the first usual place where one answers.
 //! - **Files.** Inputs are at `/vox/in/<name>` and cannot be written. Outputs are made at
 //!   `/vox/out/<name>` and moved to their places when the container has succeeded.
-//! - **Environment.** The image's, the step's, and `VOX_RUN`, `VOX_STEP`, `VOX_ATTEMPT`,
+//! - **Environment.** The image's, what is declared for the step, and `VOX_RUN`, `VOX_STEP`, `VOX_ATTEMPT`,
 //!   `VOX_IDEMPOTENCY_KEY`, `VOX_INPUT_<NAME>` and `VOX_OUTPUT_<NAME>`.
 //! - **Streams.** As of `exec`: port `stdin` if the plan connects it, and `stdout` and `stderr`. A
 //!   container whose output nobody takes any more is ended, and has succeeded, unless it makes

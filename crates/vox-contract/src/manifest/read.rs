@@ -288,20 +288,23 @@ fn provided(table: &Table<'_, '_>, carried: Carried) -> Provides {
         extension_points: extension_points(table, carried),
         runners: table.distinct("runners"),
         ports: ports(table),
+        declared_environment: table.distinct("declared-environment"),
         stage: stage(table),
         commands: commands(table),
         hooks: hooks(table),
         topics: topics(table),
         services: table.distinct("services"),
     };
-    for name in provides
-        .ports
-        .keys()
-        .filter(|name| !provides.runners.contains(name))
+    let of_ports = provides.ports.keys().map(|name| ("ports", name));
+    let declared = provides.declared_environment.iter();
+    let declared = declared.map(|name| ("declared-environment", name));
+    for (key, name) in of_ports
+        .chain(declared)
+        .filter(|(_, name)| !provides.runners.contains(name))
     {
-        let message = format!("`ports` names `{name}`, which is not among `runners`");
+        let message = format!("`{key}` names `{name}`, which is not among `runners`");
         table.note(
-            table.key_span("ports"),
+            table.key_span(key),
             message,
             "add it there, or remove it here",
         );

@@ -15,7 +15,7 @@
 //! | `hook.PLUGIN` | a hook with its code, where hooks may change what flows through streams |
 //!
 //! The step's own key and label are not among them: a step that is only called otherwise has the same
-//! result. Nor is what every step sees of the machine, such as `PATH`.
+//! result. Nor is what steps inherit of the machine, such as `PATH`.
 
 use std::collections::BTreeMap;
 use std::fmt;

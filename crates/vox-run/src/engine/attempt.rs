@@ -404,17 +404,24 @@ impl<'a> Attempt<'a> {
         let secrets = secrets
             .iter()
             .filter_map(|name| Some((name.clone(), known.get(name)?.clone())));
-        let mut variables = execution.options.environment.clone();
+        let (runner, arguments, inherits) = match execution.runner(member.step) {
+            Runner::Plugin {
+                runner,
+                arguments,
+                inherits,
+                ..
+            } => (runner, arguments, *inherits),
+            Runner::BuiltIn(_) => (uses, arguments, false),
+        };
+        let mut variables = if inherits {
+            execution.options.environment.clone()
+        } else {
+            BTreeMap::new()
+        };
         variables.extend(execution.options.variables.clone());
         variables.extend(environment.clone());
         variables.extend(secrets);
         let variable = |(key, value)| Attribute { key, value };
-        let (runner, arguments) = match execution.runner(member.step) {
-            Runner::Plugin {
-                runner, arguments, ..
-            } => (runner, arguments),
-            Runner::BuiltIn(_) => (uses, arguments),
-        };
         step::Invocation {
             run: execution.id.clone(),
             step: key.clone(),

@@ -80,6 +80,8 @@ pub(crate) enum Runner {
         plugin: PluginId,
         runner: RunnerName,
         arguments: Arguments,
+        /// Whether its steps inherit variables besides those that are declared.
+        inherits: bool,
     },
     /// Vox itself.
     BuiltIn(BuiltIn),
@@ -168,6 +170,7 @@ struct Casting<'a> {
 struct Known {
     schema: ArgumentsSchema,
     pure: bool,
+    inherits: bool,
 }
 
 impl<'a> Casting<'a> {
@@ -323,13 +326,13 @@ impl<'a> Casting<'a> {
             self.misfits
                 .push(self.plan.finding(way, message, fault.hint));
         }
-        let pure = known.pure;
         let runner = Runner::Plugin {
             plugin,
             runner,
             arguments,
+            inherits: known.inherits,
         };
-        Some((runner, pure))
+        Some((runner, known.pure))
     }
 
     /// Asks a runner for the schema of its arguments. What is wrong with it is told once, at the
@@ -357,6 +360,10 @@ impl<'a> Casting<'a> {
             Ok((schema, carrier)) => Some(Known {
                 schema,
                 pure: carrier == Carrier::Component && super::facts::is_pure(self.host, plugin),
+                inherits: self.host.plugin(plugin).is_ok_and(|plugin| {
+                    let declared = &plugin.manifest.provides.declared_environment;
+                    !declared.contains(name)
+                }),
             }),
             Err(fault) => {
                 let place = self.plan.way_to(index).into_iter().chain(["uses".into()]);
