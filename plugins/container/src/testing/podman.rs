@@ -83,7 +83,7 @@ impl Podman {
             _keeper: keeper,
             turns: RwLock::new(()),
         };
-        let archive = podman.directory.join("busybox.tar");
+        let archive = podman.archive();
         image(&archive).map_err(|error| error.to_string())?;
         podman.call(&["import", &archive.to_string_lossy(), IMAGE])?;
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -101,6 +101,11 @@ impl Podman {
 
     pub fn socket(&self) -> PathBuf {
         self.directory.join("api.sock")
+    }
+
+    /// The files of [`IMAGE`], of which others can be imported.
+    pub fn archive(&self) -> PathBuf {
+        self.directory.join("busybox.tar")
     }
 
     /// A turn beside other tests.
