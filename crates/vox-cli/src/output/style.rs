@@ -62,6 +62,42 @@ pub fn plain(text: &str) -> String {
     words.join(" ").replace(char::is_control, "\u{fffd}")
 }
 
+/// A line that a step wrote: its colours stay, and end with it. What else a terminal would obey is
+/// replaced, so that no output can paint over what Vox says.
+pub fn tame(line: &str) -> String {
+    let mut rest = line.trim_end_matches('\r');
+    let mut tamed = String::with_capacity(rest.len());
+    let mut is_coloured = false;
+    while let Some(at) = rest.find(|c: char| c.is_control() && c != '\t') {
+        let (before, from) = rest.split_at(at);
+        tamed.push_str(before);
+        if let Some(length) = length_of_colour(from) {
+            tamed.push_str(&from[..length]);
+            is_coloured = true;
+            rest = &from[length..];
+        } else {
+            tamed.push('\u{fffd}');
+            let mut letters = from.chars();
+            letters.next();
+            rest = letters.as_str();
+        }
+    }
+    tamed.push_str(rest);
+    if is_coloured {
+        tamed.push_str("\u{1b}[0m");
+    }
+    tamed
+}
+
+/// The length of the sequence that a text begins with, if that is one that chooses colours (ECMA-48, SGR).
+fn length_of_colour(text: &str) -> Option<usize> {
+    const BEGIN: &str = "\u{1b}[";
+    let parameters = text.strip_prefix(BEGIN)?;
+    let end = parameters.find(|c: char| !matches!(c, '0'..='9' | ';' | ':'))?;
+    let length = BEGIN.len() + end + 1;
+    parameters[end..].starts_with('m').then_some(length)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +106,25 @@ mod tests {
     fn text_of_strangers_cannot_paint() {
         assert_eq!(plain("a\n  b\r\n"), "a b");
         assert_eq!(plain("\u{1b}[2Jgone"), "\u{fffd}[2Jgone");
+    }
+
+    #[test]
+    fn a_line_keeps_its_colours_to_itself_and_moves_nothing() {
+        for (written, shown) in [
+            ("a\tb\r", "a\tb"),
+            ("\u{1b}[31mred", "\u{1b}[31mred\u{1b}[0m"),
+            (
+                "\u{1b}[38;2;1:2:3mx\u{1b}[m y",
+                "\u{1b}[38;2;1:2:3mx\u{1b}[m y\u{1b}[0m",
+            ),
+            ("\u{1b}[2J\u{1b}[Hgone", "\u{fffd}[2J\u{fffd}[Hgone"),
+            ("\u{1b}]0;title\u{7}", "\u{fffd}]0;title\u{fffd}"),
+            ("10%\r20%\u{8}", "10%\u{fffd}20%\u{fffd}"),
+            ("\u{9b}2J", "\u{fffd}2J"),
+            ("cut \u{1b}[3", "cut \u{fffd}[3"),
+            ("\u{1b}", "\u{fffd}"),
+        ] {
+            assert_eq!(tame(written), shown, "{written:?}");
+        }
     }
 }

@@ -7,6 +7,8 @@ mod commands;
 #[cfg(unix)]
 mod containers;
 #[cfg(unix)]
+mod output;
+#[cfg(unix)]
 mod runs;
 #[cfg(unix)]
 mod serving;

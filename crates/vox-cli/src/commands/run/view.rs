@@ -10,7 +10,7 @@ use vox_host::contract::metrics::Sample;
 use vox_run::report::{PluginMetrics, Provenance, StepReport, StreamReport};
 use vox_run::{EventKind, RunEvent, RunOutcome, RunReport, StepOutcome};
 
-use crate::output::style::{BAD, DIM, GOOD, LITERAL, STRONG, WARNING, paint, plain};
+use crate::output::style::{BAD, DIM, GOOD, LITERAL, STRONG, WARNING, paint, plain, tame};
 use crate::output::table::{Cell, Table};
 use crate::output::{count, shortened};
 
@@ -77,9 +77,8 @@ impl EventLine<'_> {
                     paint(DIM, "|")
                 };
                 let key = self.key(DIM, step);
-                text.lines().try_for_each(|line| {
-                    writeln!(out, "{key} {bar} {}", line.trim_end_matches('\r'))
-                })
+                text.lines()
+                    .try_for_each(|line| writeln!(out, "{key} {bar} {}", tame(line)))
             }
             EventKind::StepEnded {
                 step,
@@ -255,7 +254,7 @@ fn failed(f: &mut fmt::Formatter<'_>, step: &StepReport, report: &RunReport) -> 
         } else {
             paint(DIM, "|")
         };
-        writeln!(f, "  {bar} {}", line.text.trim_end_matches('\r'))?;
+        writeln!(f, "  {bar} {}", tame(&line.text))?;
     }
     let because = |other: &&StepReport| {
         let StepOutcome::Skipped {

@@ -14,7 +14,7 @@ use super::view::{RunLine, in_words, short, style_of};
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
-use crate::output::style::{BAD, DIM, LITERAL, STRONG, WARNING, paint, plain};
+use crate::output::style::{BAD, DIM, LITERAL, STRONG, WARNING, paint, plain, tame};
 use crate::output::table::{Cell, Table};
 use crate::output::{View, count, shortened};
 
@@ -236,7 +236,7 @@ fn failed(out: &mut dyn Write, step: &StepLine, run: RunId) -> io::Result<()> {
     for line in &step.output {
         let style = if line.port == "stderr" { WARNING } else { DIM };
         let bar = paint(style, "|");
-        writeln!(out, "  {bar} {}", line.text.trim_end_matches('\r'))?;
+        writeln!(out, "  {bar} {}", tame(&line.text))?;
     }
     let quoted = if key.contains(char::is_whitespace) {
         format!("'{key}'")
