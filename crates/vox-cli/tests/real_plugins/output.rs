@@ -1,6 +1,8 @@
 //! What steps write and what they are called, as people see it and paste it.
 
-use crate::Place;
+use std::path::Path;
+
+use crate::{Ended, Place};
 
 /// A user of `exec` with a pipeline of these steps.
 fn place(steps: &str) -> Place {
@@ -8,6 +10,19 @@ fn place(steps: &str) -> Place {
     let pipeline = format!("[pipeline]\nname = \"test\"\n{steps}");
     place.write("pipeline.toml", &pipeline);
     place
+}
+
+/// What comes of a command that somebody pastes into a shell.
+fn pasted(place: &Place, command: &str) -> Ended {
+    let script = format!("vox() {{ \"$PROGRAM\" \"$@\"; }}\n{command}");
+    Ended::of(
+        place
+            .program(Path::new("/bin/sh"))
+            .env("PROGRAM", env!("CARGO_BIN_EXE_vox"))
+            .env("VOX_DATA", place.data())
+            .env("VOX_CACHE", &place.0.directories().cache)
+            .args(["-c", &script]),
+    )
 }
 
 #[test]
@@ -34,4 +49,56 @@ fn what_a_step_writes_cannot_paint_over_what_vox_says() {
     let logs = ["--color", "always", "runs", "logs", "last", "paint"];
     let written = place.run(logs).succeeded().stdout;
     assert_eq!(written, "\u{1b}[2J\u{1b}[31mred\n");
+}
+
+/// What stands behind `before` in the one line that has it.
+#[track_caller]
+fn behind<'t>(text: &'t str, before: &str) -> &'t str {
+    let mut found = text.lines().filter_map(|line| line.split_once(before));
+    let (_, rest) = found.next().unwrap_or_else(|| panic!("{before}: {text}"));
+    assert!(found.next().is_none(), "{before}: {text}");
+    rest
+}
+
+#[test]
+fn a_command_that_vox_names_can_be_pasted_whatever_the_step_is_called() {
+    for name in ["$(touch pwned) it's", "-f", "a&b", "بناء"] {
+        let place = place(&format!(
+            r#"
+            [[step]]
+            key = "{name}"
+            uses = "exec"
+            with = {{ shell = "echo said; exit 1" }}
+            "#
+        ));
+        let ran = place.run(["run"]).failed(1, &[]).stdout;
+        let shown = place.run(["runs", "show", "last"]).succeeded().stdout;
+        for told in [ran, shown] {
+            let log = pasted(&place, behind(&told, "all of it: ")).succeeded();
+            assert_eq!(log.stdout, "said\n", "{told}");
+        }
+        assert!(!place.path().join("pwned").exists());
+    }
+}
+
+#[test]
+fn the_log_of_a_result_from_the_cache_is_named_by_a_command_that_can_be_pasted() {
+    let place = place(
+        r#"
+        [[step]]
+        key = "$(touch pwned) it's"
+        uses = "exec"
+        cache = true
+        inputs = {}
+        with = { shell = "echo said" }
+        "#,
+    );
+    place.run(["run"]).succeeded();
+    place.run(["run"]).succeeded();
+    let told = place.run(["runs", "logs", "last"]).succeeded().stderr;
+    let command = behind(&told, "was carried out by run ");
+    let (_, command) = command.split_once(": ").unwrap();
+    let log = pasted(&place, command).succeeded();
+    assert_eq!(log.stdout, "said\n", "{told}");
+    assert!(!place.path().join("pwned").exists());
 }

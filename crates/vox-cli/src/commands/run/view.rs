@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthStr as _;
 use vox_host::HOST_SAMPLES;
 use vox_host::contract::metrics::Sample;
 use vox_run::report::{PluginMetrics, Provenance, StepReport, StreamReport};
-use vox_run::{EventKind, RunEvent, RunOutcome, RunReport, StepOutcome};
+use vox_run::{EventKind, RunEvent, RunId, RunOutcome, RunReport, StepOutcome};
 
 use crate::output::style::{BAD, DIM, GOOD, LITERAL, STRONG, WARNING, paint, plain, tame};
 use crate::output::table::{Cell, Table};
@@ -275,15 +275,22 @@ fn failed(f: &mut fmt::Formatter<'_>, step: &StepReport, report: &RunReport) -> 
             paint(DIM, format!("{steps} did not run because of it"))
         )?;
     }
-    // As a shell takes it for one word.
-    let is_plain = |c: char| c.is_alphanumeric() || "-_./:".contains(c);
-    let quoted = if key.chars().all(is_plain) {
-        key
-    } else {
-        format!("'{}'", key.replace('\'', r"'\''"))
-    };
-    let hint = format!("all of it: vox runs logs {} {quoted}", report.run);
+    let hint = format!("all of it: {}", logs_command(report.run, &key));
     writeln!(f, "  {}\n", paint(DIM, hint))
+}
+
+/// The command that prints what a step of a run wrote, as it can be pasted into a shell.
+pub(crate) fn logs_command(run: RunId, step: &str) -> String {
+    let step = plain(step);
+    // What begins so is an option, in quotes as well.
+    let end_of_options = if step.starts_with('-') { "-- " } else { "" };
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./:".contains(c);
+    let word = if step.chars().all(is_plain) {
+        step
+    } else {
+        format!("'{}'", step.replace('\'', r"'\''"))
+    };
+    format!("vox runs logs {run} {end_of_options}{word}")
 }
 
 /// The most steps that the table lists; those that succeeded are left out first.

@@ -12,7 +12,7 @@ use vox_run::{EventKind, History, RecordError, RunEvent, RunId};
 
 use super::named::NamedRun;
 use super::replay::print_event;
-use crate::commands::run::view::{EventLine, Lines};
+use crate::commands::run::view::{EventLine, Lines, logs_command};
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
@@ -138,9 +138,10 @@ impl Printer<'_> {
             } if self.step.is_none() => {
                 let elsewhere = provenance.cached.or(provenance.earlier);
                 if let Some(from) = elsewhere.filter(|from| *from != self.run) {
-                    let step = plain(step);
                     self.context.output.note(format_args!(
-                        "`{step}` was carried out by run {from}: `vox runs logs {from} {step}`"
+                        "`{}` was carried out by run {from}: {}",
+                        plain(step),
+                        logs_command(from, step)
                     ));
                 }
                 Ok(())

@@ -11,6 +11,7 @@ use vox_run::{RunId, StepOutcome};
 
 use super::named::NamedRun;
 use super::view::{RunLine, in_words, short, style_of};
+use crate::commands::run::view::logs_command;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
@@ -238,12 +239,7 @@ fn failed(out: &mut dyn Write, step: &StepLine, run: RunId) -> io::Result<()> {
         let bar = paint(style, "|");
         writeln!(out, "  {bar} {}", tame(&line.text))?;
     }
-    let quoted = if key.contains(char::is_whitespace) {
-        format!("'{key}'")
-    } else {
-        key
-    };
-    let hint = format!("all of it: vox runs logs {run} {quoted}");
+    let hint = format!("all of it: {}", logs_command(run, &key));
     writeln!(out, "  {}\n", paint(DIM, hint))
 }
 
