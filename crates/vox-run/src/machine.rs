@@ -10,7 +10,7 @@ use std::thread;
 pub struct Machine {
     /// Processors.
     pub cpus: u32,
-    /// Bytes of memory.
+    /// Bytes of memory: what there is, or the least that a control group of this process allows.
     pub memory: u64,
     /// Graphics processors. At least one, so that steps which ask for it do not meet even where
     /// none can be seen.
@@ -42,8 +42,8 @@ impl Machine {
 /// The memory of the machine, or what the system allows this process of it.
 #[cfg(target_os = "linux")]
 fn memory() -> u64 {
-    let total = rustix::system::sysinfo();
-    u64::from(total.mem_unit).saturating_mul(total.totalram)
+    let memory = vox_probe::SystemProbe::memory();
+    memory.most().unwrap_or(u64::MAX)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -71,4 +71,20 @@ fn graphics_processors() -> u32 {
 #[cfg(not(target_os = "linux"))]
 fn graphics_processors() -> u32 {
     0
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use vox_probe::{Probe as _, SystemProbe};
+
+    use super::*;
+
+    #[test]
+    fn steps_share_what_the_control_groups_allow_and_no_more() {
+        let Machine { memory, .. } = Machine::detect();
+        let probed = SystemProbe::new().probe().memory;
+        assert_eq!(Some(memory), probed.most());
+        assert!(probed.total.is_some_and(|total| memory <= total));
+        assert!(probed.limit.is_none_or(|limit| memory <= limit));
+    }
 }

@@ -110,7 +110,7 @@ fn a_step_that_asks_for_more_than_the_machine_has_is_refused() {
     let project = Project::new();
     let (message, hint) = problem(&project, "resources = { memory = \"1000000GiB\" }");
     assert!(
-        message.starts_with("the step asks for 1024000000 MiB of memory, and this machine has "),
+        message.starts_with("the step asks for 1024000000 MiB of memory, and this machine allows "),
         "{message}"
     );
     assert_eq!(hint, "ask for less, or run it on a larger machine");

@@ -613,7 +613,7 @@ impl<'a> Casting<'a> {
                 refuse(
                     "memory",
                     format!(
-                        "{who} for {} MiB of memory, and this machine has {}",
+                        "{who} for {} MiB of memory, and this machine allows {}",
                         mib(wanted_memory),
                         mib(memory)
                     ),
