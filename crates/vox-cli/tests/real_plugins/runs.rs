@@ -15,10 +15,10 @@ const QUICKSTART: &str = "examples/quickstart/pipeline.toml";
 
 /// A user who has everything that the quickstart needs in `VOX_PLUGIN_PATH`, trusts it and
 /// granted it.
-struct Quickstart(Place);
+pub(crate) struct Quickstart(pub(crate) Place);
 
 impl Quickstart {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let place = Place::new();
         for (id, capabilities) in [
             ("exec", &["process", "stream_io"][..]),
@@ -37,14 +37,14 @@ impl Quickstart {
         Self(place)
     }
 
-    fn vox(&self) -> Command {
+    pub(crate) fn vox(&self) -> Command {
         let mut command = self.0.vox();
         command.env("VOX_PLUGIN_PATH", vox_testkit::plugins());
         command
     }
 
     /// Runs a pipeline of these steps.
-    fn run(&self, steps: &str) -> Command {
+    pub(crate) fn run(&self, steps: &str) -> Command {
         let pipeline = format!("[pipeline]\nname = \"test\"\n{steps}");
         let mut command = self.vox();
         command

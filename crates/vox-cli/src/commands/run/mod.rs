@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use serde_json::json;
 use vox_contract::Bytes;
 use vox_host::Watched;
 use vox_run::machine::Machine;
@@ -243,10 +244,8 @@ fn carry_out(
     if let Some(record) = options.record.as_ref().filter(|_| report.results_kept > 0)
         && let Err(failure) = cache::gc::keep_within(context, record.store(), how.cache_budget)
     {
-        let why = failure.message();
-        context
-            .output
-            .note(format_args!("the cache stays as large as it is: {why}"));
+        let text = format!("the cache stays as large as it is: {}", failure.message());
+        context.output.warn(&text, &json!({ "message": text }));
     }
     Ok(match report.outcome {
         RunOutcome::Succeeded => Exit::Success,
