@@ -7,6 +7,8 @@ mod commands;
 #[cfg(unix)]
 mod keeping;
 #[cfg(unix)]
+mod offering;
+#[cfg(unix)]
 mod runs;
 #[cfg(unix)]
 mod serving;

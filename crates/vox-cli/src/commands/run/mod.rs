@@ -270,8 +270,7 @@ fn expected(
 ) -> BTreeMap<String, Duration> {
     let look_up = || {
         let history = record?.history().ok()?;
-        let file = plan.file().display().to_string();
-        let last = history.last_of(&file, directory).ok()??;
+        let last = history.last_of(&plan.pipeline.name, directory).ok()??;
         if last.started.steps > MOST_EXPECTED {
             return None;
         }
