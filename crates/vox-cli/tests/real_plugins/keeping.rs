@@ -84,3 +84,33 @@ fn results_of_steps_that_make_no_files_count_against_the_budget_too() {
     assert!(said.contains("cache over its budget: let go of "), "{said}");
     assert_eq!(cached(&quickstart), 1);
 }
+
+#[test]
+fn what_old_runs_printed_goes_with_a_warning_and_what_became_of_them_stays() {
+    let quickstart = Quickstart::new();
+    let place = &quickstart.0;
+    let step = r#"
+        [[step]]
+        key = "say"
+        uses = "exec"
+        with = { command = ["echo", "said"] }
+    "#;
+    Ended::of(&mut quickstart.run(step)).succeeded();
+    let again = Ended::of(quickstart.run(step).args(["--keep-logs", "1"])).succeeded();
+    assert!(
+        again
+            .stdout
+            .contains("warning: what 1 old run had printed was removed ("),
+        "{}",
+        again.stdout
+    );
+    let listed = place.json(&["runs", "ls"]);
+    let first = listed[1]["id"].as_str().unwrap();
+    place
+        .run(["runs", "logs", first])
+        .failed(3, &["is not here any more", "--keep-logs"]);
+    let shown = place.run(["runs", "show", first]).succeeded().stdout;
+    assert!(shown.contains("succeeded"), "{shown}");
+    let last = place.run(["runs", "logs", "last"]).succeeded().stdout;
+    assert!(last.contains("say | said"), "{last}");
+}

@@ -24,6 +24,7 @@ use serde_json::json;
 use vox_contract::Bytes;
 use vox_host::Watched;
 use vox_run::machine::Machine;
+use vox_run::record::{KEPT_BYTES, KEPT_RUNS, Retention};
 use vox_run::{CacheUse, Engine, Plan, Record, RunId, RunOptions, RunOutcome, Surroundings};
 
 use self::environment::Variable;
@@ -87,6 +88,12 @@ pub(crate) struct HowToRun {
     /// How much of what one step writes is shown and kept
     #[arg(long, value_name = "BYTES", default_value = "256MiB")]
     log_limit: Bytes,
+    /// Of how many runs what they printed is kept; that of the oldest goes first
+    #[arg(long, value_name = "NUMBER", default_value_t = KEPT_RUNS)]
+    keep_logs: usize,
+    /// How much that may take
+    #[arg(long, value_name = "BYTES", default_value_t = Bytes(KEPT_BYTES))]
+    logs_budget: Bytes,
     /// A line for each event, also on a terminal
     #[arg(long)]
     plain: bool,
@@ -224,6 +231,10 @@ fn carry_out(
     options.jobs = how.jobs.unwrap_or(options.jobs);
     options.cancel = cancel;
     options.log_limit = how.log_limit.get();
+    options.retention = Retention {
+        runs: how.keep_logs,
+        bytes: how.logs_budget.get(),
+    };
     options.resume = resume;
     options.cache = if how.no_cache {
         CacheUse::Refresh
