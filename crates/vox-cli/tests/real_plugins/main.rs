@@ -5,6 +5,8 @@
 
 mod commands;
 #[cfg(unix)]
+mod fetching;
+#[cfg(unix)]
 mod keeping;
 #[cfg(unix)]
 mod offering;
