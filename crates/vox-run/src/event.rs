@@ -142,7 +142,8 @@ pub enum EventKind {
     Metrics(PluginMetrics),
     /// A plugin emitted an event of its own.
     Plugin(PluginEvent),
-    /// Something went wrong that fails nothing: a hook that failed where it stops nothing.
+    /// Something went wrong that fails nothing, such as a hook that stops nothing, or something old was removed
+    /// to make room.
     Warning {
         /// What.
         message: String,

@@ -54,7 +54,10 @@ const LIMITS: &[(&str, &[&str])] = &[
     ("crates/vox-run/src/ports/output.rs", &["LONGEST_LINE"]),
     ("crates/vox-run/src/record/history.rs", &["RECENT"]),
     ("crates/vox-run/src/record/journal.rs", &["MAX_TEXT"]),
-    ("crates/vox-run/src/record/mod.rs", &["KEPT_RUNS"]),
+    (
+        "crates/vox-run/src/record/mod.rs",
+        &["KEPT_RUNS", "KEPT_BYTES"],
+    ),
     (
         "crates/vox-run/src/report.rs",
         &["REPORTED_LINES", "REPORTED_EVENTS"],

@@ -18,6 +18,7 @@ use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
 
 use serde::Serialize;
+use serde_json::{Value, json};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use crate::cli::{Color, Format};
@@ -73,6 +74,16 @@ impl Output {
     pub fn note(self, text: impl fmt::Display) {
         if self.is_human() {
             complain(format_args!("{text}\n"));
+        }
+    }
+
+    /// Tells people and programs of what was done, or left undone, though nobody asked for it: people in a text,
+    /// programs in one line, `{"warning": {"message", …}}`, on standard error as errors are.
+    pub fn warn(self, text: impl fmt::Display, warning: &Value) {
+        if self.is_human() {
+            complain(format_args!("{text}\n"));
+        } else {
+            complain(format_args!("{}\n", json!({ "warning": warning })));
         }
     }
 

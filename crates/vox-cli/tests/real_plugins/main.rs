@@ -8,6 +8,11 @@ mod commands;
 mod containers;
 #[cfg(unix)]
 mod output;
+mod fetching;
+#[cfg(unix)]
+mod keeping;
+#[cfg(unix)]
+mod offering;
 #[cfg(unix)]
 mod runs;
 #[cfg(unix)]

@@ -15,10 +15,10 @@ const QUICKSTART: &str = "examples/quickstart/pipeline.toml";
 
 /// A user who has everything that the quickstart needs in `VOX_PLUGIN_PATH`, trusts it and
 /// granted it.
-struct Quickstart(Place);
+pub(crate) struct Quickstart(pub(crate) Place);
 
 impl Quickstart {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let place = Place::new();
         for (id, capabilities) in [
             ("exec", &["process", "stream_io"][..]),
@@ -37,14 +37,14 @@ impl Quickstart {
         Self(place)
     }
 
-    fn vox(&self) -> Command {
+    pub(crate) fn vox(&self) -> Command {
         let mut command = self.0.vox();
         command.env("VOX_PLUGIN_PATH", vox_testkit::plugins());
         command
     }
 
     /// Runs a pipeline of these steps.
-    fn run(&self, steps: &str) -> Command {
+    pub(crate) fn run(&self, steps: &str) -> Command {
         let pipeline = format!("[pipeline]\nname = \"test\"\n{steps}");
         let mut command = self.vox();
         command
@@ -216,7 +216,7 @@ fn a_runner_that_is_missing_is_told_with_the_command_that_installs_it() {
 }
 
 /// A run whose step has written a line.
-struct Underway {
+pub(crate) struct Underway {
     vox: Child,
     /// The line, which is the id of the step's process.
     step: String,
@@ -224,7 +224,7 @@ struct Underway {
 }
 
 impl Underway {
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut vox = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -246,6 +246,18 @@ impl Underway {
 
     fn interrupt(&self) {
         assert!(send("INT", &self.vox.id().to_string()));
+    }
+
+    /// Kills it, and waits until what guards the run's programs has ended them with it.
+    pub(crate) fn kill(self) {
+        assert!(send("KILL", &self.vox.id().to_string()));
+        let step = self.step.clone();
+        self.end();
+        let began = Instant::now();
+        while is_running(&step) {
+            assert!(began.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// The exit code, and what else was said on standard error.
@@ -322,7 +334,7 @@ fn a_second_ctrl_c_waits_for_nobody() {
 }
 
 /// `a` is done, `wait` waits for a file, `end` comes after both.
-const IN_THREE_STEPS: &str = r#"
+pub(crate) const IN_THREE_STEPS: &str = r#"
     [[step]]
     key = "a"
     uses = "exec"
@@ -345,16 +357,7 @@ const IN_THREE_STEPS: &str = r#"
 fn a_run_that_was_killed_goes_on_where_it_stopped() {
     let quickstart = Quickstart::new();
     let place = &quickstart.0;
-    let run = Underway::start(quickstart.run(IN_THREE_STEPS));
-    let step = run.step.clone();
-    assert!(send("KILL", &run.vox.id().to_string()));
-    run.end();
-    // What guards the run's programs ends them with it.
-    let began = Instant::now();
-    while is_running(&step) {
-        assert!(began.elapsed() < Duration::from_secs(60));
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    Underway::start(quickstart.run(IN_THREE_STEPS)).kill();
     let listed = place.json(&["runs", "ls"]);
     assert_eq!(listed[0]["state"], "interrupted", "{listed:#}");
 

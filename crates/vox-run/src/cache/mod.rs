@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use vox_crypto::Digest;
+use vox_crypto::{Digest, canonical};
 use vox_host::contract::Attribute;
 use vox_oplog::micros;
 use vox_store::{Class, Error, Store};
@@ -75,7 +75,7 @@ pub struct CacheEntry {
     pub node: Digest,
     /// The result.
     pub result: CachedResult,
-    /// Bytes of what the steps made.
+    /// Bytes of the result and of what the steps made.
     pub bytes: u64,
 }
 
@@ -144,8 +144,10 @@ impl Cache {
                 Err(Error::Missing { .. }) => continue,
                 read => read?,
             };
+            // A node is exactly the encoding of its value.
+            let own = canonical::encode(&result).map_or(0, |node| node.len() as u64);
             let outputs = result.steps.iter().flat_map(|step| step.outputs.values());
-            let bytes = outputs.map(|artifact| artifact.bytes).sum();
+            let bytes = outputs.map(|artifact| artifact.bytes).sum::<u64>() + own;
             entries.push(CacheEntry {
                 key: found.name.name().to_owned(),
                 node: found.digest,

@@ -22,7 +22,7 @@ use crate::event::{EVENT_VERSION, EventKind, RunEvent, StepHead, now};
 use crate::graph::{GroupIndex, StepIndex};
 use crate::plan::{Fate, PortRef};
 use crate::ports::Mask;
-use crate::record::{RecordError, RunEnded, RunStarted, StepEnd, StepsEnded};
+use crate::record::{Pruned, RecordError, RunEnded, RunStarted, StepEnd, StepsEnded};
 use crate::report::{
     Cause, OutputLine, PluginEvent, Provenance, REPORTED_EVENTS, REPORTED_LINES, RunOutcome,
     RunReport, StepOutcome, StepReport,
@@ -52,9 +52,12 @@ pub(crate) fn run(
         .as_ref()
         .map(|record| record.claim(options.id))
         .transpose()?;
-    record_start(execution)?;
+    let pruned = record_start(execution)?;
     let mut dispatcher = Dispatcher::new(execution, observer)?;
     dispatcher.begin();
+    if pruned.runs > 0 {
+        dispatcher.warn(pruned.to_string());
+    }
     let mut cancelled = options.cancel.cancelled().clone();
     thread::scope(|scope| {
         // Owned here, so that an observer that panics takes the channel down with it and no
@@ -109,8 +112,8 @@ pub(crate) fn run(
     Ok(report)
 }
 
-/// Records that the run begins, or that it goes on.
-fn record_start(execution: &Execution<'_>) -> Result<(), RecordError> {
+/// Records that the run begins, or that it goes on; answers what had to go of the events of old ones.
+fn record_start(execution: &Execution<'_>) -> Result<Pruned, RecordError> {
     let Execution {
         engine,
         options,
@@ -119,14 +122,12 @@ fn record_start(execution: &Execution<'_>) -> Result<(), RecordError> {
         ..
     } = execution;
     let Some(record) = &options.record else {
-        return Ok(());
+        return Ok(Pruned::default());
     };
-    let pruned = record.prune();
-    if pruned > 0 {
-        tracing::info!(pruned, "the events of old runs were removed");
-    }
+    let pruned = record.prune(options.retention);
     if earlier.of == Some(options.id) {
-        return journal.resumed();
+        journal.resumed()?;
+        return Ok(pruned);
     }
     let plan = &engine.plan;
     let text = record.store.put_bytes(plan.text().as_bytes())?;
@@ -140,7 +141,8 @@ fn record_start(execution: &Execution<'_>) -> Result<(), RecordError> {
         variables: options.variables.keys().cloned().collect(),
         of: earlier.of,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-    })
+    })?;
+    Ok(pruned)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

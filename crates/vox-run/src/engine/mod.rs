@@ -45,7 +45,7 @@ use vox_host::{CancelToken, Host};
 use crate::error::Error;
 use crate::event::{RunEvent, RunId};
 use crate::plan::Plan;
-use crate::record::{Record, RecordError};
+use crate::record::{Record, RecordError, Retention};
 use crate::report::RunReport;
 use prepare::Cast;
 
@@ -110,6 +110,8 @@ pub struct RunOptions {
     pub expected: BTreeMap<String, Duration>,
     /// Bytes of what one step writes that are told and kept: 256 MiB unless it is set.
     pub log_limit: u64,
+    /// How much is kept of the events of runs when this one begins.
+    pub retention: Retention,
 }
 
 /// How results of earlier runs are used.
@@ -141,6 +143,7 @@ impl RunOptions {
             resume: None,
             expected: BTreeMap::new(),
             log_limit: 256 << 20,
+            retention: Retention::default(),
         }
     }
 }

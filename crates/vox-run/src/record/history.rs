@@ -169,13 +169,18 @@ impl History {
         }
     }
 
-    /// The last run of the plan in `file` whose steps work in `directory`, as far back as the last
-    /// [`RECENT`] ops go: whoever begins a run looks, and is not to wait for a log that is long.
+    /// The last run of the pipeline of this name whose steps work in `directory`, whatever file its plan was read
+    /// from, as far back as the last [`RECENT`] ops go: whoever begins a run looks, and is not to wait for a log
+    /// that is long.
     ///
     /// # Errors
     ///
     /// The log cannot be read.
-    pub fn last_of(&self, file: &str, directory: &Path) -> Result<Option<RunSummary>, RecordError> {
+    pub fn last_of(
+        &self,
+        pipeline: &str,
+        directory: &Path,
+    ) -> Result<Option<RunSummary>, RecordError> {
         let directory = directory.display().to_string();
         let head = self.reader.head()?.map_or(0, |(seq, _)| seq);
         let recent = Query {
@@ -187,7 +192,7 @@ impl History {
         for op in self.reader.ops(recent) {
             let op = op?;
             let started: RunStarted = payload(&op)?;
-            if started.file == file && started.directory == directory {
+            if started.pipeline == pipeline && started.directory == directory {
                 return self.summary(&op).map(Some);
             }
         }
@@ -201,10 +206,10 @@ impl History {
     /// The log cannot be read.
     pub fn interrupted(
         &self,
-        file: &str,
+        pipeline: &str,
         directory: &Path,
     ) -> Result<Option<RunSummary>, RecordError> {
-        let last = self.last_of(file, directory)?;
+        let last = self.last_of(pipeline, directory)?;
         Ok(last.filter(|run| run.state == RunState::Interrupted))
     }
 

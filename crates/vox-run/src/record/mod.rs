@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | the op-log | every transition of a run, each durable before anything follows from it | as the log's policy says |
 //! | the store | the text of the plan, and results that later runs may take over | the plan as long as the log, results as the budget allows |
-//! | `runs/<id>/events.jsonl` | every event of the run, what the steps wrote included | the last runs, see [`KEPT_RUNS`] |
+//! | `runs/<id>/events.jsonl` | every event of the run, what the steps wrote included | as [`Retention`] says |
 //! | `runs/<id>/lock` | locked by the process that carries the run out | as long as it lives |
 //!
 //! The log is the truth: from it alone follows what a run has completed. The events are for people;
@@ -21,6 +21,7 @@ mod told;
 pub mod trace;
 mod transcript;
 
+use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use vox_contract::Bytes;
 use vox_oplog::OpLog;
 use vox_store::Store;
 
@@ -38,13 +40,57 @@ pub use ops::{
     STREAM_ACKNOWLEDGED, StepEnd, StepsEnded, StepsStarted, StreamAcknowledged,
 };
 pub use told::Told;
+use transcript::EVENTS;
 pub use transcript::Transcript;
 pub(crate) use transcript::Writer as TranscriptWriter;
 
 use crate::event::RunId;
 
-/// Runs whose events are kept; those of older ones are removed when a run begins.
+/// Runs whose events are kept, unless `--keep-logs` says another number; those of older ones are removed when a
+/// run begins.
 pub const KEPT_RUNS: usize = 100;
+
+/// The most bytes that these events have together, unless `--logs-budget` says another number.
+pub const KEPT_BYTES: u64 = 10 << 30;
+
+/// How much is kept of the events of runs, when one begins. Those of the oldest go first; those of a run that is
+/// being carried out stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Of how many runs, the one that begins among them. They go once there are a tenth more, so that not every
+    /// run has something to remove and to tell of.
+    pub runs: usize,
+    /// The most bytes. Where there are more, they go until a tenth is free.
+    pub bytes: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            runs: KEPT_RUNS,
+            bytes: KEPT_BYTES,
+        }
+    }
+}
+
+/// What was removed of the events of old runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pruned {
+    pub runs: usize,
+    pub bytes: u64,
+}
+
+impl fmt::Display for Pruned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { runs, bytes } = *self;
+        let ending = if runs == 1 { "" } else { "s" };
+        write!(
+            f,
+            "what {runs} old run{ending} had printed was removed ({}); `--keep-logs` and `--logs-budget` keep more",
+            Bytes(bytes)
+        )
+    }
+}
 
 /// How often a lock is tried, and how long is waited in between.
 const LOCK_TRIES: u32 = 4;
@@ -198,28 +244,57 @@ impl Record {
         transcript::Writer::open(&run_directory(&self.directory, run))
     }
 
-    /// Removes the events of runs that are older than the last [`KEPT_RUNS`] and not being carried
-    /// out; answers how many.
-    pub(crate) fn prune(&self) -> usize {
+    /// Removes the events of the oldest runs that are not being carried out, as far as there are more than is to
+    /// be kept.
+    pub(crate) fn prune(&self, kept: Retention) -> Pruned {
+        let mut pruned = Pruned::default();
         let Ok(entries) = fs::read_dir(runs_directory(&self.directory)) else {
-            return 0;
+            return pruned;
         };
-        let mut runs: Vec<(RunId, PathBuf)> = entries
+        let mut runs: Vec<(RunId, PathBuf, u64)> = entries
             .flatten()
-            .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())))
+            .filter_map(|entry| {
+                let run = entry.file_name().to_str()?.parse().ok()?;
+                let directory = entry.path();
+                let events = fs::metadata(directory.join(EVENTS));
+                Some((run, directory, events.map_or(0, |events| events.len())))
+            })
             .collect();
         // Ids of later runs sort after those of earlier ones.
         runs.sort_unstable();
-        let old = runs.len().saturating_sub(KEPT_RUNS);
-        let removed = runs[..old].iter().filter(|(_, directory)| {
-            !history::is_held(&directory.join("lock")) && fs::remove_dir_all(directory).is_ok()
-        });
-        removed.count()
+        let (mut count, mut bytes) = (
+            runs.len(),
+            runs.iter().map(|(.., bytes)| bytes).sum::<u64>(),
+        );
+        let most = if count > kept.runs.saturating_add(kept.runs / 10) {
+            kept.runs
+        } else {
+            count
+        };
+        let most_bytes = if bytes > kept.bytes {
+            kept.bytes - kept.bytes / 10
+        } else {
+            bytes
+        };
+        for (_, directory, size) in runs {
+            if count <= most && bytes <= most_bytes {
+                break;
+            }
+            if history::is_held(&directory.join("lock")) || fs::remove_dir_all(&directory).is_err()
+            {
+                continue;
+            }
+            count -= 1;
+            bytes -= size;
+            pruned.runs += 1;
+            pruned.bytes += size;
+        }
+        pruned
     }
 }
 
-impl std::fmt::Debug for Record {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Record")
             .field("directory", &self.directory)
             .finish_non_exhaustive()

@@ -9,6 +9,9 @@ use vox_crypto::{Algorithm, Digest, Hasher};
 use super::RecordError;
 use crate::event::RunEvent;
 
+/// The file in the directory of a run.
+pub(super) const EVENTS: &str = "events.jsonl";
+
 /// Adds to the events of a run.
 #[derive(Debug)]
 pub(crate) struct Writer {
@@ -19,7 +22,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// Opens the events of the run in `directory`. A line that a crash has cut off is taken away.
     pub fn open(directory: &Path) -> Result<Self, RecordError> {
-        let path = directory.join("events.jsonl");
+        let path = directory.join(EVENTS);
         let open = || -> io::Result<File> {
             let mut file = File::options()
                 .create(true)
@@ -111,7 +114,7 @@ pub struct Transcript {
 impl Transcript {
     /// Opens the events of a run; none when they were removed.
     pub(crate) fn open(directory: &Path) -> Result<Option<Self>, RecordError> {
-        let path = directory.join("events.jsonl");
+        let path = directory.join(EVENTS);
         match File::open(&path) {
             Ok(file) => Ok(Some(Self {
                 path,

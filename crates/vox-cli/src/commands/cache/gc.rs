@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use clap::Args;
 use serde::Serialize;
+use serde_json::json;
 use vox_contract::Bytes;
 use vox_crypto::Digest;
 use vox_run::cache::{Cache, NAMESPACE};
@@ -89,8 +90,8 @@ pub(super) fn run(context: &Context, arguments: &GcArgs) -> Result<Exit, Failure
     Ok(if over { Exit::Failed } else { Exit::Success })
 }
 
-/// Lets results go, those used longest ago first, until what they have made takes `budget` bytes at most;
-/// people are told of each.
+/// Lets results go, those used longest ago first, until all of them take `budget` bytes at most, and warns of
+/// each. What the run has just kept is claimed by this process, and stays.
 pub(crate) fn keep_within(context: &Context, store: &Store, budget: Bytes) -> Result<(), Failure> {
     let results = Cache::new(Store::open_read(store.root())?).list()?;
     let taken: u64 = results.iter().map(|entry| entry.bytes).sum();
@@ -99,12 +100,22 @@ pub(crate) fn keep_within(context: &Context, store: &Store, budget: Bytes) -> Re
     };
     let whole = Bytes(store.size()?.saturating_sub(excess));
     let collected = evict(context, store, whole, false)?;
+    let Collected { evicted, freed, .. } = collected;
+    if evicted.is_empty() {
+        return Ok(());
+    }
     let mut text = Vec::new();
-    for entry in &collected.evicted {
+    for entry in &evicted {
         entry.let_go("cache over its budget: let go of", &mut text)?;
     }
-    let text = String::from_utf8_lossy(&text);
-    context.output.note(text.trim_end());
+    let message = format!(
+        "the cache was over its budget of {budget}: let go of {}",
+        count(evicted.len(), "result")
+    );
+    context.output.warn(
+        String::from_utf8_lossy(&text).trim_end(),
+        &json!({ "message": message, "budget": budget.get(), "freed": freed, "evicted": evicted }),
+    );
     Ok(())
 }
 

@@ -20,7 +20,7 @@ const MAX_STEPS: usize = 48;
 #[derive(Debug, Serialize)]
 struct Results {
     results: Vec<Entry>,
-    /// Bytes of what their steps made.
+    /// Bytes of them and of what their steps made.
     bytes: u64,
 }
 

@@ -110,7 +110,7 @@ pub(crate) struct Entry {
     run: RunId,
     /// The pipeline of that run; none where the log does not know it any more.
     pipeline: Option<String>,
-    /// Bytes of what the steps made.
+    /// Bytes of the result and of what the steps made.
     bytes: u64,
     time: String,
     age_seconds: u64,

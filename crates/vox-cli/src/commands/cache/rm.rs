@@ -35,7 +35,7 @@ pub struct RmArgs {
 #[derive(Debug, Serialize)]
 struct Removed {
     removed: Vec<Entry>,
-    /// Bytes of what their steps made.
+    /// Bytes of them and of what their steps made.
     bytes: u64,
 }
 

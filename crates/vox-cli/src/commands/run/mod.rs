@@ -20,9 +20,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use serde_json::json;
 use vox_contract::Bytes;
 use vox_host::Watched;
 use vox_run::machine::Machine;
+use vox_run::record::{KEPT_BYTES, KEPT_RUNS, Retention};
 use vox_run::{CacheUse, Engine, Plan, Record, RunId, RunOptions, RunOutcome, Surroundings};
 
 use self::environment::Variable;
@@ -87,6 +89,12 @@ pub(crate) struct HowToRun {
     /// How much of what one step writes is shown and kept
     #[arg(long, value_name = "BYTES", default_value = "256MiB")]
     log_limit: Bytes,
+    /// Of how many runs what they printed is kept; that of the oldest goes first
+    #[arg(long, value_name = "NUMBER", default_value_t = KEPT_RUNS)]
+    keep_logs: usize,
+    /// How much that may take
+    #[arg(long, value_name = "BYTES", default_value_t = Bytes(KEPT_BYTES))]
+    logs_budget: Bytes,
     /// A line for each event, also on a terminal
     #[arg(long)]
     plain: bool,
@@ -224,6 +232,10 @@ fn carry_out(
     options.jobs = how.jobs.unwrap_or(options.jobs);
     options.cancel = cancel;
     options.log_limit = how.log_limit.get();
+    options.retention = Retention {
+        runs: how.keep_logs,
+        bytes: how.logs_budget.get(),
+    };
     options.resume = resume;
     options.cache = if how.no_cache {
         CacheUse::Refresh
@@ -244,10 +256,8 @@ fn carry_out(
     if let Some(record) = options.record.as_ref().filter(|_| report.results_kept > 0)
         && let Err(failure) = cache::gc::keep_within(context, record.store(), how.cache_budget)
     {
-        let why = failure.message();
-        context
-            .output
-            .note(format_args!("the cache stays as large as it is: {why}"));
+        let text = format!("the cache stays as large as it is: {}", failure.message());
+        context.output.warn(&text, &json!({ "message": text }));
     }
     Ok(match report.outcome {
         RunOutcome::Succeeded => Exit::Success,
@@ -272,8 +282,7 @@ fn expected(
 ) -> BTreeMap<String, Duration> {
     let look_up = || {
         let history = record?.history().ok()?;
-        let file = plan.file().display().to_string();
-        let last = history.last_of(&file, directory).ok()??;
+        let last = history.last_of(&plan.pipeline.name, directory).ok()??;
         if last.started.steps > MOST_EXPECTED {
             return None;
         }

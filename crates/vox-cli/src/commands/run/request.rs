@@ -6,16 +6,19 @@ use std::thread;
 use std::time::Duration;
 
 use vox_host::CancelToken;
-use vox_run::record::{Place, RecordedRun, RunState};
+use vox_run::record::{Place, RecordedRun, RunStarted, RunState, RunSummary};
 use vox_run::{Plan, Record, Resume, RunId};
 
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
-use crate::output::count;
+use crate::output::{self, count};
 
 /// The file of a pipeline when none is named.
 const PIPELINE: &str = "pipeline.toml";
+
+/// What stands for the file of a plan that came from standard input.
+const STDIN: &str = "standard input";
 
 /// A plan, and where and how it is to be run.
 pub(super) struct Request {
@@ -53,11 +56,13 @@ impl Request {
         pipeline: Option<&Path>,
     ) -> Result<Self, Failure> {
         let history = record.history()?;
-        let file = pipeline.map(|file| file.display().to_string());
+        let source = pipeline.map(Source::of).transpose()?;
         let run = if wanted.is_empty() {
-            let open = |run: &vox_run::record::RunSummary| {
+            let open = |run: &RunSummary| {
                 run.state == RunState::Interrupted
-                    && file.as_ref().is_none_or(|file| *file == run.started.file)
+                    && source
+                        .as_ref()
+                        .is_none_or(|source| source.is_of(&run.started))
             };
             let last = history.list(1, open)?.pop();
             let last = last.ok_or_else(|| {
@@ -127,48 +132,91 @@ impl Request {
     }
 }
 
-/// Asks whether to go on with the last run of this plan, where that was interrupted.
+/// Where a plan comes from, however its file was written on the command line.
+struct Source<'a> {
+    file: &'a Path,
+    /// Where its relative paths start.
+    directory: PathBuf,
+}
+
+impl<'a> Source<'a> {
+    /// That of a file, or with `-` of standard input.
+    fn of(pipeline: &'a Path) -> Result<Self, Failure> {
+        let file = if pipeline == Path::new("-") {
+            Path::new(STDIN)
+        } else {
+            pipeline
+        };
+        let parent = file.parent().filter(|parent| *parent != Path::new(""));
+        let directory = match parent {
+            Some(parent) => std::path::absolute(parent),
+            None => std::env::current_dir(),
+        };
+        let directory = directory
+            .map_err(|error| Failure::io("find", parent.unwrap_or(Path::new(".")), &error))?;
+        Ok(Self { file, directory })
+    }
+
+    /// Whether a run has its plan from there.
+    fn is_of(&self, started: &RunStarted) -> bool {
+        self.file.file_name() == Path::new(&started.file).file_name()
+            && self.directory.display().to_string() == started.directory
+    }
+}
+
+/// Asks whether to go on with the last run of this pipeline here, where that was interrupted. Its plan may be
+/// another one by now: then it is asked for that, and nothing that was edited is passed over unseen.
 pub(super) fn offered(
     context: &Context,
     record: &Record,
     plan: &Plan,
     directory: &Path,
 ) -> Result<Option<Request>, Failure> {
-    let file = plan.file().display().to_string();
     let history = record.history()?;
-    let Some(interrupted) = history.interrupted(&file, directory)? else {
+    let Some(interrupted) = history.interrupted(&plan.pipeline.name, directory)? else {
         return Ok(None);
     };
+    let is_same = interrupted.started.plan == vox_crypto::hash(plan.text().as_bytes());
     let run = interrupted.id;
     let recorded = history.load(run)?;
     let done = recorded.ends.values();
     let done = done.filter(|end| end.outcome.is_success()).count();
     let steps = usize::try_from(interrupted.started.steps).unwrap_or(usize::MAX);
-    let what = format!(
+    let mut what = format!(
         "the last run of this pipeline was interrupted after {done} of {}",
         count(steps, "step")
     );
+    if !is_same {
+        what.push_str(", and the plan has changed since");
+    }
     if context.output.can_ask() {
-        crate::output::complain(format_args!("{what}. Go on with it? [Y/n] "));
+        let question = if is_same {
+            "Go on with it? [Y/n]"
+        } else {
+            "Go on with the plan as it was? [y/N]"
+        };
+        output::complain(format_args!("{what}. {question} "));
         let mut answer = String::new();
         io::stdin().read_line(&mut answer)?;
-        if matches!(answer.trim().to_lowercase().as_str(), "" | "y" | "yes") {
+        let goes_on = match answer.trim().to_lowercase().as_str() {
+            "" => is_same,
+            answer => matches!(answer, "y" | "yes"),
+        };
+        if goes_on {
             let resume = Some(Resume::of(&recorded));
             return Request::of(record, &recorded, resume, Some(run)).map(Some);
         }
         return Ok(None);
     }
+    let as_it_was = if is_same { "" } else { " as it was" };
     context.output.note(format_args!(
-        "{what}; this is a new one, `vox run --resume {run}` goes on with that"
+        "{what}; this is a new one, `vox run --resume {run}` goes on with that{as_it_was}"
     ));
     Ok(None)
 }
 
 /// Reads a plan, and says where its relative paths start.
 fn read(pipeline: Option<&Path>) -> Result<(Plan, PathBuf), Failure> {
-    let absolute = |directory: &Path| {
-        std::path::absolute(directory).map_err(|error| Failure::io("find", directory, &error))
-    };
     let pipeline = match pipeline {
         Some(pipeline) => pipeline,
         None if Path::new(PIPELINE).is_file() => Path::new(PIPELINE),
@@ -179,6 +227,7 @@ fn read(pipeline: Option<&Path>) -> Result<(Plan, PathBuf), Failure> {
             );
         }
     };
+    let source = Source::of(pipeline)?;
     if pipeline == Path::new("-") {
         let mut text = String::new();
         io::stdin().read_to_string(&mut text).map_err(|error| {
@@ -187,9 +236,7 @@ fn read(pipeline: Option<&Path>) -> Result<(Plan, PathBuf), Failure> {
                 format!("cannot read standard input: {error}"),
             )
         })?;
-        let directory = std::env::current_dir();
-        let directory = directory.map_err(|error| Failure::io("find", Path::new("."), &error))?;
-        return Ok((Plan::parse(&text, "standard input")?, directory));
+        return Ok((Plan::parse(&text, STDIN)?, source.directory));
     }
     if pipeline.is_dir() {
         let message = format!("{} is a directory, and no pipeline", pipeline.display());
@@ -198,17 +245,7 @@ fn read(pipeline: Option<&Path>) -> Result<(Plan, PathBuf), Failure> {
         return Err(Failure::new(Exit::InvalidInput, message).hint(hint));
     }
     let text = vox_contract::document::read_text(pipeline)?;
-    let parent = pipeline
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    let directory = match parent {
-        Some(parent) => absolute(parent)?,
-        None => {
-            let here = std::env::current_dir();
-            here.map_err(|error| Failure::io("find", Path::new("."), &error))?
-        }
-    };
-    Ok((Plan::parse(&text, pipeline)?, directory))
+    Ok((Plan::parse(&text, pipeline)?, source.directory))
 }
 
 /// Waits until no other run of this pipeline goes on in this directory: they would make the same

@@ -21,7 +21,7 @@ mod trace;
 mod view;
 
 use clap::Subcommand;
-use vox_run::record::{KEPT_RUNS, Transcript};
+use vox_run::record::Transcript;
 use vox_run::{History, RunId};
 
 use crate::context::Context;
@@ -85,7 +85,8 @@ fn transcript(history: &History, run: RunId) -> Result<Transcript, Failure> {
     history.load(run)?;
     let message = format!("what run {run} printed is not here any more");
     let hint = format!(
-        "the output of the last {KEPT_RUNS} runs is kept; `vox runs show {run}` says what became of its steps"
+        "`vox runs show {run}` says what became of its steps; `--keep-logs` and `--logs-budget` of `vox run` keep the \
+         output of more runs"
     );
     Err(Failure::new(Exit::NotFound, message).hint(hint))
 }
