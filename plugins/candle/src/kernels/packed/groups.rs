@@ -2,8 +2,8 @@
 //! of such a group with rows of inputs.
 
 use half::{bf16, f16};
+use vox_quant::blocks::{BLOCK, Q4_0, Q4K, Q8_0, SUPER_BLOCK};
 
-use super::super::blocks::{BLOCK, Q4_0, Q4K, Q8_0, SUPER_BLOCK};
 use super::super::inputs::InputBlock;
 use super::super::simd::{LANES, Simd};
 

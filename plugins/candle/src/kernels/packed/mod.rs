@@ -9,7 +9,8 @@ mod wide;
 
 use std::ops::Range;
 
-use super::blocks::BLOCK;
+use vox_quant::blocks::{BLOCK, SUPER_BLOCK};
+
 use super::inputs::{InputBlock, quantise_block};
 use super::pool::{Pool, Tile, Tiles};
 use super::rows::Activation;
@@ -66,7 +67,7 @@ impl Format {
         match self {
             Self::F32 | Self::F16 | Self::Bf16 => 1,
             Self::Q8_0 | Self::Q5_0 | Self::Q4_0 => BLOCK,
-            Self::Q6K | Self::Q4K => super::blocks::SUPER_BLOCK,
+            Self::Q6K | Self::Q4K => SUPER_BLOCK,
         }
     }
 

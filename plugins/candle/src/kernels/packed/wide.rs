@@ -4,9 +4,9 @@
 //! the other lie in it from the lowest on.
 
 use half::f16;
+use vox_quant::blocks::{BLOCK, Q5_0, Q6K, SUPER_BLOCK};
 
 use super::groups::{Nibbles, Piece, columns, get_nibbles, prefetch, rolled, set_nibbles};
-use crate::kernels::blocks::{BLOCK, Q5_0, Q6K, SUPER_BLOCK};
 use crate::kernels::inputs::InputBlock;
 use crate::kernels::simd::{LANES, Simd};
 
