@@ -176,6 +176,10 @@ impl Source for Bundle<'_> {
         self.check(name, &vector)?;
         Ok(vector)
     }
+
+    fn blocks(&self, name: &str, row: usize, format: Format) -> Option<&[u8]> {
+        self.0.row_blocks(name, row, format.blocks()?)
+    }
 }
 
 impl Bundle<'_> {
