@@ -100,6 +100,76 @@ fn a_real_model_goes_in_and_comes_out_with_the_tensors_of_the_reference() {
     ends_with(0, vox(place.path()).args(["log", "verify"]));
 }
 
+/// A directory with a model of one map, whose numbers are those of two blocks, and a norm.
+fn model_with_a_map(directory: &Path) {
+    let header = serde_json::json!({
+        "model.layers.0.self_attn.q_proj.weight":
+            { "dtype": "F32", "shape": [2, 32], "data_offsets": [0, 256] },
+        "model.norm.weight": { "dtype": "F32", "shape": [2], "data_offsets": [256, 264] },
+    });
+    let header = header.to_string();
+    let map = (0..64_i8).map(|at| if at % 32 == 0 { 127 } else { -at });
+    let numbers = map.chain([1, 2]).map(f32::from);
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header.as_bytes());
+    file.extend(numbers.flat_map(f32::to_le_bytes));
+    fs::create_dir_all(directory).unwrap();
+    fs::write(directory.join("model.safetensors"), file).unwrap();
+}
+
+#[test]
+fn an_import_quantises_where_it_is_asked_to_and_says_so() {
+    let place = tempfile::tempdir().unwrap();
+    model_with_a_map(&place.path().join("small"));
+    let import = ["model", "import", "./small", "--quant"];
+    let imported = json(vox(place.path()).args(import).arg("q8_0"));
+    assert_eq!(imported["manifest"]["quantisation"], "Q8_0");
+    assert_eq!(imported["manifest"]["parameters"], 66);
+    let listed = json(vox(place.path()).args(["model", "ls"]));
+    assert_eq!(listed[0]["quantisation"], "Q8_0");
+
+    let store = Store::open_read(place.path().join("data/store")).unwrap();
+    let manifest = Library::new(store.clone()).find("small").unwrap().manifest;
+    let weights = manifest.files_of(Role::Weights).next().unwrap();
+    let file = SafeTensors::open(&store.path_of(&weights.blake3).unwrap()).unwrap();
+    let map = "model.layers.0.self_attn.q_proj.weight";
+    assert_eq!(file.metadata()[&format!("ggml.{map}")], "Q8_0 2 32");
+    let data = file.read_tensor(file.position(map).unwrap()).unwrap();
+    let data = data.unwrap();
+    // 127 is the largest of either block, so a unit is 1.
+    assert_eq!(data.len(), 2 * 34);
+    assert_eq!(data[..5], [0x00, 0x3c, 127, 0xff, 0xfe]);
+    assert_eq!(data[34..39], [0x00, 0x3c, 127, 0xdf, 0xde]);
+    let norm = file.position("model.norm.weight").unwrap();
+    let norm = file.read_tensor(norm).unwrap().unwrap();
+    assert_eq!(norm, [1.0_f32, 2.0].map(f32::to_le_bytes).concat());
+}
+
+#[test]
+fn a_quantised_import_is_refused_where_it_cannot_be_or_means_two_things() {
+    let place = tempfile::tempdir().unwrap();
+    small_model(&place.path().join("small"), 1);
+    let import = ["model", "import", "./small", "--quant", "q4_k_m"];
+    let refused = ends_with(5, vox(place.path()).args(import));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        said.contains("./small cannot be quantised: none of its tensors"),
+        "{said}"
+    );
+    for other in [&["--dtype", "f16"][..], &["--keep-quantised"]] {
+        let refused = ends_with(2, vox(place.path()).args(import).args(other));
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(
+            said.contains("--quant") && said.contains(other[0]),
+            "{said}"
+        );
+    }
+    assert_eq!(
+        json(vox(place.path()).args(["model", "ls"])),
+        serde_json::json!([])
+    );
+}
+
 #[test]
 fn processes_that_begin_at_once_make_one_key_one_store_and_one_log() {
     let place = tempfile::tempdir().unwrap();

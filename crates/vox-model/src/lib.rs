@@ -10,6 +10,7 @@
 //! | [`fetch`] | from what a user writes to files that can be imported |
 //! | [`source`] | where models come from: the hub, a registry, an address, the catalogue |
 //! | [`progress`] | how far a long work is |
+//! | [`quantise`] | weights that become blocks of ggml on their way |
 //! | [`record`] | what the op-log says of bundles, and what it needs of the store |
 //! | [`tensor`] | tensors by name, as every format gives and takes them |
 //!
@@ -23,6 +24,7 @@ pub mod formats;
 pub mod import;
 pub mod library;
 pub mod progress;
+pub mod quantise;
 pub mod record;
 pub mod source;
 pub mod tensor;

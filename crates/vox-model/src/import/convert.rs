@@ -1,7 +1,7 @@
 //! Weights of other formats, which become SafeTensors on their way into the store.
 //!
-//! Nothing is written twice: tensors are read, dequantised where they are quantised, and go straight
-//! into blobs of the store. What must stay true: the bytes that come out depend on the source and on the
+//! Nothing is written twice: tensors are read, dequantised where they are quantised, quantised where that is asked for,
+//! and go straight into blobs of the store. What must stay true: the bytes that come out depend on the source and on the
 //! request alone, so that who imports the same file elsewhere gets the same hashes.
 
 use std::collections::BTreeMap;
@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use vox_crypto::Algorithm;
+use vox_quant::Mix;
 use vox_store::Store;
 
 use super::error::ImportError;
@@ -18,19 +19,51 @@ use super::{Request, config};
 use crate::bundle::{FileEntry, Quantisation, Role};
 use crate::formats::gguf::{GgufModel, Precision};
 use crate::formats::pytorch::PyTorchFile;
-use crate::formats::safetensors::{ShardIndex, ShardPlan};
+use crate::formats::safetensors::{SafeTensors, ShardIndex, ShardPlan};
 use crate::progress::Progress;
+use crate::quantise::{NOTE, Quantised};
 use crate::tensor::{TensorInfo, TensorSource};
 
-/// Imports a directory: as it is, or with PyTorch weights that are converted.
+/// Why an adapter is not quantised.
+const ADAPTER: &str =
+    "it is an adapter, whose matrices are added to those of its model; import it without `--quant`";
+
+/// Why weights in blocks are not quantised.
+const QUANTISED: &str = "its weights are in blocks already; import it without `--quant`, or import the model that they \
+                         were made of";
+
+/// Why weights without matrices in blocks are not quantised.
+const NOTHING: &str = "none of its tensors is a matrix that backends hold in blocks: a map of a layer, the embedding or \
+                       the head of a Llama, Mistral, Qwen, Gemma or BERT, with rows of a multiple of 32 numbers; import \
+                       it without `--quant`";
+
+/// Imports a directory: as it is, or with weights that are quantised or come from PyTorch.
 pub(super) fn directory(
     store: &Store,
     request: &Request<'_>,
     directory: &Directory,
     progress: &dyn Progress,
 ) -> Result<Stored, ImportError> {
-    let mut stored = files::store(store, &directory.taken, request.link(), progress)?;
+    if request.quantise.is_some() && directory.is_adapter {
+        return Err(refuse_to_quantise(request, ADAPTER));
+    }
+    let is_converted = |taken: &&Taken| {
+        request.quantise.is_some() && matches!(taken.role, Role::Weights | Role::Index)
+    };
+    let (weights, others): (Vec<&Taken>, Vec<&Taken>) =
+        directory.taken.iter().partition(is_converted);
+    let mut stored = files::describe(&directory.taken)?;
     stored.left_out.extend(directory.left_out.iter().cloned());
+    if !weights.is_empty() {
+        let paths = weights.iter().filter(|taken| taken.role == Role::Weights);
+        let paths: Vec<&Path> = paths.map(|taken| taken.file.as_path()).collect();
+        let converted = safetensors(store, request, &paths, progress)?;
+        stored.files.extend(converted.files);
+        stored.quantisation = converted.quantisation;
+    }
+    let others: Vec<Taken> = others.into_iter().cloned().collect();
+    let others = files::put(store, &others, request.link(), progress)?;
+    stored.files.extend(others);
     if !directory.pytorch.is_empty() {
         let converted = pytorch(store, request, &directory.pytorch, progress)?;
         if let Some(index) = &directory.pytorch_index {
@@ -76,8 +109,35 @@ pub(super) fn pytorch(
     Ok(Stored {
         files: written,
         parameters: parameters(source.tensors()),
-        quantisation: Quantisation::of_parts(parts(source.tensors())),
+        quantisation: quantisation(request, &source),
         left_out,
+        ..Stored::default()
+    })
+}
+
+/// Imports the tensors of SafeTensors files, quantised.
+fn safetensors(
+    store: &Store,
+    request: &Request<'_>,
+    paths: &[&Path],
+    progress: &dyn Progress,
+) -> Result<Stored, ImportError> {
+    let mut sources = Vec::new();
+    let mut metadata = BTreeMap::new();
+    for &path in paths {
+        let file = SafeTensors::open(path).map_err(ImportError::format(path))?;
+        metadata.extend(file.metadata().clone());
+        sources.push(file);
+    }
+    if metadata.keys().any(|key| key.starts_with(NOTE)) {
+        return Err(refuse_to_quantise(request, QUANTISED));
+    }
+    let source = Together::new(sources);
+    let written = write(store, request, &source, &metadata, progress)?;
+    Ok(Stored {
+        files: written,
+        parameters: parameters(source.tensors()),
+        quantisation: quantisation(request, &source),
         ..Stored::default()
     })
 }
@@ -95,7 +155,11 @@ pub(super) fn gguf(
     progress: &dyn Progress,
 ) -> Result<Stored, ImportError> {
     let refused = || ImportError::format(path);
-    let model = GgufModel::open(path, request.precision).map_err(refused())?;
+    let precision = match request.quantise {
+        Some(_) => Precision::F32,
+        None => request.precision,
+    };
+    let model = GgufModel::open(path, precision).map_err(refused())?;
     // All that may be refused is made before the weights, which take long.
     let config = model.config().map_err(refused())?;
     let has_tokenizer = model
@@ -128,6 +192,15 @@ pub(super) fn gguf(
         progress,
     )?;
     let mut notes = Vec::new();
+    if request.quantise.is_some() && is_quantised(&model) {
+        notes.push(format!(
+            "the weights were quantised before{}; what they lost by that is not regained",
+            model
+                .quantisation()
+                .map(|name| format!(", to {name}"))
+                .unwrap_or_default()
+        ));
+    }
     let mut rebuilt = vec![("config.json", Role::Config, config)];
     match tokenizer {
         Some((tokenizer, settings)) => rebuilt.extend([
@@ -144,7 +217,7 @@ pub(super) fn gguf(
         files,
         architecture,
         parameters: model.parameters(),
-        quantisation: gguf_quantisation(&model),
+        quantisation: gguf_quantisation(request, &model),
         licence: model
             .gguf()
             .metadata()
@@ -159,9 +232,9 @@ pub(super) fn gguf(
 }
 
 /// How the weights of a GGUF model are stored here.
-fn gguf_quantisation(model: &GgufModel) -> Quantisation {
+fn gguf_quantisation(request: &Request<'_>, model: &GgufModel) -> Quantisation {
     if model.precision() != Precision::Quantised {
-        return Quantisation::of_parts(parts(model.tensors()));
+        return quantisation(request, model);
     }
     let stated = model.quantisation().and_then(|name| name.parse().ok());
     stated.unwrap_or_else(|| {
@@ -176,6 +249,12 @@ fn gguf_quantisation(model: &GgufModel) -> Quantisation {
     })
 }
 
+/// Whether a GGUF file has tensors in blocks.
+fn is_quantised(model: &GgufModel) -> bool {
+    let mut tensors = model.gguf().tensors().iter();
+    tensors.any(|tensor| tensor.kind.is_quantised())
+}
+
 /// Imports one SafeTensors file, under the name that programs look for.
 pub(super) fn single(
     store: &Store,
@@ -183,6 +262,9 @@ pub(super) fn single(
     path: &Path,
     progress: &dyn Progress,
 ) -> Result<Stored, ImportError> {
+    if request.quantise.is_some() {
+        return safetensors(store, request, &[path], progress);
+    }
     let taken = Taken {
         path: "model.safetensors".to_owned(),
         file: path.to_path_buf(),
@@ -191,8 +273,35 @@ pub(super) fn single(
     files::store(store, &[taken], request.link(), progress)
 }
 
-/// Writes the tensors of a source into blobs of the store.
+/// Writes the tensors of a source into blobs of the store, in blocks where these are asked for.
 fn write(
+    store: &Store,
+    request: &Request<'_>,
+    source: &dyn TensorSource,
+    metadata: &BTreeMap<String, String>,
+    progress: &dyn Progress,
+) -> Result<Vec<FileEntry>, ImportError> {
+    let Some(mix) = request.quantise else {
+        return write_shards(store, request, source, metadata, progress);
+    };
+    let blocks = Quantised::new(source, mix);
+    if blocks.quantised() == 0 {
+        return Err(refuse_to_quantise(request, NOTHING));
+    }
+    let mut metadata = metadata.clone();
+    metadata.extend(blocks.notes());
+    write_shards(store, request, &blocks, &metadata, progress)
+}
+
+fn refuse_to_quantise(request: &Request<'_>, why: &'static str) -> ImportError {
+    ImportError::Quantise {
+        path: request.path.to_path_buf(),
+        why,
+    }
+}
+
+/// Writes the tensors of a source into blobs of the store.
+fn write_shards(
     store: &Store,
     request: &Request<'_>,
     source: &dyn TensorSource,
@@ -273,6 +382,16 @@ fn put(store: &Store, path: &str, role: Role, bytes: &[u8]) -> Result<FileEntry,
     blob.write_all(bytes)
         .map_err(|error| failed_with(error, Path::new(path)))?;
     Ok(entry_of(path, role, &blob.commit()?))
+}
+
+/// How most weights of a source are stored once they are written.
+fn quantisation(request: &Request<'_>, source: &dyn TensorSource) -> Quantisation {
+    match request.quantise {
+        None => Quantisation::of_parts(parts(source.tensors())),
+        Some(Mix::Q8_0) => Quantisation::Q8_0,
+        Some(Mix::Q4_0) => Quantisation::Q4_0,
+        Some(Mix::Q4KM) => Quantisation::Q4KM,
+    }
 }
 
 fn parameters(tensors: &[TensorInfo]) -> u64 {

@@ -56,6 +56,14 @@ pub enum ImportError {
         /// What the adapter itself calls its base.
         base: Option<String>,
     },
+    /// The weights cannot be quantised on their way in.
+    #[error("{} cannot be quantised: {why}", path.display())]
+    Quantise {
+        /// What was to be imported.
+        path: PathBuf,
+        /// Why not, and what to do.
+        why: &'static str,
+    },
     /// Somebody wants it no longer.
     #[error("interrupted; nothing was imported")]
     Cancelled,

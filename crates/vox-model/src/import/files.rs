@@ -93,7 +93,7 @@ impl Headers {
     }
 }
 
-/// Puts files into the store that belong to a bundle as they are.
+/// Puts files into the store that belong to a bundle as they are, with what they say.
 pub(crate) fn store(
     store: &Store,
     taken: &[Taken],
@@ -101,6 +101,17 @@ pub(crate) fn store(
     progress: &dyn Progress,
 ) -> Result<Stored, ImportError> {
     let mut stored = describe(taken)?;
+    stored.files = put(store, taken, link, progress)?;
+    Ok(stored)
+}
+
+/// Puts files into the store as they are.
+pub(super) fn put(
+    store: &Store,
+    taken: &[Taken],
+    link: Link,
+    progress: &dyn Progress,
+) -> Result<Vec<FileEntry>, ImportError> {
     let mut total = 0;
     for file in taken {
         total += fs::metadata(&file.file)
@@ -108,13 +119,13 @@ pub(crate) fn store(
             .len();
     }
     progress.begin("importing", Some(total));
-    stored.files = import_all(store, taken, link, progress)?;
+    let files = import_all(store, taken, link, progress)?;
     progress.end();
-    Ok(stored)
+    Ok(files)
 }
 
 /// What the files say, without a look at their data.
-fn describe(taken: &[Taken]) -> Result<Stored, ImportError> {
+pub(super) fn describe(taken: &[Taken]) -> Result<Stored, ImportError> {
     let mut headers = Headers::default();
     let mut stored = Stored::default();
     for file in taken {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `layout` | what lies at a path, and what each file is for |
 //! | `files` | files that go into the store as they are, with what their headers say of the weights |
-//! | `convert` | weights of other formats that become SafeTensors on their way into the store |
+//! | `convert` | weights of other formats that become SafeTensors on their way into the store, and blocks |
 //! | `config` | what configuration and description say: architecture, licence, base |
 //! | `error` | why something could not be imported |
 //!
@@ -35,6 +35,7 @@ pub use crate::formats::gguf::Precision;
 pub use config::licence_of;
 pub use error::ImportError;
 pub use layout::{Directory, Layout, LeftOut, Taken, look, role_of};
+pub use vox_quant::Mix;
 
 /// What an import works with.
 pub struct Importer<'a> {
@@ -65,6 +66,9 @@ pub struct Request<'a> {
     pub base: Option<Digest>,
     /// How weights that are quantised in the source are stored.
     pub precision: Precision,
+    /// What matrices are quantised to, in place of [`precision`](Self::precision); `None` for not at all. What is quantised
+    /// in the source is dequantised first.
+    pub quantise: Option<Mix>,
     /// The most bytes of one file of weights that is made here.
     pub shard_bytes: u64,
     /// Whether the files may be shared with the store by a hard link.

@@ -88,6 +88,7 @@ pub fn request(path: &Path) -> Request<'_> {
         licence: None,
         base: None,
         precision: Precision::default(),
+        quantise: None,
         shard_bytes: SHARD_BYTES,
         hard_link: false,
         replace: false,

@@ -7,12 +7,13 @@ use std::thread;
 
 use candle_core::DType;
 use candle_core::quantized::GgmlDType;
+use vox_quant::Role;
 
 use super::model::{Model, Source};
 use super::sequence::{Options, Sequence, States};
 use crate::architecture::{Activation, DecoderArchitecture};
 use crate::error::{Error, Result};
-use crate::infer::{Decoder, DeviceInfo, Engine, Input, Role, WeightFormat};
+use crate::infer::{Decoder, DeviceInfo, Engine, Input, WeightFormat};
 use crate::kernels::attention::CacheFormat;
 use crate::kernels::packed::Format;
 use crate::kernels::pool::Pool;
@@ -174,6 +175,10 @@ impl Source for Bundle<'_> {
         }
         self.check(name, &vector)?;
         Ok(vector)
+    }
+
+    fn blocks(&self, name: &str, row: usize, format: Format) -> Option<&[u8]> {
+        self.0.row_blocks(name, row, format.blocks()?)
     }
 }
 

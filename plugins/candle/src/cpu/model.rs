@@ -25,6 +25,12 @@ pub trait Source: Sync {
     ///
     /// As [`row`](Self::row).
     fn vector(&self, name: &str, length: usize) -> Result<Vec<f32>>;
+
+    /// The bytes of a row, where the matrix is kept in blocks of this format; they are then held as they are, and are not
+    /// made again of their numbers, which would lose a little once more.
+    fn blocks(&self, _name: &str, _row: usize, _format: Format) -> Option<&[u8]> {
+        None
+    }
 }
 
 /// How matrices are held: by their names, what is wanted of them. All are quantised, or none.
@@ -76,7 +82,8 @@ impl Model {
     /// Reads and packs all weights, on all threads of a pool.
     ///
     /// Where `matrices` says [`Format::Q6K`] or [`Format::Q4K`] and rows are no multiple of 256, it becomes [`Format::Q8_0`]; maps that read
-    /// the same are held as the most exact of them is.
+    /// the same are held as the most exact of them is, with the numbers that the others have in formats of their own: those
+    /// that they would have if each stood alone, or were stored so.
     ///
     /// # Errors
     ///
@@ -257,6 +264,7 @@ impl Loader<'_> {
             format if format.holds(columns) => format,
             _ => Format::Q8_0,
         });
+        let formats: Vec<Format> = formats.collect();
         let bits = |format: &Format| match format {
             Format::F32 => 32,
             Format::F16 => 17,
@@ -267,23 +275,31 @@ impl Loader<'_> {
             Format::Q4K => 5,
             Format::Q4_0 => 4,
         };
-        let format = formats.max_by_key(bits).unwrap_or(Format::F32);
+        let format = formats.iter().copied().max_by_key(bits);
+        let format = format.unwrap_or(Format::F32);
         let failure = Mutex::new(None);
         let source = self.source;
         let read = |row: usize, to: &mut [f32]| {
             let mut row = row;
-            for (name, rows) in names {
+            for ((name, rows), &own) in names.iter().zip(&formats) {
                 if row < *rows {
+                    // Blocks are read as numbers too: that is how those that are none are noticed.
                     if let Err(error) = source.row(name, row, to) {
                         *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                        return None;
                     }
-                    return;
+                    let is_made = own != format && source.blocks(name, row, own).is_none();
+                    if let Some(kind) = own.blocks().filter(|_| is_made) {
+                        kind.round(to);
+                    }
+                    return source.blocks(name, row, format);
                 }
                 row -= rows;
             }
+            None
         };
         let rows = names.iter().map(|(_, rows)| rows).sum();
-        let packed = Packed::new(format, rows, columns, self.pool, &read);
+        let packed = Packed::of_blocks(format, rows, columns, self.pool, &read);
         match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
             None => Ok(packed),

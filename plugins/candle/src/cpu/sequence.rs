@@ -7,13 +7,14 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
 
+use vox_quant::blocks::BLOCK;
+
 use super::model::{Layer, Linear, Model};
 use super::rotation::Rotation;
 use crate::error::{Error, Result};
 use crate::kernels::attention::{
     Cache, CacheFormat, HeadShape, HeadTiles, Queries, attend, scores,
 };
-use crate::kernels::blocks::BLOCK;
 use crate::kernels::inputs::{InputBlock, quantise};
 use crate::kernels::packed::groups::Number;
 use crate::kernels::packed::{Inputs, OUTPUTS, Packed};

@@ -1,8 +1,13 @@
+use std::fs;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use vox_model::TensorSource as _;
+use vox_model::formats::safetensors::{SafeTensors, WritePlan};
+use vox_model::quantise::Quantised;
+use vox_quant::Mix;
 
 use super::*;
 use crate::architecture::{Architecture, Family};
@@ -104,6 +109,45 @@ fn shorter_weights_compute_nearly_what_plain_ones_do() {
             let found = whole(&mut *engine.decoder(64), &tokens);
             let difference = difference(&found, &wanted);
             assert!(difference < allowed, "{family:?} in {format}: {difference}");
+        }
+    }
+}
+
+/// A bundle of the same model whose weights went through what `vox model import --quant` does with them.
+fn quantised(bundle: &TempDir, mix: Mix) -> TempDir {
+    let directory = TempDir::new().unwrap();
+    for name in ["config.json", "tokenizer.json"] {
+        fs::copy(bundle.path().join(name), directory.path().join(name)).unwrap();
+    }
+    let source = SafeTensors::open(&bundle.path().join("model.safetensors")).unwrap();
+    let quantised = Quantised::new(&source, mix);
+    let plan = WritePlan::new(quantised.tensors(), &quantised.notes().collect()).unwrap();
+    let mut file = fs::File::create(directory.path().join("model.safetensors")).unwrap();
+    plan.write(&quantised, &mut file, &mut |_| {}).unwrap();
+    directory
+}
+
+#[test]
+fn what_was_quantised_at_import_computes_what_is_quantised_at_load() {
+    let tokens = tokens(20);
+    for family in DECODERS {
+        // Rows of whole large blocks, and rows that have small ones in their place.
+        for hidden in [256, 96] {
+            let mut config = tiny::config(family);
+            config["hidden_size"] = hidden.into();
+            config["intermediate_size"] = 256.into();
+            config["head_dim"] = 64.into();
+            let plain = bundle(&config);
+            for (mix, format) in [
+                (Mix::Q8_0, WeightFormat::Q8_0),
+                (Mix::Q4_0, WeightFormat::Q4_0),
+                (Mix::Q4KM, WeightFormat::Q4KM),
+            ] {
+                let directory = quantised(&plain, mix);
+                let wanted = whole(&mut *load(&plain, Some(format), 2).decoder(64), &tokens);
+                let found = whole(&mut *load(&directory, None, 2).decoder(64), &tokens);
+                assert!(found == wanted, "{family:?} of {hidden} in {mix}");
+            }
         }
     }
 }

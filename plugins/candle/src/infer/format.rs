@@ -5,8 +5,9 @@ use std::str::FromStr;
 
 use candle_core::DType;
 use candle_core::quantized::GgmlDType;
+use vox_quant::{BlockKind, Mix, Role};
 
-use crate::architecture::{Architecture, DecoderArchitecture};
+use crate::architecture::Architecture;
 use crate::error::{Error, Result};
 
 /// How the matrices of a model are held in memory; its vectors are always plain.
@@ -59,27 +60,27 @@ impl WeightFormat {
         }
     }
 
+    /// The mix of blocks; `None` for plain numbers.
+    const fn mix(self) -> Option<Mix> {
+        match self {
+            Self::F32 | Self::BF16 | Self::F16 => None,
+            Self::Q8_0 => Some(Mix::Q8_0),
+            Self::Q4_0 => Some(Mix::Q4_0),
+            Self::Q4KM => Some(Mix::Q4KM),
+        }
+    }
+
     /// The type of blocks of a matrix with rows of so many elements; `None` for plain numbers, and where the
-    /// rows are no whole blocks of any type.
-    ///
-    /// The mixes are those of llama.cpp (`llama-quant.cpp`, `use_more_bits`), where the head of a model in
-    /// Q4_0 has 6 bits too; where rows are no multiple
-    /// of 256, its 4-bit blocks become those of Q5_0 and its 6-bit blocks those of Q8_0, as there.
+    /// rows are no whole blocks of any type. The rule is that of [`Mix::blocks`].
     pub(crate) fn blocks(self, role: Role, columns: usize) -> Option<GgmlDType> {
-        let wanted = match self {
-            Self::F32 | Self::BF16 | Self::F16 => return None,
-            Self::Q8_0 => GgmlDType::Q8_0,
-            Self::Q4_0 if role == Role::Vocabulary => GgmlDType::Q6K,
-            Self::Q4_0 => GgmlDType::Q4_0,
-            Self::Q4KM if role.wants_more_bits() => GgmlDType::Q6K,
-            Self::Q4KM => GgmlDType::Q4K,
-        };
-        let fits = |kind: &GgmlDType| columns.is_multiple_of(kind.block_size());
-        let smaller = match wanted {
-            GgmlDType::Q4K => GgmlDType::Q5_0,
-            _ => GgmlDType::Q8_0,
-        };
-        [wanted, smaller].into_iter().find(fits)
+        let kind = self.mix()?.blocks(role, columns)?;
+        Some(match kind {
+            BlockKind::Q8_0 => GgmlDType::Q8_0,
+            BlockKind::Q5_0 => GgmlDType::Q5_0,
+            BlockKind::Q4_0 => GgmlDType::Q4_0,
+            BlockKind::Q6K => GgmlDType::Q6K,
+            BlockKind::Q4K => GgmlDType::Q4K,
+        })
     }
 
     /// Bytes of an architecture's weights in this format.
@@ -102,48 +103,6 @@ impl WeightFormat {
             .iter()
             .map(|tensor| of(&tensor.shape, Role::of(&tensor.name, layers)));
         bytes.sum()
-    }
-}
-
-/// What a matrix is for, as far as that decides on its blocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// The embedding or the head.
-    Vocabulary,
-    /// Values, or the second map of a feed-forward block, in a layer of so many.
-    Sensitive {
-        /// The layer.
-        layer: usize,
-        /// How many there are.
-        layers: usize,
-    },
-    /// Any other map.
-    Usual,
-}
-
-impl Role {
-    /// That of a tensor of a model with so many layers.
-    pub(crate) fn of(name: &str, layers: usize) -> Self {
-        if name == DecoderArchitecture::EMBEDDING || name == DecoderArchitecture::HEAD {
-            return Self::Vocabulary;
-        }
-        if !name.contains("v_proj") && !name.contains("down_proj") {
-            return Self::Usual;
-        }
-        let number = name.split('.').find_map(|part| part.parse().ok());
-        number.map_or(Self::Usual, |layer| Self::Sensitive { layer, layers })
-    }
-
-    /// Whether Q4_K_M gives it 6 bits.
-    fn wants_more_bits(self) -> bool {
-        match self {
-            Self::Vocabulary => true,
-            Self::Usual => false,
-            Self::Sensitive { layer, layers } => {
-                let eighth = layers / 8;
-                layer < eighth || layer >= 7 * layers / 8 || (layer - eighth) % 3 == 2
-            }
-        }
     }
 }
 
@@ -189,25 +148,12 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_are_no_whole_blocks_get_smaller_ones() {
-        let blocks = |format: WeightFormat, columns| format.blocks(Role::Usual, columns);
-        assert_eq!(blocks(WeightFormat::Q4KM, 512), Some(GgmlDType::Q4K));
-        assert_eq!(blocks(WeightFormat::Q4KM, 576), Some(GgmlDType::Q5_0));
-        assert_eq!(
-            WeightFormat::Q4KM.blocks(Role::Vocabulary, 576),
-            Some(GgmlDType::Q8_0)
-        );
-        assert_eq!(blocks(WeightFormat::Q4_0, 40), None);
-        assert_eq!(blocks(WeightFormat::BF16, 512), None);
-    }
-
-    #[test]
-    fn the_layers_with_more_bits_are_those_of_llama_cpp() {
-        let more = |layer| {
-            let name = format!("model.layers.{layer}.mlp.down_proj.weight");
-            Role::of(&name, 16).wants_more_bits()
-        };
-        let layers: Vec<usize> = (0..16).filter(|&layer| more(layer)).collect();
-        assert_eq!(layers, [0, 1, 4, 7, 10, 13, 14, 15]);
+    fn plain_numbers_have_no_blocks_and_a_mix_has_those_of_its_rule() {
+        let blocks = |format: WeightFormat| format.blocks(Role::Usual, 512);
+        assert_eq!(blocks(WeightFormat::BF16), None);
+        assert_eq!(blocks(WeightFormat::Q4_0), Some(GgmlDType::Q4_0));
+        assert_eq!(blocks(WeightFormat::Q4KM), Some(GgmlDType::Q4K));
+        let head = WeightFormat::Q4KM.blocks(Role::Vocabulary, 512);
+        assert_eq!(head, Some(GgmlDType::Q6K));
     }
 }

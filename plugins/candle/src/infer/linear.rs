@@ -5,8 +5,9 @@ use std::sync::Arc;
 use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
 use candle_core::{DType, Device, Module as _, Result as Computed, Tensor};
 use candle_nn::ops;
+use vox_quant::Role;
 
-use super::format::{Role, WeightFormat};
+use super::format::WeightFormat;
 use crate::architecture::LinearSpec;
 use crate::error::{Error, Result};
 use crate::weights::{Element, Weights};

@@ -46,7 +46,6 @@ pub use decoder::{Decoder, Engine, Input};
 pub use device::{DeviceInfo, DeviceKind, devices, open_device};
 pub(crate) use device::{available, generation};
 pub use embed::{Embedded, Embedder};
-pub(crate) use format::Role;
 pub use format::WeightFormat;
 pub use model::CandleEngine;
 pub use pooling::Pooling;

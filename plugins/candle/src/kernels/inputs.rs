@@ -1,6 +1,7 @@
 //! Inputs of products with quantised weights: rows in blocks of 32 numbers of 8 bits.
 
-use super::blocks::BLOCK;
+use vox_quant::blocks::BLOCK;
+
 use super::simd::{Kernel, LANES, Level, Simd, largest};
 
 /// 32 numbers `scale · q`.

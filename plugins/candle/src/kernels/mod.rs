@@ -2,7 +2,6 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`blocks`] | the block formats Q8_0, Q5_0, Q4_0, Q6_K and Q4_K, as GGUF files have them |
 //! | [`packed`] | weights rearranged for the processor, and `y = x Wᵀ` with them |
 //! | [`inputs`] | inputs of such products, quantised to 8 bits |
 //! | [`rows`] | norms, rotary positions, softmax and activations of rows |
@@ -19,7 +18,6 @@
 )]
 
 pub mod attention;
-pub mod blocks;
 pub mod inputs;
 pub mod packed;
 pub mod pool;

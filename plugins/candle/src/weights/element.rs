@@ -7,6 +7,7 @@ use candle_core::quantized::{GgmlDType, QTensor, ggml_file};
 use candle_core::{DType, Device, Result};
 use half::{bf16, f16};
 use safetensors::Dtype;
+use vox_quant::BlockKind;
 
 /// What is stored for a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,18 @@ impl Element {
         };
         let shape = words.map(|word| word.parse().ok()).collect::<Option<_>>()?;
         Some((kind, shape))
+    }
+
+    /// The blocks that are made here too.
+    pub(super) fn block_kind(self) -> Option<BlockKind> {
+        match self {
+            Self::Blocks(GgmlDType::Q8_0) => Some(BlockKind::Q8_0),
+            Self::Blocks(GgmlDType::Q5_0) => Some(BlockKind::Q5_0),
+            Self::Blocks(GgmlDType::Q4_0) => Some(BlockKind::Q4_0),
+            Self::Blocks(GgmlDType::Q6K) => Some(BlockKind::Q6K),
+            Self::Blocks(GgmlDType::Q4K) => Some(BlockKind::Q4K),
+            _ => None,
+        }
     }
 
     /// Its name, as the format has it.

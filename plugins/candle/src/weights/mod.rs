@@ -7,8 +7,8 @@
 //! | `update` | [`Update`]: what an adapter adds to a matrix |
 //!
 //! Nothing is read before a tensor is asked for, and no file is read as a whole. Besides plain numbers, tensors
-//! may be kept as blocks of ggml, as `vox model import --keep-quantised` writes them: `U8`, of the shape (rows,
-//! bytes of a row), with type and shape under the key `ggml.<tensor>` of the file's `__metadata__`.
+//! may be kept as blocks of ggml, as `vox model import` writes them with `--quant` and `--keep-quantised`: `U8`, of the
+//! shape (rows, bytes of a row), with type and shape under the key `ggml.<tensor>` of the file's `__metadata__`.
 //!
 //! What must stay true: what a header says is compared with the file before a byte is read by it.
 
@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::quantized::QTensor;
 use candle_core::{DType, Device, Tensor};
+use vox_quant::BlockKind;
 
 pub use element::Element;
 pub use update::Update;
@@ -211,6 +212,19 @@ impl Weights {
         let blocks = element::blocks(kind, self.stored(name)?, &info.shape, device);
         let blocks = blocks.map_err(Error::compute(format!("load `{name}`")))?;
         Ok(Some(blocks))
+    }
+
+    /// The bytes of a matrix's row, where the matrix is kept as blocks of this type; `None` where it is not, and for one
+    /// that is [updated](Self::update).
+    pub fn row_blocks(&self, name: &str, row: usize, kind: BlockKind) -> Option<&[u8]> {
+        let entry = self.find(name)?;
+        if entry.info.element.block_kind() != Some(kind) || self.updates.contains_key(name) {
+            return None;
+        }
+        let stored = &self.files[entry.file].bytes()[entry.range.clone()];
+        // Every row has as many bytes: blocks do not go over the end of one.
+        let bytes = stored.len().checked_div(*entry.info.shape.first()?)?;
+        stored.get(row * bytes..(row + 1) * bytes)
     }
 
     /// All numbers of a tensor, rows one after another.

@@ -9,7 +9,7 @@ use vox_crypto::Digest;
 use vox_ml::bundle::View as Bundle;
 use vox_model::bundle::Manifest;
 use vox_model::fetch::{FetchError, Fetched, Fetcher};
-use vox_model::import::{Importer, LeftOut, Precision, Request, SHARD_BYTES};
+use vox_model::import::{Importer, LeftOut, Mix, Precision, Request, SHARD_BYTES};
 use vox_model::source::{Catalogue, CatalogueError, Client, Hub, Index, Policy, Spec};
 
 use crate::context::Context;
@@ -26,8 +26,8 @@ use crate::record::now;
 #[command(
     after_help = "A model is a directory as the hub has it, a SafeTensors, GGUF or PyTorch file, `hf:org/name@revision`,\n\
                   `pypi:name==version`, an address, or a name of the catalogue. Quantised weights become floats unless\n\
-                  --keep-quantised is given. Nothing of a model is ever run. An import that was interrupted goes on\n\
-                  where it stopped."
+                  --keep-quantised is given; --quant makes blocks of floats, as it does where a model is loaded. Nothing\n\
+                  of a model is ever run. An import that was interrupted goes on where it stopped."
 )]
 pub struct ImportArgs {
     /// Where the model is
@@ -45,6 +45,9 @@ pub struct ImportArgs {
     /// Keep quantised weights as the blocks that they are
     #[arg(long, conflicts_with = "dtype")]
     keep_quantised: bool,
+    /// Quantise the weights; norms, biases and the tables of encoders stay as they are
+    #[arg(long, value_enum, value_name = "FORMAT", conflicts_with_all = ["dtype", "keep_quantised"])]
+    quant: Option<Quant>,
     /// The model that an adapter changes [default: the one that it names], or that this one was made from
     #[arg(long, value_name = "MODEL")]
     base: Option<String>,
@@ -71,6 +74,27 @@ enum Dtype {
     F32,
     F16,
     Bf16,
+}
+
+/// Formats of quantised weights, as `--quant` of the commands that run a model names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Quant {
+    #[value(name = "q8_0")]
+    Q8_0,
+    #[value(name = "q4_0")]
+    Q4_0,
+    #[value(name = "q4_k_m")]
+    Q4KM,
+}
+
+impl From<Quant> for Mix {
+    fn from(quant: Quant) -> Self {
+        match quant {
+            Quant::Q8_0 => Self::Q8_0,
+            Quant::Q4_0 => Self::Q4_0,
+            Quant::Q4KM => Self::Q4KM,
+        }
+    }
 }
 
 /// The most bytes that are fetched of one model.
@@ -177,6 +201,7 @@ pub(super) fn run(context: &Context, arguments: &ImportArgs) -> Result<Exit, Fai
         licence: arguments.licence.clone().or(fetched.licence.clone()),
         base: base.map(|base| base.manifest.bundle_hash),
         precision: arguments.precision(),
+        quantise: arguments.quant.map(Into::into),
         shard_bytes: arguments.shard.map_or(SHARD_BYTES, Bytes::get),
         hard_link: arguments.hard_link,
         replace: arguments.force,

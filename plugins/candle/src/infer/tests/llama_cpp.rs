@@ -1,8 +1,9 @@
 //! SmolLM2 against llama.cpp, in every format that both have.
 
+use vox_quant::{BlockKind, Role};
+
 use super::smollm2::{EPSILON, PERPLEXITY, WINDOWS, follow, perplexity, perplexity_of, session};
 use super::*;
-use crate::kernels::blocks::{Q4_0, Q4K, Q5_0, Q6K, Q8_0};
 use crate::smollm2::{WINDOW, bundle, json, numbers};
 use crate::weights::Element;
 
@@ -81,42 +82,6 @@ fn each_matrix_has_the_blocks_that_llama_cpp_gives_it() {
     }
 }
 
-/// The bytes of a row's blocks of a type, as files have them.
-fn block_bytes(kind: &str, row: &[f32]) -> Vec<u8> {
-    let small = row.as_chunks::<32>().0.iter();
-    let large = row.as_chunks::<256>().0.iter();
-    let signed = |quants: &[i8]| -> Vec<u8> { quants.iter().map(|&q| q as u8).collect() };
-    match kind {
-        "Q8_0" => small
-            .map(Q8_0::quantise)
-            .flat_map(|block| [block.d.to_le_bytes().to_vec(), signed(&block.quants)].concat())
-            .collect(),
-        "Q5_0" => small
-            .map(Q5_0::quantise)
-            .flat_map(|block| [&block.d.to_le_bytes()[..], &block.fifths, &block.quants].concat())
-            .collect(),
-        "Q4_0" => small
-            .map(Q4_0::quantise)
-            .flat_map(|block| [&block.d.to_le_bytes()[..], &block.quants].concat())
-            .collect(),
-        "Q6_K" => large
-            .map(Q6K::quantise)
-            .flat_map(|block| {
-                let (scales, d) = (signed(&block.scales), block.d.to_le_bytes());
-                [&block.lower[..], &block.upper, &scales, &d].concat()
-            })
-            .collect(),
-        "Q4_K" => large
-            .map(Q4K::quantise)
-            .flat_map(|block| {
-                let (d, dmin) = (block.d.to_le_bytes(), block.dmin.to_le_bytes());
-                [&d[..], &dmin, &block.scales, &block.quants].concat()
-            })
-            .collect(),
-        other => panic!("{other} is not among the types of the reference"),
-    }
-}
-
 /// FNV-1a of 64 bits.
 fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
@@ -135,18 +100,16 @@ fn blocks_are_byte_for_byte_those_of_llama_cpp() {
     for format in QUANTISED {
         let blocks = &reference["formats"][format.name()]["blocks"];
         for (name, wanted) in blocks.as_object().unwrap() {
-            let kind = wanted["type"].as_str().unwrap();
+            let name_of_kind = wanted["type"].as_str().unwrap();
+            let mut all = BlockKind::ALL.iter();
+            let kind = all.find(|kind| kind.name() == name_of_kind).unwrap();
             let rows = usize::try_from(wanted["rows"].as_u64().unwrap()).unwrap();
             let columns = weights.info(name).unwrap().shape[1];
             let mut numbers = vec![0.0; rows * columns];
             weights.read_rows(name, 0..rows, &mut numbers).unwrap();
-            let bytes = numbers
-                .chunks(columns)
-                .flat_map(|row| block_bytes(kind, row))
-                .collect::<Vec<u8>>();
-            let found = format!("{:016x}", fnv(&bytes));
+            let found = format!("{:016x}", fnv(&kind.quantise(&numbers)));
             assert_eq!(found, wanted["fnv1a"], "{name} in {kind}");
-            kinds.insert(kind);
+            kinds.insert(kind.name());
         }
     }
     let all: Vec<&str> = kinds.into_iter().collect();

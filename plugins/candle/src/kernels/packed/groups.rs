@@ -2,8 +2,8 @@
 //! of such a group with rows of inputs.
 
 use half::{bf16, f16};
+use vox_quant::blocks::{BLOCK, Block, Q4_0, Q4K, Q8_0, SUPER_BLOCK};
 
-use super::super::blocks::{BLOCK, Q4_0, Q4K, Q8_0, SUPER_BLOCK};
 use super::super::inputs::InputBlock;
 use super::super::simd::{LANES, Simd};
 
@@ -17,8 +17,8 @@ pub trait Piece: Copy + Send + Sync {
     /// Inputs that a piece meets.
     const INPUTS: usize;
 
-    /// The piece of these rows of weights, of [`COLUMNS`](Self::COLUMNS) numbers each.
-    fn pack(rows: &[Vec<f32>; LANES], first: usize) -> Self;
+    /// The piece of that number of these rows of weights, whose blocks are of [`COLUMNS`](Self::COLUMNS) numbers.
+    fn pack(rows: &[Row<'_>; LANES], index: usize) -> Self;
 
     /// The weights of one of the rows, `COLUMNS` of them.
     fn unpack(&self, row: usize, to: &mut [f32]);
@@ -29,6 +29,41 @@ pub trait Piece: Copy + Send + Sync {
         groups: [&[Self]; G],
         x: [&[Self::Input]; M],
     ) -> [[S::F; G]; M];
+}
+
+/// A row of weights before it is packed.
+#[derive(Debug, Clone, Copy)]
+pub enum Row<'a> {
+    /// Its numbers.
+    Numbers(&'a [f32]),
+    /// The bytes of its blocks, as files have them.
+    Blocks(&'a [u8]),
+}
+
+impl Row<'_> {
+    /// The number of a column.
+    ///
+    /// # Panics
+    ///
+    /// Where the row is in blocks, or has no such column.
+    fn number(self, column: usize) -> f32 {
+        match self {
+            Self::Numbers(x) => x[column],
+            Self::Blocks(_) => panic!("blocks are not held as plain numbers"),
+        }
+    }
+
+    /// The block of that number: the one that is there, or the nearest to the numbers.
+    ///
+    /// # Panics
+    ///
+    /// Where the row ends before it.
+    pub(super) fn block<B: Block>(self, index: usize) -> B {
+        match self {
+            Self::Numbers(x) => B::of_numbers(&x[index * B::NUMBERS..][..B::NUMBERS]),
+            Self::Blocks(bytes) => B::of_bytes(&bytes[index * B::BYTES..][..B::BYTES]),
+        }
+    }
 }
 
 /// A number that is loaded as f32.
@@ -122,8 +157,8 @@ impl<N: Number> Piece for [N; LANES] {
     const COLUMNS: usize = 1;
     const INPUTS: usize = 1;
 
-    fn pack(rows: &[Vec<f32>; LANES], first: usize) -> Self {
-        std::array::from_fn(|row| N::nearest(rows[row][first]))
+    fn pack(rows: &[Row<'_>; LANES], index: usize) -> Self {
+        rows.map(|row| N::nearest(row.number(index)))
     }
 
     fn unpack(&self, row: usize, to: &mut [f32]) {
@@ -186,13 +221,13 @@ impl Piece for Q8Piece {
     const COLUMNS: usize = BLOCK;
     const INPUTS: usize = 1;
 
-    fn pack(rows: &[Vec<f32>; LANES], first: usize) -> Self {
+    fn pack(rows: &[Row<'_>; LANES], index: usize) -> Self {
         let mut piece = Self {
             scales: [0; LANES],
             quants: [[0; 4 * LANES]; BLOCK / 4],
         };
         for (row, x) in rows.iter().enumerate() {
-            let block = Q8_0::quantise(&columns(x, first));
+            let block: Q8_0 = x.block(index);
             piece.scales[row] = block.d;
             for (chunk, four) in piece.quants.iter_mut().zip(block.quants.as_chunks::<4>().0) {
                 chunk.as_chunks_mut::<4>().0[row] = *four;
@@ -355,13 +390,13 @@ impl Piece for Q4Piece {
     const COLUMNS: usize = BLOCK;
     const INPUTS: usize = 1;
 
-    fn pack(rows: &[Vec<f32>; LANES], first: usize) -> Self {
+    fn pack(rows: &[Row<'_>; LANES], index: usize) -> Self {
         let mut piece = Self {
             scales: [0; LANES],
             nibbles: [[0; 4 * LANES]; BLOCK / 8],
         };
         for (row, x) in rows.iter().enumerate() {
-            let block = Q4_0::quantise(&columns(x, first));
+            let block: Q4_0 = x.block(index);
             piece.scales[row] = block.d;
             set_nibbles(&mut piece.nibbles, row, &block.levels());
         }
@@ -428,7 +463,7 @@ impl Piece for Q4KPiece {
     const COLUMNS: usize = SUPER_BLOCK;
     const INPUTS: usize = SUPER_BLOCK / BLOCK;
 
-    fn pack(rows: &[Vec<f32>; LANES], first: usize) -> Self {
+    fn pack(rows: &[Row<'_>; LANES], index: usize) -> Self {
         let mut piece = Self {
             d: [0; LANES],
             dmin: [0; LANES],
@@ -437,7 +472,7 @@ impl Piece for Q4KPiece {
             nibbles: [[[0; 4 * LANES]; BLOCK / 8]; 8],
         };
         for (row, x) in rows.iter().enumerate() {
-            let block = Q4K::quantise(&columns(x, first));
+            let block: Q4K = x.block(index);
             piece.d[row] = block.d;
             piece.dmin[row] = block.dmin;
             let levels = block.levels();
@@ -505,11 +540,4 @@ impl Piece for Q4KPiece {
         }
         products
     }
-}
-
-/// `N` columns of a row from `first` on.
-pub(super) fn columns<const N: usize>(row: &[f32], first: usize) -> [f32; N] {
-    let mut columns = [0.0; N];
-    columns.copy_from_slice(&row[first..first + N]);
-    columns
 }

@@ -9,12 +9,14 @@ mod wide;
 
 use std::ops::Range;
 
-use super::blocks::BLOCK;
+use vox_quant::BlockKind;
+use vox_quant::blocks::{BLOCK, SUPER_BLOCK};
+
 use super::inputs::{InputBlock, quantise_block};
 use super::pool::{Pool, Tile, Tiles};
 use super::rows::Activation;
 use super::simd::{Kernel, LANES, Level, Simd};
-use groups::{Bf16, F16, Piece, Q4KPiece, Q4Piece, Q8Piece};
+use groups::{Bf16, F16, Piece, Q4KPiece, Q4Piece, Q8Piece, Row};
 use wide::{Q5Piece, Q6KPiece};
 
 /// How the weights of a matrix are held.
@@ -55,10 +57,19 @@ impl Format {
 
     /// Inputs are quantised too.
     pub const fn is_quantised(self) -> bool {
-        matches!(
-            self,
-            Self::Q8_0 | Self::Q5_0 | Self::Q4_0 | Self::Q6K | Self::Q4K
-        )
+        self.blocks().is_some()
+    }
+
+    /// The blocks of ggml whose numbers it holds; `None` for plain numbers.
+    pub const fn blocks(self) -> Option<BlockKind> {
+        match self {
+            Self::F32 | Self::F16 | Self::Bf16 => None,
+            Self::Q8_0 => Some(BlockKind::Q8_0),
+            Self::Q5_0 => Some(BlockKind::Q5_0),
+            Self::Q4_0 => Some(BlockKind::Q4_0),
+            Self::Q6K => Some(BlockKind::Q6K),
+            Self::Q4K => Some(BlockKind::Q4K),
+        }
     }
 
     /// Columns that are held together. Rows are padded to them, where these are not whole blocks of 256.
@@ -66,7 +77,7 @@ impl Format {
         match self {
             Self::F32 | Self::F16 | Self::Bf16 => 1,
             Self::Q8_0 | Self::Q5_0 | Self::Q4_0 => BLOCK,
-            Self::Q6K | Self::Q4K => super::blocks::SUPER_BLOCK,
+            Self::Q6K | Self::Q4K => SUPER_BLOCK,
         }
     }
 
@@ -140,6 +151,31 @@ impl Packed {
         columns: usize,
         pool: &mut Pool,
         read: &(impl Fn(usize, &mut [f32]) + Sync),
+    ) -> Self {
+        Self::of_blocks(
+            format,
+            rows,
+            columns,
+            pool,
+            &|row: usize, to: &mut [f32]| {
+                read(row, to);
+                None
+            },
+        )
+    }
+
+    /// [`new`](Self::new) of rows some of which exist in blocks of the format already: `read` answers their bytes, which
+    /// are then held as they are, and writes the numbers of the others.
+    ///
+    /// # Panics
+    ///
+    /// As [`new`](Self::new), and where a row has blocks of a format without blocks, or too few of them.
+    pub fn of_blocks<'b>(
+        format: Format,
+        rows: usize,
+        columns: usize,
+        pool: &mut Pool,
+        read: &(impl Fn(usize, &mut [f32]) -> Option<&'b [u8]> + Sync),
     ) -> Self {
         assert!(rows > 0 && columns > 0, "a matrix has rows and columns");
         assert!(
@@ -241,32 +277,39 @@ impl Packed {
 }
 
 /// Packs groups on all threads.
-fn pack<P: Piece>(
+fn pack<'b, P: Piece>(
     rows: usize,
     columns: usize,
     length: usize,
     pool: &mut Pool,
-    read: &(impl Fn(usize, &mut [f32]) + Sync),
+    read: &(impl Fn(usize, &mut [f32]) -> Option<&'b [u8]> + Sync),
 ) -> Vec<P> {
     let padded =
         || -> [Vec<f32>; LANES] { std::array::from_fn(|_| vec![0.0; length * P::COLUMNS]) };
     let mut scratches: Vec<_> = (0..pool.threads()).map(|_| padded()).collect();
-    let zero = P::pack(&padded(), 0);
+    let zeros = vec![0.0; P::COLUMNS];
+    let zero = P::pack(&[Row::Numbers(&zeros); LANES], 0);
     let mut pieces = vec![zero; rows.div_ceil(LANES) * length];
     pool.tiles(
         Tiles::rows(&mut pieces, length),
         &mut scratches,
         |tile, scratch| {
             let first = tile.first_row * LANES;
+            let mut blocks = [None; LANES];
             for (index, row) in scratch.iter_mut().enumerate() {
                 if first + index < rows {
-                    read(first + index, &mut row[..columns]);
+                    blocks[index] = read(first + index, &mut row[..columns]);
                 } else {
                     row.fill(0.0);
                 }
             }
+            let of_lane = |lane: usize| match blocks[lane] {
+                Some(bytes) => Row::Blocks(bytes),
+                None => Row::Numbers(&scratch[lane]),
+            };
+            let lanes: [Row<'_>; LANES] = std::array::from_fn(of_lane);
             for (index, piece) in tile.row(0).iter_mut().enumerate() {
-                *piece = P::pack(scratch, index * P::COLUMNS);
+                *piece = P::pack(&lanes, index);
             }
         },
     );

@@ -158,6 +158,37 @@ fn held_weights_are_near_to_those_that_were_read() {
 }
 
 #[test]
+fn blocks_that_are_there_are_held_as_they_are_beside_those_that_are_made() {
+    for format in FORMATS {
+        let Some(kind) = format.blocks() else {
+            continue;
+        };
+        let (rows, columns) = (20, 512);
+        let weights = numbers(9, rows * columns);
+        let blocks: Vec<Vec<u8>> = weights
+            .chunks(columns)
+            .map(|row| kind.quantise(row))
+            .collect();
+        let mut pool = Pool::new(NonZeroUsize::new(2).unwrap());
+        let read = |row: usize, to: &mut [f32]| {
+            if row.is_multiple_of(3) {
+                return Some(blocks[row].as_slice());
+            }
+            to.copy_from_slice(&weights[row * columns..][..columns]);
+            None
+        };
+        let kept = Packed::of_blocks(format, rows, columns, &mut pool, &read);
+        let made = packed(format, rows, columns, 9);
+        let (mut found, mut wanted) = (vec![0.0; columns], vec![0.0; columns]);
+        for row in 0..rows {
+            kept.row(row, &mut found);
+            made.row(row, &mut wanted);
+            assert_eq!(found, wanted, "{format:?} {row}");
+        }
+    }
+}
+
+#[test]
 fn quantised_weights_take_the_bytes_of_their_formats() {
     assert_eq!(packed(Format::Q8_0, 32, 64, 1).bytes(), 32 * 2 * 34);
     assert_eq!(packed(Format::Q4_0, 32, 64, 1).bytes(), 32 * 2 * 18);

@@ -4,9 +4,9 @@
 //! the other lie in it from the lowest on.
 
 use half::f16;
+use vox_quant::blocks::{BLOCK, Q5_0, Q6K, SUPER_BLOCK};
 
-use super::groups::{Nibbles, Piece, columns, get_nibbles, prefetch, rolled, set_nibbles};
-use crate::kernels::blocks::{BLOCK, Q5_0, Q6K, SUPER_BLOCK};
+use super::groups::{Nibbles, Piece, Row, get_nibbles, prefetch, rolled, set_nibbles};
 use crate::kernels::inputs::InputBlock;
 use crate::kernels::simd::{LANES, Simd};
 
@@ -32,14 +32,14 @@ impl Piece for Q5Piece {
     const COLUMNS: usize = BLOCK;
     const INPUTS: usize = 1;
 
-    fn pack(rows: &[Vec<f32>; LANES], first: usize) -> Self {
+    fn pack(rows: &[Row<'_>; LANES], index: usize) -> Self {
         let mut piece = Self {
             scales: [0; LANES],
             nibbles: [[0; 4 * LANES]; BLOCK / 8],
             fifths: [0; 4 * LANES],
         };
         for (row, x) in rows.iter().enumerate() {
-            let block = Q5_0::quantise(&columns(x, first));
+            let block: Q5_0 = x.block(index);
             piece.scales[row] = block.d;
             let levels = block.levels();
             set_nibbles(&mut piece.nibbles, row, &levels.map(|level| level & 15));
@@ -125,7 +125,7 @@ impl Piece for Q6KPiece {
     const COLUMNS: usize = SUPER_BLOCK;
     const INPUTS: usize = SUPER_BLOCK / BLOCK;
 
-    fn pack(rows: &[Vec<f32>; LANES], first: usize) -> Self {
+    fn pack(rows: &[Row<'_>; LANES], index: usize) -> Self {
         let mut piece = Self {
             d: [0; LANES],
             scales: [[0; LANES]; SUPER_BLOCK / 16],
@@ -133,7 +133,7 @@ impl Piece for Q6KPiece {
             upper: [[[0; 4 * LANES]; 2]; 8],
         };
         for (row, x) in rows.iter().enumerate() {
-            let block = Q6K::quantise(&columns(x, first));
+            let block: Q6K = x.block(index);
             piece.d[row] = block.d;
             for (scales, scale) in piece.scales.iter_mut().zip(block.scales) {
                 scales[row] = (i16::from(scale) + 128) as u8;

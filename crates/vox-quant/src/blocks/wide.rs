@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::{BLOCK, SUPER_BLOCK, nearest};
+use super::{BLOCK, Block, SUPER_BLOCK, nearest, take, whole};
 
 /// Numbers of a block of Q6_K that share a scale.
 pub const PART: usize = 16;
@@ -65,6 +65,33 @@ impl Q5_0 {
     pub fn dequantise(&self) -> [f32; BLOCK] {
         let d = f16::from_bits(self.d).to_f32();
         self.levels().map(|level| (f32::from(level) - 16.0) * d)
+    }
+}
+
+impl Block for Q5_0 {
+    const NUMBERS: usize = BLOCK;
+    const BYTES: usize = size_of::<Self>();
+
+    fn of_numbers(x: &[f32]) -> Self {
+        Self::quantise(whole(x))
+    }
+
+    fn of_bytes(mut bytes: &[u8]) -> Self {
+        Self {
+            d: u16::from_le_bytes(take(&mut bytes)),
+            fifths: take(&mut bytes),
+            quants: take(&mut bytes),
+        }
+    }
+
+    fn write(&self, to: &mut Vec<u8>) {
+        to.extend(self.d.to_le_bytes());
+        to.extend(self.fifths);
+        to.extend(self.quants);
+    }
+
+    fn put(&self, to: &mut [f32]) {
+        to.copy_from_slice(&self.dequantise());
     }
 }
 
@@ -169,6 +196,35 @@ impl Q6K {
     pub fn dequantise(&self) -> [f32; SUPER_BLOCK] {
         let (levels, scales) = (self.levels(), self.part_scales());
         std::array::from_fn(|index| scales[index / PART] * (f32::from(levels[index]) - 32.0))
+    }
+}
+
+impl Block for Q6K {
+    const NUMBERS: usize = SUPER_BLOCK;
+    const BYTES: usize = size_of::<Self>();
+
+    fn of_numbers(x: &[f32]) -> Self {
+        Self::quantise(whole(x))
+    }
+
+    fn of_bytes(mut bytes: &[u8]) -> Self {
+        Self {
+            lower: take(&mut bytes),
+            upper: take(&mut bytes),
+            scales: take(&mut bytes).map(u8::cast_signed),
+            d: u16::from_le_bytes(take(&mut bytes)),
+        }
+    }
+
+    fn write(&self, to: &mut Vec<u8>) {
+        to.extend(self.lower);
+        to.extend(self.upper);
+        to.extend(self.scales.map(i8::cast_unsigned));
+        to.extend(self.d.to_le_bytes());
+    }
+
+    fn put(&self, to: &mut [f32]) {
+        to.copy_from_slice(&self.dequantise());
     }
 }
 

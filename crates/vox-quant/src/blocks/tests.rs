@@ -1,5 +1,18 @@
 use super::*;
-use crate::kernels::simd::tests::numbers;
+use crate::BlockKind;
+
+/// Numbers between −1 and 1 that are the same on every machine (splitmix64).
+fn numbers(seed: u64, count: usize) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
 
 #[test]
 fn q8_0_is_what_ggml_makes_of_it() {
@@ -136,4 +149,50 @@ fn errors_are_as_large_as_the_bits_allow() {
     assert!(error(&x, &q5) < 0.04, "{}", error(&x, &q5));
     assert!(error(&x, &q4) < 0.08, "{}", error(&x, &q4));
     assert!(error(&x, &q4_k) < 0.065, "{}", error(&x, &q4_k));
+}
+
+/// Blocks read back from the bytes that they were written as.
+#[track_caller]
+fn assert_back<B: Block + PartialEq + std::fmt::Debug>(kind: BlockKind) {
+    let x = numbers(12, 2 * SUPER_BLOCK);
+    let blocks: Vec<B> = x.chunks(B::NUMBERS).map(B::of_numbers).collect();
+    let bytes = kind.quantise(&x);
+    assert_eq!(bytes.len(), blocks.len() * kind.bytes(), "{kind}");
+    let back: Vec<B> = bytes.chunks(B::BYTES).map(B::of_bytes).collect();
+    assert_eq!(back, blocks, "{kind}");
+    assert_eq!((kind.numbers(), kind.bytes()), (B::NUMBERS, B::BYTES));
+    let mut held = vec![0.0; x.len()];
+    for (block, held) in blocks.iter().zip(held.chunks_mut(B::NUMBERS)) {
+        block.put(held);
+    }
+    let mut rounded = x.clone();
+    kind.round(&mut rounded);
+    assert_eq!(rounded, held, "{kind}");
+}
+
+#[test]
+fn blocks_come_back_from_their_bytes_and_numbers_are_rounded_to_them() {
+    assert_back::<Q8_0>(BlockKind::Q8_0);
+    assert_back::<Q5_0>(BlockKind::Q5_0);
+    assert_back::<Q4_0>(BlockKind::Q4_0);
+    assert_back::<Q6K>(BlockKind::Q6K);
+    assert_back::<Q4K>(BlockKind::Q4K);
+}
+
+#[test]
+fn bytes_of_blocks_stand_in_the_order_of_ggml() {
+    let mut x = [0.0; BLOCK];
+    x[0] = 12.7;
+    let d = f16::from_f32(0.1).to_le_bytes();
+    assert_eq!(BlockKind::Q8_0.quantise(&x)[..4], [d[0], d[1], 127, 0]);
+    // The fifth bits stand before the lower four in Q5_0, the scale last in Q6_K, and both scales first in Q4_K.
+    x[0] = 16.0;
+    let q5 = BlockKind::Q5_0.quantise(&x);
+    assert_eq!(q5[..2], f16::from_f32(-1.0).to_le_bytes());
+    assert_eq!(q5[2..7], [0xfe, 0xff, 0xff, 0xff, 0x00]);
+    let x = numbers(13, SUPER_BLOCK);
+    let x = x.first_chunk().unwrap();
+    let (q6, q4) = (Q6K::quantise(x), Q4K::quantise(x));
+    assert_eq!(BlockKind::Q6K.quantise(x)[208..], q6.d.to_le_bytes());
+    assert_eq!(BlockKind::Q4K.quantise(x)[2..4], q4.dmin.to_le_bytes());
 }

@@ -16,6 +16,54 @@ pub const BLOCK: usize = 32;
 /// Numbers in a block of Q6_K and Q4_K.
 pub const SUPER_BLOCK: usize = 256;
 
+/// A block: so many numbers in so many bytes.
+pub trait Block: Copy {
+    /// Numbers in it.
+    const NUMBERS: usize;
+
+    /// Bytes that it takes in a file.
+    const BYTES: usize;
+
+    /// The block of [`NUMBERS`](Self::NUMBERS) numbers.
+    ///
+    /// # Panics
+    ///
+    /// Where there are more or fewer.
+    fn of_numbers(x: &[f32]) -> Self;
+
+    /// The block that [`BYTES`](Self::BYTES) bytes of a file are.
+    ///
+    /// # Panics
+    ///
+    /// Where there are fewer.
+    fn of_bytes(bytes: &[u8]) -> Self;
+
+    /// Appends its bytes, as files have them.
+    fn write(&self, to: &mut Vec<u8>);
+
+    /// Puts its numbers in place of those that are there.
+    ///
+    /// # Panics
+    ///
+    /// Where these are not [`NUMBERS`](Self::NUMBERS).
+    fn put(&self, to: &mut [f32]);
+}
+
+/// As many numbers as a block takes.
+fn whole<const N: usize>(x: &[f32]) -> &[f32; N] {
+    x.try_into()
+        .unwrap_or_else(|_| panic!("a block is of {N} numbers, not of {}", x.len()))
+}
+
+/// Takes bytes from the front of what is left.
+fn take<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
+    let (first, after) = rest
+        .split_first_chunk()
+        .unwrap_or_else(|| panic!("a block ends {} bytes early", N - rest.len()));
+    *rest = after;
+    *first
+}
+
 /// 32 numbers `d · q`, 34 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
@@ -42,6 +90,31 @@ impl Q8_0 {
     pub fn dequantise(&self) -> [f32; BLOCK] {
         let d = f16::from_bits(self.d).to_f32();
         self.quants.map(|q| f32::from(q) * d)
+    }
+}
+
+impl Block for Q8_0 {
+    const NUMBERS: usize = BLOCK;
+    const BYTES: usize = size_of::<Self>();
+
+    fn of_numbers(x: &[f32]) -> Self {
+        Self::quantise(whole(x))
+    }
+
+    fn of_bytes(mut bytes: &[u8]) -> Self {
+        Self {
+            d: u16::from_le_bytes(take(&mut bytes)),
+            quants: take(&mut bytes).map(u8::cast_signed),
+        }
+    }
+
+    fn write(&self, to: &mut Vec<u8>) {
+        to.extend(self.d.to_le_bytes());
+        to.extend(self.quants.map(i8::cast_unsigned));
+    }
+
+    fn put(&self, to: &mut [f32]) {
+        to.copy_from_slice(&self.dequantise());
     }
 }
 
@@ -91,6 +164,31 @@ impl Q4_0 {
     pub fn dequantise(&self) -> [f32; BLOCK] {
         let d = f16::from_bits(self.d).to_f32();
         self.levels().map(|level| (f32::from(level) - 8.0) * d)
+    }
+}
+
+impl Block for Q4_0 {
+    const NUMBERS: usize = BLOCK;
+    const BYTES: usize = size_of::<Self>();
+
+    fn of_numbers(x: &[f32]) -> Self {
+        Self::quantise(whole(x))
+    }
+
+    fn of_bytes(mut bytes: &[u8]) -> Self {
+        Self {
+            d: u16::from_le_bytes(take(&mut bytes)),
+            quants: take(&mut bytes),
+        }
+    }
+
+    fn write(&self, to: &mut Vec<u8>) {
+        to.extend(self.d.to_le_bytes());
+        to.extend(self.quants);
+    }
+
+    fn put(&self, to: &mut [f32]) {
+        to.copy_from_slice(&self.dequantise());
     }
 }
 
@@ -206,6 +304,35 @@ impl Q4K {
             }
         }
         x
+    }
+}
+
+impl Block for Q4K {
+    const NUMBERS: usize = SUPER_BLOCK;
+    const BYTES: usize = size_of::<Self>();
+
+    fn of_numbers(x: &[f32]) -> Self {
+        Self::quantise(whole(x))
+    }
+
+    fn of_bytes(mut bytes: &[u8]) -> Self {
+        Self {
+            d: u16::from_le_bytes(take(&mut bytes)),
+            dmin: u16::from_le_bytes(take(&mut bytes)),
+            scales: take(&mut bytes),
+            quants: take(&mut bytes),
+        }
+    }
+
+    fn write(&self, to: &mut Vec<u8>) {
+        to.extend(self.d.to_le_bytes());
+        to.extend(self.dmin.to_le_bytes());
+        to.extend(self.scales);
+        to.extend(self.quants);
+    }
+
+    fn put(&self, to: &mut [f32]) {
+        to.copy_from_slice(&self.dequantise());
     }
 }
 
