@@ -478,6 +478,18 @@ fn an_adapter_answers_beside_its_model_as_it_does_merged_into_it() {
 }
 
 #[test]
+fn a_context_above_the_models_is_refused_before_anything_is_recorded() {
+    let trainer = Trainer::new();
+    let base = trainer.config("base");
+    trainer.train(&base, &["--steps", "2"]).succeeded();
+    let adapt = trainer.adapter("./base/model", "adapted");
+    let refused = trainer.train(&adapt, &["--context", "64"]);
+    refused.failed(5, &["vox/train/context", "of 64 ", "of 32", "--context 32"]);
+    // So what was meant can be said again, without another directory.
+    trainer.train(&adapt, &[]).succeeded();
+}
+
+#[test]
 fn a_training_does_not_go_on_from_another_model_than_it_began_with() {
     let trainer = Trainer::new();
     let base = trainer.config("base");

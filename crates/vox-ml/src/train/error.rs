@@ -46,6 +46,14 @@ pub enum TrainError {
         /// Bytes of intermediate results.
         activations: u64,
     },
+    /// The rows of the data are longer than what the model takes.
+    #[error("the data's context of {asked} tokens is longer than the model's of {model}")]
+    Context {
+        /// Tokens of a row.
+        asked: u32,
+        /// The most that the model takes.
+        model: u32,
+    },
     /// Somebody trains there already.
     #[error("another training is at work in {}", path.display())]
     Busy {
@@ -139,6 +147,7 @@ impl TrainError {
             Self::CudaRequired { .. } => Some("vox/train/cuda-required"),
             Self::NoDevice { .. } => Some("vox/train/no-device"),
             Self::Memory { .. } => Some("vox/train/memory"),
+            Self::Context { .. } => Some("vox/train/context"),
             Self::Busy { .. } => Some("vox/train/busy"),
             Self::Exists { .. } => Some("vox/train/exists"),
             Self::Nothing { .. } => Some("vox/train/nothing-to-resume"),
@@ -161,6 +170,9 @@ impl TrainError {
             Self::Memory { .. } => "fewer `batch-rows`, a shorter `context`, \
                 `gradient-checkpointing = true`, or `kind = \"qlora\"` need less"
                 .to_owned(),
+            Self::Context { model, .. } => {
+                format!("write `context = {model}` in `[data]`, or less, or give `--context {model}`")
+            }
             Self::Busy { .. } => "wait for it, stop it, or give another `output`".to_owned(),
             Self::Exists { .. } => "`--resume` goes on with it; another `output` begins a new one"
                 .to_owned(),

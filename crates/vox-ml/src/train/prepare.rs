@@ -145,6 +145,12 @@ impl<'a> Prepared<'a> {
             .steps
             .unwrap_or_else(|| feed.steps_of(optimisation.epochs.unwrap_or(1.0)));
         let model = backend.load(view.directory(), &spec)?;
+        if config.data.context > model.context {
+            return Err(TrainError::Context {
+                asked: config.data.context,
+                model: model.context,
+            });
+        }
         let machine = Machine {
             device: model.device.id.clone(),
             name: model.device.name.clone(),
