@@ -279,6 +279,63 @@ fn only_the_checkpoints_that_are_asked_for_are_kept() {
 }
 
 #[test]
+fn the_best_checkpoint_is_evaluated_kept_and_named() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    // The more is learnt of the text, the less this one is foreseen.
+    trainer.0.write("other.txt", &"#%&0123456789".repeat(40));
+    let more = [
+        "--set",
+        "data.evaluation-files=[\"other.txt\"]",
+        "--set",
+        "cadence.keep-best=true",
+        "--set",
+        "cadence.keep-last=1",
+        "--format",
+        "json",
+    ];
+    let events = trainer.train(&config, &more).succeeded().stdout;
+    let evaluated: Vec<(u64, f64)> = events
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|event| event["event"] == "evaluated")
+        .map(|event| {
+            (
+                event["step"].as_u64().unwrap(),
+                event["loss"].as_f64().unwrap(),
+            )
+        })
+        .collect();
+    let steps: Vec<u64> = evaluated.iter().map(|(step, _)| *step).collect();
+    assert_eq!(steps, [3, 6, 9, 12], "{events}");
+    let lowest = evaluated
+        .iter()
+        .min_by(|one, other| one.1.total_cmp(&other.1));
+    let (step, loss) = *lowest.unwrap();
+    assert!(step < 12, "{events}");
+    let best = ended_event(&events)["best"].clone();
+    assert_eq!(best["step"], step);
+    assert_eq!(best["eval_loss"], loss);
+
+    let notes = fs::read_to_string(trainer.0.path().join("out/training.json")).unwrap();
+    let notes: Value = serde_json::from_str(&notes).unwrap();
+    let kept = notes["checkpoints"].as_array().unwrap();
+    let kept: Vec<u64> = kept
+        .iter()
+        .map(|kept| kept["step"].as_u64().unwrap())
+        .collect();
+    assert_eq!(kept, [step, 12]);
+    let export = [
+        "model",
+        "export",
+        best["manifest"].as_str().unwrap(),
+        "best",
+    ];
+    trainer.0.run(export).succeeded();
+    assert!(!trainer.says("./best").is_empty());
+}
+
+#[test]
 fn a_loss_that_is_no_number_stops_the_training_and_names_the_batch() {
     let trainer = Trainer::new();
     let config = trainer.config("out");

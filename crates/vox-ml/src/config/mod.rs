@@ -262,7 +262,8 @@ pub struct Cadence {
     /// Newest checkpoints that are kept.
     #[schemars(range(min = 1))]
     pub keep_last: u32,
-    /// Whether the checkpoint with the lowest loss on the evaluation split is kept beside those.
+    /// Whether the checkpoint with the lowest loss on the evaluation split is kept beside those. The
+    /// model is then evaluated at every checkpoint, but not at one that is made when a training is stopped.
     pub keep_best: bool,
 }
 

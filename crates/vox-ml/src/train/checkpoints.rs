@@ -9,7 +9,7 @@ use vox_model::record::{ReleaseRecord, STORE_RELEASE};
 use super::TrainError;
 use super::place::{Kept, MODEL};
 use super::prepare::{Prepared, feed};
-use crate::retention::{Saved, surplus};
+use crate::retention::{Saved, best, surplus};
 
 /// Files of a model besides its weights, which belong to everything that is trained from it.
 const COMPANIONS: [&str; 9] = [
@@ -104,6 +104,15 @@ impl Prepared<'_> {
             features: vec![self.model.features.clone()],
             base: self.view.bundle_hash(),
         }
+    }
+
+    /// The checkpoint with the lowest loss on the evaluation split; none without `keep-best`, as the best may be
+    /// gone then.
+    pub(super) fn best(&self) -> Option<Kept> {
+        let kept = &self.notes.checkpoints;
+        let saved: Vec<Saved> = kept.iter().map(Kept::saved).collect();
+        let best = best(&saved).filter(|_| self.config.cadence.keep_best)?;
+        kept.iter().find(|kept| kept.step == best.step).cloned()
     }
 
     /// Lets go of what is not to be kept.

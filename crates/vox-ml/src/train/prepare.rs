@@ -261,14 +261,15 @@ impl<'a> Prepared<'a> {
     }
 
     fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
-        // The notes are a copy of what the log says, and may lack the newest.
+        // The notes are a copy of what the log says, and may lack the newest. The curve does not.
+        let eval_loss = self.curve.points().last().and_then(|last| last.eval_loss);
         let kept = &mut self.notes.checkpoints;
         if kept.last().is_none_or(|last| last.step < self.done) {
             kept.push(Kept {
                 step: self.done,
                 manifest: checkpoint.digest(),
                 bundle_hash: checkpoint.manifest().bundle_hash,
-                eval_loss: None,
+                eval_loss,
             });
         }
         let place = self.place.directory();
