@@ -8,8 +8,7 @@ use std::path::Path;
 use vox_contract::PluginId;
 use vox_crypto::Digest;
 use vox_crypto::SigningKey;
-use vox_host::contract::compute::WeightFormat;
-use vox_host::contract::ml_backend::{self as contract, Beginning, Memory, Spec};
+use vox_host::contract::ml_backend as contract;
 use vox_host::{CancelToken, Host};
 use vox_model::bundle::{Bundle as _, Checkpoint};
 use vox_model::library::Library;
@@ -20,11 +19,12 @@ use vox_store::Store;
 use super::TrainError;
 use super::choose::{Chosen, choose};
 use super::place::{Kept, Notes, Place};
+use super::preflight::{Preflight, preflight, spec};
 use super::record::{Machine, Resumed, Started, TRAINING_RESUMED, TRAINING_STARTED};
 use super::steps::Event;
 use crate::backend::Training;
 use crate::bundle::{View, read_number};
-use crate::config::{Quantisation, Start, TrainConfig};
+use crate::config::{Start, TrainConfig};
 use crate::curve::Curve;
 use crate::data::template::{Template, TemplateSource, end_tokens};
 use crate::data::{Dataset, DatasetSpec, Feed, Identified, Shape, Source, Tokenizer};
@@ -52,15 +52,6 @@ pub struct Surroundings<'a> {
     pub version: &'static str,
     /// Now, in microseconds since 1970.
     pub now: fn() -> i64,
-}
-
-/// The memory that a training is going to need.
-#[derive(Debug, Clone)]
-pub struct Preflight {
-    /// The device.
-    pub device: String,
-    /// Bytes, by what they are for.
-    pub memory: Memory,
 }
 
 /// A training that can take its next step.
@@ -367,72 +358,6 @@ fn beginning(config: &TrainConfig, place: &Place, store: &Store) -> Result<View,
             path: config.output.clone(),
         }),
     }
-}
-
-fn spec(config: &TrainConfig, device: String) -> Spec {
-    let optimisation = &config.optimisation;
-    let adapter = config.method.adapter();
-    let base = match adapter.as_ref().and_then(|adapter| adapter.quantisation) {
-        None => WeightFormat::F32,
-        Some(Quantisation::Nf4) => WeightFormat::Nf4,
-        Some(Quantisation::Q8_0) => WeightFormat::Q80,
-        Some(Quantisation::Q4_0) => WeightFormat::Q40,
-    };
-    Spec {
-        device,
-        threads: config.machine.threads.unwrap_or(0),
-        beginning: match config.start() {
-            Some(Start::Scratch(_)) => Beginning::Random,
-            _ => Beginning::Weights,
-        },
-        base,
-        adapter: adapter.map(|adapter| contract::Adapter {
-            rank: adapter.rank,
-            alpha: adapter.alpha as f32,
-            dropout: adapter.dropout as f32,
-            rank_stabilised: adapter.rslora,
-            targets: adapter.targets,
-        }),
-        optimizer: contract::AdamW {
-            beta1: optimisation.betas[0],
-            beta2: optimisation.betas[1],
-            epsilon: optimisation.epsilon,
-            weight_decay: optimisation.weight_decay,
-        },
-        gradient_checkpointing: config.machine.gradient_checkpointing,
-        seed: optimisation.seed,
-        rank: 0,
-    }
-}
-
-/// Refuses what will not fit, with the numbers.
-fn preflight(
-    backend: &mut Training,
-    view: &View,
-    spec: &Spec,
-    config: &TrainConfig,
-) -> Result<Preflight, TrainError> {
-    let memory = backend.estimate(
-        view.directory(),
-        spec,
-        config.optimisation.batch_rows,
-        config.data.context,
-    )?;
-    if memory.available > 0 && memory.peak > memory.available {
-        return Err(TrainError::Memory {
-            device: spec.device.clone(),
-            needed: memory.peak,
-            available: memory.available,
-            weights: memory.weights,
-            gradients: memory.gradients,
-            optimizer: memory.optimizer,
-            activations: memory.activations,
-        });
-    }
-    Ok(Preflight {
-        device: spec.device.clone(),
-        memory,
-    })
 }
 
 /// The tokenizer of a bundle, in the backend.

@@ -7,7 +7,8 @@ use vox_host::contract::ml_backend::{Batch as Head, Memory, Statistics, Update};
 
 use super::TrainError;
 use super::place::{CURVE_PICTURE, CURVE_TABLE, Kept, MODEL};
-use super::prepare::{Preflight, Prepared, feed};
+use super::preflight::Preflight;
+use super::prepare::{Prepared, feed};
 use super::record::{Ended, Evaluated, Step, TRAINING_ENDED, TRAINING_EVALUATED, TRAINING_STEP};
 use crate::backend::Rows;
 use crate::curve::Point;
