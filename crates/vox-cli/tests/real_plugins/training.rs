@@ -173,6 +173,49 @@ fn a_training_in_pieces_makes_the_same_model_as_one_in_one_piece() {
     assert_eq!(trainer.result("whole"), trainer.result("pieces"));
 }
 
+/// What the event `resumed` says of the machine.
+fn differences(events: &str) -> Value {
+    let resumed = events
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .find(|event| event["event"] == "resumed");
+    resumed.unwrap()["differences"].clone()
+}
+
+#[test]
+fn a_training_that_goes_on_with_other_threads_says_so_to_people_and_programs() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    trainer.train(&config, &["--stop-after", "3"]).succeeded();
+    let more = ["--resume", "--threads", "1", "--stop-after", "3"];
+    let told = trainer.train(&config, &more).succeeded();
+    assert!(
+        told.stderr.contains("1 thread in place of 2"),
+        "{}",
+        told.stderr
+    );
+    let more = ["--resume", "--threads", "2", "--format", "json"];
+    let told = trainer.train(&config, &more).succeeded();
+    assert_eq!(
+        differences(&told.stdout),
+        serde_json::json!(["2 threads in place of 1"])
+    );
+}
+
+#[test]
+fn a_training_goes_on_with_as_many_threads_as_before() {
+    let trainer = Trainer::new();
+    let text = TINY.replace("OUTPUT", "out").replace("threads = 2\n", "");
+    let config = trainer.0.write("out.toml", &text);
+    // Fewer or more than there are cores.
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let threads = if cores == 1 { "2" } else { "1" };
+    let more = ["--threads", threads, "--stop-after", "3"];
+    trainer.train(&config, &more).succeeded();
+    let told = trainer.train(&config, &["--resume", "--format", "json"]);
+    assert_eq!(differences(&told.succeeded().stdout), serde_json::json!([]));
+}
+
 #[test]
 fn without_a_cuda_device_training_says_so_and_what_to_do() {
     let trainer = Trainer::new();

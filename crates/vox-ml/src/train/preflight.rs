@@ -4,6 +4,7 @@ use vox_host::contract::compute::WeightFormat;
 use vox_host::contract::ml_backend::{self as contract, Beginning, Memory, Spec};
 
 use super::TrainError;
+use super::record::Machine;
 use crate::backend::Training;
 use crate::bundle::View;
 use crate::config::{Quantisation, Start, TrainConfig};
@@ -17,8 +18,9 @@ pub struct Preflight {
     pub memory: Memory,
 }
 
-/// The training as the backend takes it.
-pub(super) fn spec(config: &TrainConfig, device: String) -> Spec {
+/// The training as the backend takes it. Where nothing is said of threads, it has as many as `before`.
+pub(super) fn spec(config: &TrainConfig, device: String, before: Option<&Machine>) -> Spec {
+    let threads = || u32::try_from(before?.processor.threads).ok();
     let optimisation = &config.optimisation;
     let adapter = config.method.adapter();
     let base = match adapter.as_ref().and_then(|adapter| adapter.quantisation) {
@@ -29,7 +31,7 @@ pub(super) fn spec(config: &TrainConfig, device: String) -> Spec {
     };
     Spec {
         device,
-        threads: config.machine.threads.unwrap_or(0),
+        threads: config.machine.threads.or_else(threads).unwrap_or(0),
         beginning: match config.start() {
             Some(Start::Scratch(_)) => Beginning::Random,
             _ => Beginning::Weights,

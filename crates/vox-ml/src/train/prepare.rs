@@ -125,7 +125,8 @@ impl<'a> Prepared<'a> {
             &around.cancel,
         )?;
         let view = beginning(&config, &place, around.store)?;
-        let spec = spec(&config, device.id.clone());
+        let machine = before.as_ref().map(|before| &before.machine);
+        let spec = spec(&config, device.id.clone(), machine);
         let preflight = preflight(&mut backend, &view, &spec, &config)?;
         tell(Event::Preflight(&preflight));
         let dataset = dataset(&config, &place, &view, &mut backend, &around.cancel, tell)?;
@@ -193,6 +194,12 @@ impl<'a> Prepared<'a> {
             None => prepared.notes.checkpoints.clear(),
         }
         prepared.record_beginning(before.is_some())?;
+        if before.is_some() {
+            tell(Event::Resumed {
+                step: prepared.done,
+                differences: &prepared.differences,
+            });
+        }
         Ok(prepared)
     }
 

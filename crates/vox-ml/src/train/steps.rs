@@ -23,6 +23,13 @@ pub enum Event<'a> {
     Preflight(&'a Preflight),
     /// The data become tokens.
     Tokenising(Tokenising),
+    /// It goes on where another process stopped.
+    Resumed {
+        /// Steps that are done.
+        step: u64,
+        /// What differs from the machine where it was before, in words.
+        differences: &'a [String],
+    },
     /// A step was made.
     Step {
         /// What came of it.

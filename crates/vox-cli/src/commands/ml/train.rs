@@ -64,7 +64,7 @@ pub struct TrainArgs {
     /// From which all randomness comes
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
-    /// Threads on the processor [default: as many as there are cores]
+    /// Threads on the processor [default: as many as there are cores; with --resume, as before]
     #[arg(long, value_name = "NUMBER")]
     threads: Option<u32>,
     /// Where checkpoints, the loss curve and the model go
@@ -320,6 +320,9 @@ impl Display {
         let value = match event {
             Event::Preflight(preflight) => serde_json::json!({
                 "event": "preflight", "device": preflight.device, "memory": preflight.memory,
+            }),
+            Event::Resumed { step, differences } => serde_json::json!({
+                "event": "resumed", "step": step, "differences": differences,
             }),
             Event::Step { point, total, .. } => serde_json::json!({
                 "event": "step", "step": point.step, "steps": total, "loss": point.loss,
