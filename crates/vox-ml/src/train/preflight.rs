@@ -56,19 +56,21 @@ pub(super) fn spec(config: &TrainConfig, device: String, before: Option<&Machine
     }
 }
 
-/// Refuses what will not fit, with the numbers.
+/// Refuses what will not fit, with the numbers. `allowed` is what this process may have of the device's memory.
 pub(super) fn preflight(
     backend: &mut Training,
     view: &View,
     spec: &Spec,
     config: &TrainConfig,
+    allowed: Option<u64>,
 ) -> Result<Preflight, TrainError> {
-    let memory = backend.estimate(
+    let mut memory = backend.estimate(
         view.directory(),
         spec,
         config.optimisation.batch_rows,
         config.data.context,
     )?;
+    memory.available = least(memory.available, allowed);
     if memory.available > 0 && memory.peak > memory.available {
         return Err(TrainError::Memory {
             device: spec.device.clone(),
@@ -84,4 +86,28 @@ pub(super) fn preflight(
         device: spec.device.clone(),
         memory,
     })
+}
+
+/// The least of what a device has free, where 0 stands for not known, and what is allowed.
+fn least(free: u64, allowed: Option<u64>) -> u64 {
+    match allowed {
+        // Nothing at all would read as not known.
+        Some(allowed) if free == 0 || allowed < free => allowed.max(1),
+        _ => free,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_allowed_bounds_what_is_free_and_stands_where_that_is_not_known() {
+        assert_eq!(least(8, Some(5)), 5);
+        assert_eq!(least(8, Some(9)), 8);
+        assert_eq!(least(8, None), 8);
+        assert_eq!(least(0, Some(5)), 5);
+        assert_eq!(least(8, Some(0)), 1);
+        assert_eq!(least(0, None), 0);
+    }
 }

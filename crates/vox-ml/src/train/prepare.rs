@@ -8,6 +8,7 @@ use std::path::Path;
 use vox_contract::PluginId;
 use vox_crypto::Digest;
 use vox_crypto::SigningKey;
+use vox_host::contract::compute::DeviceKind;
 use vox_host::contract::ml_backend as contract;
 use vox_host::{CancelToken, Host};
 use vox_model::bundle::{Bundle as _, Checkpoint};
@@ -127,7 +128,12 @@ impl<'a> Prepared<'a> {
         let view = beginning(&config, &place, around.store)?;
         let machine = before.as_ref().map(|before| &before.machine);
         let spec = spec(&config, device.id.clone(), machine);
-        let preflight = preflight(&mut backend, &view, &spec, &config)?;
+        // The backend knows what the machine has free, and not what a control group leaves of it.
+        let allowed = match device.kind {
+            DeviceKind::Cpu => around.hardware.memory.available,
+            _ => None,
+        };
+        let preflight = preflight(&mut backend, &view, &spec, &config, allowed)?;
         tell(Event::Preflight(&preflight));
         let dataset = dataset(&config, &place, &view, &mut backend, &around.cancel, tell)?;
 
