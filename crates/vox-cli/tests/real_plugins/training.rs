@@ -231,6 +231,19 @@ fn without_a_cuda_device_training_says_so_and_what_to_do() {
 }
 
 #[test]
+fn without_the_backend_for_cuda_training_says_what_to_install() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    let ended = trainer.train(&config, &["--device", "cuda"]);
+    let said = [
+        "vox/train/no-device",
+        "`cuda:0`; there are: cpu",
+        "vox plugin install candle-cuda",
+    ];
+    ended.failed(3, &said);
+}
+
+#[test]
 fn without_a_backend_training_says_what_to_install() {
     let place = Place::new();
     place.write("text.txt", "words");

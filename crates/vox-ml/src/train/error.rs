@@ -164,9 +164,20 @@ impl TrainError {
             Self::CudaRequired { .. } => "`--device cpu` trains on the processor, for small models \
                 and tests; with an NVIDIA card, install the backend: `vox plugin install candle-cuda`"
                 .to_owned(),
-            Self::NoDevice { .. } => "`vox probe` shows the devices that are here, `vox plugin list` the \
-                backends that are installed"
-                .to_owned(),
+            Self::NoDevice { wanted, found } => {
+                let devices = "`vox probe` shows the devices that are here, `vox plugin list` the backends that \
+                               are installed";
+                // Of a backend that has such devices, another one was wanted.
+                let missing = [("cuda", "candle-cuda"), ("metal", "candle-metal")]
+                    .into_iter()
+                    .find(|(kind, _)| wanted.starts_with(*kind) && !found.contains(*kind));
+                match missing {
+                    Some((_, plugin)) => {
+                        format!("install the backend: `vox plugin install {plugin}`; {devices}")
+                    }
+                    None => devices.to_owned(),
+                }
+            }
             Self::Memory { .. } => "fewer `batch-rows`, a shorter `context`, \
                 `gradient-checkpointing = true`, or `kind = \"qlora\"` need less"
                 .to_owned(),
