@@ -125,7 +125,7 @@ impl<'a> Prepared<'a> {
             around.hardware,
             &around.cancel,
         )?;
-        let view = beginning(&config, &place, around.store)?;
+        let view = beginning(&config, &place, around.store, before.is_some())?;
         let machine = before.as_ref().map(|before| &before.machine);
         let spec = spec(&config, device.id.clone(), machine);
         // The backend knows what the machine has free, and not what a control group leaves of it.
@@ -335,13 +335,19 @@ fn newest(
 }
 
 /// What the training begins with, as a directory.
-fn beginning(config: &TrainConfig, place: &Place, store: &Store) -> Result<View, TrainError> {
+fn beginning(
+    config: &TrainConfig,
+    place: &Place,
+    store: &Store,
+    goes_on: bool,
+) -> Result<View, TrainError> {
     let library = Library::new(store.clone());
     match (config.start(), config.dimensions()) {
         (Some(Start::Scratch(scratch)), Some(dimensions)) => {
             let directory = place.path("start");
-            // Made once: a training goes on with the tokenizer that it began with.
-            if !directory.join("config.json").exists() {
+            // Made once: a training goes on with the tokenizer that it began with. One that was refused left a
+            // beginning of its own.
+            if !goes_on || !directory.join("config.json").exists() {
                 let unfinished = place.path(".start");
                 let _ = fs::remove_dir_all(&unfinished);
                 match &scratch.tokenizer {
