@@ -392,6 +392,44 @@ fn the_best_checkpoint_is_evaluated_kept_and_named() {
 }
 
 #[test]
+fn a_training_that_does_not_fit_is_refused_with_the_numbers_and_leaves_nothing() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    let more = ["--batch-rows", "100000000", "--set", "scratch.hidden=128"];
+    let said = [
+        "vox/train/memory",
+        "bytes of memory and cpu has",
+        "activations",
+        "fewer `batch-rows`",
+    ];
+    trainer.train(&config, &more).failed(1, &said);
+    // Neither a record nor the model that it would have begun with.
+    trainer.train(&config, &["--steps", "1"]).succeeded();
+    let model = fs::read_to_string(trainer.0.path().join("out/model/config.json")).unwrap();
+    let model: Value = serde_json::from_str(&model).unwrap();
+    assert_eq!(model["hidden_size"], 64);
+}
+
+/// Elsewhere the backend does not know how much memory there is.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_answer_whose_context_no_memory_holds_is_refused_with_the_numbers() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    // Keys and values are 32 KiB a token.
+    let more = ["--steps", "1", "--set", "scratch.layers=64"];
+    trainer.train(&config, &more).succeeded();
+    let file = trainer.0.path().join("out/model/config.json");
+    let mut model: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    model["max_position_embeddings"] = (1 << 26).into();
+    fs::write(&file, model.to_string()).unwrap();
+    let words = ["generate", "out/model", "--prompt", "the cat"];
+    let absurd = words.iter().chain(&["--context", "67108864"]);
+    let said = ["it needs ", " bytes, and cpu has ", "--context"];
+    trainer.0.run(absurd).failed(1, &said);
+}
+
+#[test]
 fn a_loss_that_is_no_number_stops_the_training_and_names_the_batch() {
     let trainer = Trainer::new();
     let config = trainer.config("out");
