@@ -335,6 +335,54 @@ fn only_the_checkpoints_that_are_asked_for_are_kept() {
 }
 
 #[test]
+fn the_log_has_every_step_evaluation_and_checkpoint_in_their_order() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    trainer.0.write("other.txt", "the dog sat on the log");
+    let evaluate = [
+        "--set",
+        "data.evaluation-files=[\"other.txt\"]",
+        "--set",
+        "cadence.evaluate-every=4",
+    ];
+    let begin = evaluate.iter().chain(&["--stop-after", "5"]).copied();
+    let begin: Vec<_> = begin.collect();
+    trainer.train(&config, &begin).succeeded();
+    let end = evaluate.iter().chain(&["--resume", "--format", "json"]);
+    let end: Vec<_> = end.copied().collect();
+    let ended = ended_event(&trainer.train(&config, &end).succeeded().stdout);
+
+    let run = ended["run"].as_str().unwrap();
+    let list = ["log", "ls", "--kind", "training.*", "--run", run, "-n", "0"];
+    let list = list.iter().chain(&["--format", "json"]);
+    let list = trainer.0.run(list).succeeded().stdout;
+    let ops = list
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let told: Vec<String> = ops
+        .map(|op| {
+            let kind = op["kind"].as_str().unwrap();
+            let kind = kind.strip_prefix("training.").unwrap();
+            let payload = &op["payload"];
+            if kind == "step" {
+                assert!(payload["loss"].is_f64(), "{payload}");
+                assert!(payload["gradient_norm"].is_f64(), "{payload}");
+                assert!(payload["targets"].as_u64() > Some(0), "{payload}");
+            }
+            match payload["step"].as_u64() {
+                Some(step) => format!("{kind} {step}"),
+                None => kind.to_owned(),
+            }
+        })
+        .collect();
+    let expected = "started, step 1, step 2, step 3, checkpoint 3, step 4, evaluated 4, step 5, \
+                    checkpoint 5, ended 5, resumed 5, step 6, checkpoint 6, step 7, step 8, \
+                    evaluated 8, step 9, checkpoint 9, step 10, step 11, step 12, evaluated 12, \
+                    checkpoint 12, ended 12";
+    assert_eq!(told.join(", "), expected);
+}
+
+#[test]
 fn the_best_checkpoint_is_evaluated_kept_and_named() {
     let trainer = Trainer::new();
     let config = trainer.config("out");
