@@ -74,15 +74,20 @@ impl Trainer {
         command.spawn().unwrap()
     }
 
-    /// The loss curve without the speed, and the model's weights.
-    fn result(&self, output: &str) -> (Vec<String>, Vec<u8>) {
-        let output = self.0.path().join(output);
-        let table = fs::read_to_string(output.join("loss.csv")).unwrap();
+    /// The loss curve without the speed, a line for each step below its header.
+    fn curve(&self, output: &str) -> Vec<String> {
+        let table = self.0.path().join(output).join("loss.csv");
+        let table = fs::read_to_string(table).unwrap();
         let lines = table
             .lines()
             .map(|line| line.rsplit_once(',').unwrap().0.to_owned());
-        let weights = fs::read(output.join("model/model.safetensors")).unwrap();
-        (lines.collect(), weights)
+        lines.collect()
+    }
+
+    /// The loss curve without the speed, and the model's weights.
+    fn result(&self, output: &str) -> (Vec<String>, Vec<u8>) {
+        let weights = self.0.path().join(output).join("model/model.safetensors");
+        (self.curve(output), fs::read(weights).unwrap())
     }
 }
 
@@ -724,4 +729,77 @@ fn the_training_of_an_adapter_for_a_model_of_the_store_goes_on_to_the_same_check
     let import = ["model", "import", "whole/model", "--name", "adapted"];
     trainer.0.run(import).succeeded();
     assert_eq!(said, trainer.says("adapted"));
+}
+
+/// A training with everything that needs its own state or its own way through the data.
+const QUANTISED: &str = r#"
+output = "OUTPUT"
+[model]
+base = "./base/model"
+[data]
+files = ["chat.jsonl"]
+context = 96
+evaluation-count = 4
+[method]
+kind = "qlora"
+rank = 4
+dropout = 0.1
+targets = ["all-linear"]
+[optimisation]
+epochs = 2
+batch-rows = 2
+learning-rate = 1e-2
+[cadence]
+evaluate-every = 2
+checkpoint-every = 3
+[machine]
+device = "cpu"
+threads = 2
+gradient-checkpointing = true
+"#;
+
+const TEMPLATE: &str = "{% for message in messages %}<{{ message.role }}>{{ message.content }}\
+                        {{ eos_token }}{% endfor %}\
+                        {% if add_generation_prompt %}<assistant>{% endif %}";
+
+#[test]
+fn a_quantised_training_on_conversations_goes_on_to_the_same_checkpoint() {
+    let trainer = Trainer::new();
+    let base = trainer.config("base");
+    let more = ["--steps", "2", "--context", "96"];
+    trainer.train(&base, &more).succeeded();
+    trainer.0.write("base/model/chat_template.jinja", TEMPLATE);
+    let conversations = (0..40).map(|number| {
+        let messages = serde_json::json!({ "messages": [
+            { "role": "user", "content": format!("where is cat {number}?") },
+            { "role": "assistant", "content": format!("on mat {}", number % 7) },
+        ] });
+        format!("{messages}\n")
+    });
+    let conversations: String = conversations.collect();
+    trainer.0.write("chat.jsonl", &conversations);
+    let config = |output: &str| {
+        let text = QUANTISED.replace("OUTPUT", output);
+        trainer.0.write(&format!("{output}.toml"), &text)
+    };
+
+    let whole = config("whole");
+    let first = trainer.train(&whole, &["--format", "json"]).succeeded();
+    let first = ended_event(&first.stdout);
+    assert!(first["steps"].as_u64() > Some(4), "{first}");
+    let pieces = config("pieces");
+    trainer.train(&pieces, &["--stop-after", "4"]).succeeded();
+    let second = trainer.train(&pieces, &["--resume", "--format", "json"]);
+    let second = ended_event(&second.succeeded().stdout);
+    assert_eq!(first["checkpoint"], second["checkpoint"]);
+    let curve = trainer.curve("whole");
+    assert_eq!(curve, trainer.curve("pieces"));
+    assert_eq!(trainer.says("whole/model"), trainer.says("pieces/model"));
+
+    // Of two rows of 96 tokens, the answers alone are learnt.
+    let first_step: Vec<&str> = curve[1].split(',').collect();
+    let learnt: u64 = first_step[1].parse().unwrap();
+    assert!((1..96).contains(&learnt), "{curve:?}");
+    let evaluated = |line: &String| !line.split(',').nth(4).unwrap().is_empty();
+    assert!(evaluated(&curve[2]) && !evaluated(&curve[3]), "{curve:?}");
 }
