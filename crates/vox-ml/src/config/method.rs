@@ -25,8 +25,8 @@ pub struct Method {
     /// Whether the scale is that of rank-stabilised LoRA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rslora: Option<bool>,
-    /// The linear layers that get an adapter, by the last part of their names; `q_proj` and `v_proj`
-    /// when left out.
+    /// The linear layers that get an adapter, by the last part of their names, or `all-linear` for every
+    /// one but the head; `q_proj` and `v_proj` when left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<String>,
     /// How the frozen weights are kept, of `qlora`; `nf4` when left out.
@@ -73,7 +73,7 @@ pub struct Adapter {
     pub dropout: f64,
     /// Whether the scale is that of rank-stabilised LoRA.
     pub rslora: bool,
-    /// The last parts of the names of the layers that get it.
+    /// The last parts of the names of the layers that get it, or `all-linear`.
     pub targets: Vec<String>,
     /// How the frozen weights are kept; none as they are.
     pub quantisation: Option<Quantisation>,
