@@ -731,6 +731,50 @@ fn the_training_of_an_adapter_for_a_model_of_the_store_goes_on_to_the_same_check
     assert_eq!(said, trainer.says("adapted"));
 }
 
+#[test]
+fn an_adapter_is_trained_further_and_goes_on_to_the_same_checkpoint() {
+    let trainer = Trainer::new();
+    let base = trainer.config("base");
+    trainer.train(&base, &["--steps", "2"]).succeeded();
+    let first = trainer.adapter("./base/model", "first");
+    trainer.train(&first, &[]).succeeded();
+    let own = "rank = 4\ntargets = [\"q_proj\", \"v_proj\", \"down_proj\"]";
+    assert!(ADAPTER.contains(own));
+    let further = |output: &str| {
+        let text = ADAPTER
+            .replace("OUTPUT", output)
+            .replace("BASE", "./base/model")
+            .replace(own, "from = \"./first/model\"");
+        trainer.0.write(&format!("{output}.toml"), &text)
+    };
+    let file = |of: &str| {
+        let model = trainer.0.path().join(of).join("model");
+        model.join("adapter_model.safetensors")
+    };
+    let weights = |of: &str| fs::read(file(of)).unwrap();
+
+    // A step that changes nothing shows what it begins with.
+    let nothing = ["--steps", "1", "--learning-rate", "1e-30"];
+    trainer.train(&further("still"), &nothing).succeeded();
+    assert_eq!(weights("still"), weights("first"));
+
+    let whole = trainer.train(&further("whole"), &["--format", "json"]);
+    let whole = ended_event(&whole.succeeded().stdout);
+    assert_ne!(weights("whole"), weights("first"));
+    let pieces = further("pieces");
+    trainer.train(&pieces, &["--stop-after", "2"]).succeeded();
+    let resumed = trainer.train(&pieces, &["--resume", "--format", "json"]);
+    let resumed = ended_event(&resumed.succeeded().stdout);
+    assert_eq!(whole["checkpoint"], resumed["checkpoint"]);
+
+    fs::copy(file("whole"), file("first")).unwrap();
+    let resumed = trainer.train(&pieces, &["--resume"]);
+    resumed.failed(5, &["vox/train/changed", "method.from"]);
+    let no_adapter = ["--set", "method.from=./base/model"];
+    let refused = trainer.train(&further("other"), &no_adapter);
+    refused.failed(5, &["vox/train/no-adapter", "adapter_config.json"]);
+}
+
 /// A training with everything that needs its own state or its own way through the data.
 const QUANTISED: &str = r#"
 output = "OUTPUT"

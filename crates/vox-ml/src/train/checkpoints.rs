@@ -9,6 +9,7 @@ use vox_model::record::{ReleaseRecord, STORE_RELEASE};
 use super::TrainError;
 use super::place::{Kept, MODEL};
 use super::prepare::{Prepared, feed};
+use crate::config::MethodKind;
 use crate::retention::{Saved, best, surplus};
 
 /// Files of a model besides its weights, which belong to everything that is trained from it.
@@ -143,7 +144,7 @@ impl Prepared<'_> {
             .prefix(".model-")
             .tempdir_in(&place)
             .map_err(TrainError::io("create a directory in", &place))?;
-        if self.config.method.adapter().is_some() {
+        if self.config.method.kind != MethodKind::Full {
             let whole = tempfile::Builder::new()
                 .prefix(".model-")
                 .tempdir_in(&place)

@@ -46,6 +46,12 @@ pub enum TrainError {
         /// Bytes of intermediate results.
         activations: u64,
     },
+    /// What is to be trained further is no adapter.
+    #[error("`{name}` is no adapter: it has no adapter_config.json")]
+    NoAdapter {
+        /// Its name, or its directory.
+        name: String,
+    },
     /// The rows of the data are longer than what the model takes.
     #[error("the data's context of {asked} tokens is longer than the model's of {model}")]
     Context {
@@ -147,6 +153,7 @@ impl TrainError {
             Self::CudaRequired { .. } => Some("vox/train/cuda-required"),
             Self::NoDevice { .. } => Some("vox/train/no-device"),
             Self::Memory { .. } => Some("vox/train/memory"),
+            Self::NoAdapter { .. } => Some("vox/train/no-adapter"),
             Self::Context { .. } => Some("vox/train/context"),
             Self::Busy { .. } => Some("vox/train/busy"),
             Self::Exists { .. } => Some("vox/train/exists"),
@@ -180,6 +187,9 @@ impl TrainError {
             }
             Self::Memory { .. } => "fewer `batch-rows`, a shorter `context`, \
                 `gradient-checkpointing = true`, or `kind = \"qlora\"` need less"
+                .to_owned(),
+            Self::NoAdapter { .. } => "`from` in `[method]` takes the name of an adapter in the store, or a \
+                directory in the layout of PEFT"
                 .to_owned(),
             Self::Context { model, .. } => {
                 format!("write `context = {model}` in `[data]`, or less, or give `--context {model}`")

@@ -18,12 +18,17 @@ pub struct Preflight {
     pub memory: Memory,
 }
 
-/// The training as the backend takes it. Where nothing is said of threads, it has as many as `before`.
-pub(super) fn spec(config: &TrainConfig, device: String, before: Option<&Machine>) -> Spec {
+/// The training as the backend takes it. `from` is the adapter that is trained further. Where nothing is said of
+/// threads, it has as many as `before`.
+pub(super) fn spec(
+    config: &TrainConfig,
+    device: String,
+    from: Option<&View>,
+    before: Option<&Machine>,
+) -> Spec {
     let threads = || u32::try_from(before?.processor.threads).ok();
     let optimisation = &config.optimisation;
-    let adapter = config.method.adapter();
-    let base = match adapter.as_ref().and_then(|adapter| adapter.quantisation) {
+    let base = match config.method.frozen() {
         None => WeightFormat::F32,
         Some(Quantisation::Nf4) => WeightFormat::Nf4,
         Some(Quantisation::Q8_0) => WeightFormat::Q80,
@@ -32,12 +37,15 @@ pub(super) fn spec(config: &TrainConfig, device: String, before: Option<&Machine
     Spec {
         device,
         threads: config.machine.threads.or_else(threads).unwrap_or(0),
-        beginning: match config.start() {
-            Some(Start::Scratch(_)) => Beginning::Random,
+        beginning: match (config.start(), from) {
+            (Some(Start::Scratch(_)), _) => Beginning::Random,
+            (_, Some(adapter)) => {
+                Beginning::Adapter(adapter.directory().to_string_lossy().into_owned())
+            }
             _ => Beginning::Weights,
         },
         base,
-        adapter: adapter.map(|adapter| contract::Adapter {
+        adapter: config.method.adapter().map(|adapter| contract::Adapter {
             rank: adapter.rank,
             alpha: adapter.alpha as f32,
             dropout: adapter.dropout as f32,

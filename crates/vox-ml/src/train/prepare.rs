@@ -126,8 +126,9 @@ impl<'a> Prepared<'a> {
             &around.cancel,
         )?;
         let view = beginning(&config, &place, around.store, before.is_some())?;
+        let from = adapter(&config, around.store)?;
         let machine = before.as_ref().map(|before| &before.machine);
-        let spec = spec(&config, device.id.clone(), machine);
+        let spec = spec(&config, device.id.clone(), from.as_ref(), machine);
         // The backend knows what the machine has free, and not what a control group leaves of it.
         let allowed = match device.kind {
             DeviceKind::Cpu => around.hardware.memory.available,
@@ -155,7 +156,13 @@ impl<'a> Prepared<'a> {
             features: model.features.clone(),
             processor: Fingerprint::new(around.hardware, model.threads as usize),
         };
-        let base = view.content()?;
+        let base = match &from {
+            None => view.content()?,
+            Some(adapter) => {
+                let both = format!("{} {}", view.content()?, adapter.content()?);
+                vox_crypto::hash(both.as_bytes())
+            }
+        };
         let checkpoint = match &before {
             Some(before) => newest(&around, &place, before, dataset.hash(), base)?,
             None => None,
@@ -317,8 +324,12 @@ fn newest(
     dataset: Digest,
     base: Digest,
 ) -> Result<Option<Checkpoint>, TrainError> {
+    let beginning = match before.config.method.from {
+        None => "model.base (it is another model now)",
+        Some(_) => "model.base or method.from (one of them is another now)",
+    };
     let changed = [
-        (before.base != base, "model.base (it is another model now)"),
+        (before.base != base, beginning),
         (before.dataset != dataset, "data (the files have changed)"),
     ];
     let differing = changed.into_iter().filter(|(differs, _)| *differs);
@@ -450,6 +461,18 @@ fn dataset(
         },
     )?;
     Ok(dataset)
+}
+
+/// The adapter that is trained further, as a directory; none where a new one is made, or none at all.
+fn adapter(config: &TrainConfig, store: &Store) -> Result<Option<View>, TrainError> {
+    let Some(name) = &config.method.from else {
+        return Ok(None);
+    };
+    let adapter = View::of(&Library::new(store.clone()), name)?;
+    if !adapter.is_adapter() {
+        return Err(TrainError::NoAdapter { name: name.clone() });
+    }
+    Ok(Some(adapter))
 }
 
 /// The batches of a training, by their addresses.
