@@ -7,10 +7,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Method {
-    /// Which method.
+    /// Which method. All other keys are of `lora` and `qlora`.
     #[serde(default)]
     pub kind: MethodKind,
-    /// Rank of the adapter; 8 when left out. Of `lora` and `qlora`, as the next four are.
+    /// The adapter that is trained further, by its name or directory, in the layout of PEFT; a new one when
+    /// left out. Rank, scale, dropout and layers are then its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Rank of the adapter; 8 when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub rank: Option<u32>,
@@ -25,8 +29,8 @@ pub struct Method {
     /// Whether the scale is that of rank-stabilised LoRA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rslora: Option<bool>,
-    /// The linear layers that get an adapter, by the last part of their names; `q_proj` and `v_proj`
-    /// when left out.
+    /// The linear layers that get an adapter, by the last part of their names, or `all-linear` for every
+    /// one but the head; `q_proj` and `v_proj` when left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<String>,
     /// How the frozen weights are kept, of `qlora`; `nf4` when left out.
@@ -62,7 +66,7 @@ pub enum Quantisation {
     Q4_0,
 }
 
-/// An adapter, with everything filled in.
+/// A new adapter, with everything filled in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Adapter {
     /// Its rank.
@@ -73,20 +77,21 @@ pub struct Adapter {
     pub dropout: f64,
     /// Whether the scale is that of rank-stabilised LoRA.
     pub rslora: bool,
-    /// The last parts of the names of the layers that get it.
+    /// The last parts of the names of the layers that get it, or `all-linear`.
     pub targets: Vec<String>,
-    /// How the frozen weights are kept; none as they are.
-    pub quantisation: Option<Quantisation>,
 }
 
 impl Method {
-    /// The adapter; none where all weights are changed.
+    /// How the frozen weights are kept; none as they are, or where there are none.
+    pub fn frozen(&self) -> Option<Quantisation> {
+        (self.kind == MethodKind::Qlora).then(|| self.quantisation.unwrap_or_default())
+    }
+
+    /// The adapter that is made; none where all weights are changed, or one that there is.
     pub fn adapter(&self) -> Option<Adapter> {
-        let quantisation = match self.kind {
-            MethodKind::Full => return None,
-            MethodKind::Lora => None,
-            MethodKind::Qlora => Some(self.quantisation.unwrap_or_default()),
-        };
+        if self.kind == MethodKind::Full || self.from.is_some() {
+            return None;
+        }
         let rank = self.rank.unwrap_or(8);
         let targets = if self.targets.is_empty() {
             vec!["q_proj".into(), "v_proj".into()]
@@ -99,7 +104,6 @@ impl Method {
             dropout: self.dropout.unwrap_or(0.0),
             rslora: self.rslora.unwrap_or(false),
             targets,
-            quantisation,
         })
     }
 }

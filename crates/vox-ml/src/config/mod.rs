@@ -262,7 +262,8 @@ pub struct Cadence {
     /// Newest checkpoints that are kept.
     #[schemars(range(min = 1))]
     pub keep_last: u32,
-    /// Whether the checkpoint with the lowest loss on the evaluation split is kept beside those.
+    /// Whether the checkpoint with the lowest loss on the evaluation split is kept beside those. The
+    /// model is then evaluated at every checkpoint, but not at one that is made when a training is stopped.
     pub keep_best: bool,
 }
 
@@ -283,7 +284,8 @@ impl Default for Cadence {
 pub struct Machine {
     /// `auto` for the best that training is meant for, `cpu`, `cuda` or `cuda:<n>`, `metal`.
     pub device: Device,
-    /// Threads that compute on a processor; as many as it has cores when left out.
+    /// Threads that compute on a processor. When left out: as many as it has cores, and where a training
+    /// goes on, as many as before.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub threads: Option<u32>,

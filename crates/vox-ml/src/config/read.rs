@@ -50,6 +50,7 @@ pub(super) const DATA: &[&str] = &[
 ];
 pub(super) const METHOD: &[&str] = &[
     "kind",
+    "from",
     "rank",
     "alpha",
     "dropout",
@@ -205,24 +206,24 @@ fn needed<T>(table: &Layers<'_, '_, '_>, key: &str, value: Option<T>, example: &
     value
 }
 
-fn model(table: &Layers<'_, '_, '_>) -> Option<Model> {
-    let base = needed(table, "base", table.text("base"), "base = \"smollm2-135m\"")?;
-    let base = if is_path(&base) {
-        table.path("base")?.to_string_lossy().into_owned()
+/// The name of a bundle, or its directory, which begins where paths do.
+fn bundle(table: &Layers<'_, '_, '_>, key: &str) -> Option<String> {
+    let name = table.text(key)?;
+    if is_path(&name) {
+        Some(table.path(key)?.to_string_lossy().into_owned())
     } else {
-        base
-    };
+        Some(name)
+    }
+}
+
+fn model(table: &Layers<'_, '_, '_>) -> Option<Model> {
+    let example = "base = \"smollm2-135m\"";
+    let base = needed(table, "base", bundle(table, "base"), example)?;
     Some(Model { base })
 }
 
 fn scratch(table: &Layers<'_, '_, '_>) -> Option<Scratch> {
-    let tokenizer = table.text("tokenizer").and_then(|name| {
-        if is_path(&name) {
-            Some(table.path("tokenizer")?.to_string_lossy().into_owned())
-        } else {
-            Some(name)
-        }
-    });
+    let tokenizer = bundle(table, "tokenizer");
     if tokenizer.is_some() && table.has("vocabulary") {
         let hint = "remove it, or `tokenizer`";
         table.note(
@@ -323,6 +324,7 @@ fn method(table: &Layers<'_, '_, '_>, is_new: bool) -> Method {
     let kind = table.word("kind", &kinds);
     let method = Method {
         kind: kind.unwrap_or_default(),
+        from: bundle(table, "from"),
         rank: table.integer("rank", 1),
         alpha: table.number("alpha", |alpha| alpha > 0.0, "more than 0"),
         dropout: table.number(
@@ -352,6 +354,13 @@ fn method(table: &Layers<'_, '_, '_>, is_new: bool) -> Method {
     for key in useless.iter().filter(|key| table.has(key)) {
         let message = format!("`{key}` has no effect here");
         table.note(key, message, format!("it is of {of}"));
+    }
+    if method.kind != MethodKind::Full && method.from.is_some() {
+        let own = ["rank", "alpha", "dropout", "rslora", "targets"];
+        for key in own.iter().filter(|key| table.has(key)) {
+            let message = format!("`{key}` has no effect here");
+            table.note(key, message, "the adapter in `from` has its own: remove it");
+        }
     }
     if is_new && method.kind != MethodKind::Full {
         let message = "an adapter changes a model that was trained, and this one is new";

@@ -77,7 +77,7 @@ fn everything_that_can_be_set_is_read_and_written_again() {
         (adapter.rank, adapter.alpha, adapter.rslora),
         (16, 8.0, true)
     );
-    assert_eq!(adapter.quantisation, Some(Quantisation::Q4_0));
+    assert_eq!(config.method.frozen(), Some(Quantisation::Q4_0));
     assert_eq!(config.machine.device, Device::Cuda(1));
     let schedule = config.schedule(200);
     assert_eq!(
@@ -216,6 +216,21 @@ fn problems_of_every_table_are_told() {
          hint: use `auto`, `cpu`, `cuda`, `cuda:<n>` with the number of a device, or `metal`\n\
          dir/train.toml:19:13: `keep-best` needs something to evaluate on\n  \
          hint: add `evaluation-fraction = 0.05` to `data`, or `evaluation-files`"
+    );
+}
+
+#[test]
+fn an_adapter_that_is_trained_further_has_its_own_settings() {
+    let text = "output = \"o\"\n[model]\nbase = \"m\"\n[data]\nfiles = [\"a\"]\n\
+                [method]\nkind = \"qlora\"\nfrom = \"./adapter\"\n";
+    let method = parse(text).unwrap().method;
+    assert_eq!(method.from.as_deref(), Some("dir/./adapter"));
+    assert_eq!(method.adapter(), None);
+    assert_eq!(method.frozen(), Some(Quantisation::Nf4));
+    assert_eq!(
+        told(&format!("{text}rank = 4\n")),
+        "dir/train.toml:9:8: `rank` has no effect here\n  \
+         hint: the adapter in `from` has its own: remove it"
     );
 }
 

@@ -9,7 +9,8 @@ use vox_model::record::{ReleaseRecord, STORE_RELEASE};
 use super::TrainError;
 use super::place::{Kept, MODEL};
 use super::prepare::{Prepared, feed};
-use crate::retention::{Saved, surplus};
+use crate::config::MethodKind;
+use crate::retention::{Saved, best, surplus};
 
 /// Files of a model besides its weights, which belong to everything that is trained from it.
 const COMPANIONS: [&str; 9] = [
@@ -106,6 +107,15 @@ impl Prepared<'_> {
         }
     }
 
+    /// The checkpoint with the lowest loss on the evaluation split; none without `keep-best`, as the best may be
+    /// gone then.
+    pub(super) fn best(&self) -> Option<Kept> {
+        let kept = &self.notes.checkpoints;
+        let saved: Vec<Saved> = kept.iter().map(Kept::saved).collect();
+        let best = best(&saved).filter(|_| self.config.cadence.keep_best)?;
+        kept.iter().find(|kept| kept.step == best.step).cloned()
+    }
+
     /// Lets go of what is not to be kept.
     fn prune(&mut self) -> Result<(), TrainError> {
         let cadence = &self.config.cadence;
@@ -134,7 +144,7 @@ impl Prepared<'_> {
             .prefix(".model-")
             .tempdir_in(&place)
             .map_err(TrainError::io("create a directory in", &place))?;
-        if self.config.method.adapter().is_some() {
+        if self.config.method.kind != MethodKind::Full {
             let whole = tempfile::Builder::new()
                 .prefix(".model-")
                 .tempdir_in(&place)

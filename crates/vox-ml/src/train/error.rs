@@ -46,6 +46,20 @@ pub enum TrainError {
         /// Bytes of intermediate results.
         activations: u64,
     },
+    /// What is to be trained further is no adapter.
+    #[error("`{name}` is no adapter: it has no adapter_config.json")]
+    NoAdapter {
+        /// Its name, or its directory.
+        name: String,
+    },
+    /// The rows of the data are longer than what the model takes.
+    #[error("the data's context of {asked} tokens is longer than the model's of {model}")]
+    Context {
+        /// Tokens of a row.
+        asked: u32,
+        /// The most that the model takes.
+        model: u32,
+    },
     /// Somebody trains there already.
     #[error("another training is at work in {}", path.display())]
     Busy {
@@ -139,6 +153,8 @@ impl TrainError {
             Self::CudaRequired { .. } => Some("vox/train/cuda-required"),
             Self::NoDevice { .. } => Some("vox/train/no-device"),
             Self::Memory { .. } => Some("vox/train/memory"),
+            Self::NoAdapter { .. } => Some("vox/train/no-adapter"),
+            Self::Context { .. } => Some("vox/train/context"),
             Self::Busy { .. } => Some("vox/train/busy"),
             Self::Exists { .. } => Some("vox/train/exists"),
             Self::Nothing { .. } => Some("vox/train/nothing-to-resume"),
@@ -155,12 +171,29 @@ impl TrainError {
             Self::CudaRequired { .. } => "`--device cpu` trains on the processor, for small models \
                 and tests; with an NVIDIA card, install the backend: `vox plugin install candle-cuda`"
                 .to_owned(),
-            Self::NoDevice { .. } => "`vox probe` shows the devices that are here, `vox plugin list` the \
-                backends that are installed"
-                .to_owned(),
+            Self::NoDevice { wanted, found } => {
+                let devices = "`vox probe` shows the devices that are here, `vox plugin list` the backends that \
+                               are installed";
+                // Of a backend that has such devices, another one was wanted.
+                let missing = [("cuda", "candle-cuda"), ("metal", "candle-metal")]
+                    .into_iter()
+                    .find(|(kind, _)| wanted.starts_with(*kind) && !found.contains(*kind));
+                match missing {
+                    Some((_, plugin)) => {
+                        format!("install the backend: `vox plugin install {plugin}`; {devices}")
+                    }
+                    None => devices.to_owned(),
+                }
+            }
             Self::Memory { .. } => "fewer `batch-rows`, a shorter `context`, \
                 `gradient-checkpointing = true`, or `kind = \"qlora\"` need less"
                 .to_owned(),
+            Self::NoAdapter { .. } => "`from` in `[method]` takes the name of an adapter in the store, or a \
+                directory in the layout of PEFT"
+                .to_owned(),
+            Self::Context { model, .. } => {
+                format!("write `context = {model}` in `[data]`, or less, or give `--context {model}`")
+            }
             Self::Busy { .. } => "wait for it, stop it, or give another `output`".to_owned(),
             Self::Exists { .. } => "`--resume` goes on with it; another `output` begins a new one"
                 .to_owned(),

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `place` | the output directory: who is in it, and what is kept there |
 //! | `choose` | the backend and the device |
+//! | `preflight` | what it asks of the backend and of the machine, and whether that is there |
 //! | `prepare` | from a configuration to a training that can begin, or go on |
 //! | `steps` | the loop |
 //! | `checkpoints` | what is saved, kept, and let go |
@@ -17,11 +18,13 @@ mod checkpoints;
 mod choose;
 mod error;
 mod place;
+mod preflight;
 mod prepare;
 pub mod record;
 mod steps;
 
 pub use error::TrainError;
 pub use place::{CURVE_PICTURE, CURVE_TABLE, Kept, MODEL, Notes};
-pub use prepare::{Preflight, Prepared, Surroundings};
+pub use preflight::Preflight;
+pub use prepare::{Prepared, Surroundings};
 pub use steps::{Event, Report};

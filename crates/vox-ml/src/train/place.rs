@@ -40,7 +40,8 @@ pub struct Notes {
     pub config: TrainConfig,
     /// Steps in all.
     pub steps: u64,
-    /// What it began with: [`View::content`](crate::bundle::View::content).
+    /// What it began with: [`View::content`](crate::bundle::View::content), with an adapter that is trained further
+    /// a hash over both.
     pub base: Digest,
     /// The dataset.
     pub dataset: Digest,

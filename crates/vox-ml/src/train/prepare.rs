@@ -8,8 +8,8 @@ use std::path::Path;
 use vox_contract::PluginId;
 use vox_crypto::Digest;
 use vox_crypto::SigningKey;
-use vox_host::contract::compute::WeightFormat;
-use vox_host::contract::ml_backend::{self as contract, Beginning, Memory, Spec};
+use vox_host::contract::compute::DeviceKind;
+use vox_host::contract::ml_backend as contract;
 use vox_host::{CancelToken, Host};
 use vox_model::bundle::{Bundle as _, Checkpoint};
 use vox_model::library::Library;
@@ -20,11 +20,12 @@ use vox_store::Store;
 use super::TrainError;
 use super::choose::{Chosen, choose};
 use super::place::{Kept, Notes, Place};
+use super::preflight::{Preflight, preflight, spec};
 use super::record::{Machine, Resumed, Started, TRAINING_RESUMED, TRAINING_STARTED};
 use super::steps::Event;
 use crate::backend::Training;
 use crate::bundle::{View, read_number};
-use crate::config::{Quantisation, Start, TrainConfig};
+use crate::config::{Start, TrainConfig};
 use crate::curve::Curve;
 use crate::data::template::{Template, TemplateSource, end_tokens};
 use crate::data::{Dataset, DatasetSpec, Feed, Identified, Shape, Source, Tokenizer};
@@ -52,15 +53,6 @@ pub struct Surroundings<'a> {
     pub version: &'static str,
     /// Now, in microseconds since 1970.
     pub now: fn() -> i64,
-}
-
-/// The memory that a training is going to need.
-#[derive(Debug, Clone)]
-pub struct Preflight {
-    /// The device.
-    pub device: String,
-    /// Bytes, by what they are for.
-    pub memory: Memory,
 }
 
 /// A training that can take its next step.
@@ -133,9 +125,16 @@ impl<'a> Prepared<'a> {
             around.hardware,
             &around.cancel,
         )?;
-        let view = beginning(&config, &place, around.store)?;
-        let spec = spec(&config, device.id.clone());
-        let preflight = preflight(&mut backend, &view, &spec, &config)?;
+        let view = beginning(&config, &place, around.store, before.is_some())?;
+        let from = adapter(&config, around.store)?;
+        let machine = before.as_ref().map(|before| &before.machine);
+        let spec = spec(&config, device.id.clone(), from.as_ref(), machine);
+        // The backend knows what the machine has free, and not what a control group leaves of it.
+        let allowed = match device.kind {
+            DeviceKind::Cpu => around.hardware.memory.available,
+            _ => None,
+        };
+        let preflight = preflight(&mut backend, &view, &spec, &config, allowed)?;
         tell(Event::Preflight(&preflight));
         let dataset = dataset(&config, &place, &view, &mut backend, &around.cancel, tell)?;
 
@@ -145,13 +144,25 @@ impl<'a> Prepared<'a> {
             .steps
             .unwrap_or_else(|| feed.steps_of(optimisation.epochs.unwrap_or(1.0)));
         let model = backend.load(view.directory(), &spec)?;
+        if config.data.context > model.context {
+            return Err(TrainError::Context {
+                asked: config.data.context,
+                model: model.context,
+            });
+        }
         let machine = Machine {
             device: model.device.id.clone(),
             name: model.device.name.clone(),
             features: model.features.clone(),
             processor: Fingerprint::new(around.hardware, model.threads as usize),
         };
-        let base = view.content()?;
+        let base = match &from {
+            None => view.content()?,
+            Some(adapter) => {
+                let both = format!("{} {}", view.content()?, adapter.content()?);
+                vox_crypto::hash(both.as_bytes())
+            }
+        };
         let checkpoint = match &before {
             Some(before) => newest(&around, &place, before, dataset.hash(), base)?,
             None => None,
@@ -196,6 +207,12 @@ impl<'a> Prepared<'a> {
             None => prepared.notes.checkpoints.clear(),
         }
         prepared.record_beginning(before.is_some())?;
+        if before.is_some() {
+            tell(Event::Resumed {
+                step: prepared.done,
+                differences: &prepared.differences,
+            });
+        }
         Ok(prepared)
     }
 
@@ -255,14 +272,15 @@ impl<'a> Prepared<'a> {
     }
 
     fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), TrainError> {
-        // The notes are a copy of what the log says, and may lack the newest.
+        // The notes are a copy of what the log says, and may lack the newest. The curve does not.
+        let eval_loss = self.curve.points().last().and_then(|last| last.eval_loss);
         let kept = &mut self.notes.checkpoints;
         if kept.last().is_none_or(|last| last.step < self.done) {
             kept.push(Kept {
                 step: self.done,
                 manifest: checkpoint.digest(),
                 bundle_hash: checkpoint.manifest().bundle_hash,
-                eval_loss: None,
+                eval_loss,
             });
         }
         let place = self.place.directory();
@@ -306,8 +324,12 @@ fn newest(
     dataset: Digest,
     base: Digest,
 ) -> Result<Option<Checkpoint>, TrainError> {
+    let beginning = match before.config.method.from {
+        None => "model.base (it is another model now)",
+        Some(_) => "model.base or method.from (one of them is another now)",
+    };
     let changed = [
-        (before.base != base, "model.base (it is another model now)"),
+        (before.base != base, beginning),
         (before.dataset != dataset, "data (the files have changed)"),
     ];
     let differing = changed.into_iter().filter(|(differs, _)| *differs);
@@ -324,13 +346,19 @@ fn newest(
 }
 
 /// What the training begins with, as a directory.
-fn beginning(config: &TrainConfig, place: &Place, store: &Store) -> Result<View, TrainError> {
+fn beginning(
+    config: &TrainConfig,
+    place: &Place,
+    store: &Store,
+    goes_on: bool,
+) -> Result<View, TrainError> {
     let library = Library::new(store.clone());
     match (config.start(), config.dimensions()) {
         (Some(Start::Scratch(scratch)), Some(dimensions)) => {
             let directory = place.path("start");
-            // Made once: a training goes on with the tokenizer that it began with.
-            if !directory.join("config.json").exists() {
+            // Made once: a training goes on with the tokenizer that it began with. One that was refused left a
+            // beginning of its own.
+            if !goes_on || !directory.join("config.json").exists() {
                 let unfinished = place.path(".start");
                 let _ = fs::remove_dir_all(&unfinished);
                 match &scratch.tokenizer {
@@ -360,72 +388,6 @@ fn beginning(config: &TrainConfig, place: &Place, store: &Store) -> Result<View,
             path: config.output.clone(),
         }),
     }
-}
-
-fn spec(config: &TrainConfig, device: String) -> Spec {
-    let optimisation = &config.optimisation;
-    let adapter = config.method.adapter();
-    let base = match adapter.as_ref().and_then(|adapter| adapter.quantisation) {
-        None => WeightFormat::F32,
-        Some(Quantisation::Nf4) => WeightFormat::Nf4,
-        Some(Quantisation::Q8_0) => WeightFormat::Q80,
-        Some(Quantisation::Q4_0) => WeightFormat::Q40,
-    };
-    Spec {
-        device,
-        threads: config.machine.threads.unwrap_or(0),
-        beginning: match config.start() {
-            Some(Start::Scratch(_)) => Beginning::Random,
-            _ => Beginning::Weights,
-        },
-        base,
-        adapter: adapter.map(|adapter| contract::Adapter {
-            rank: adapter.rank,
-            alpha: adapter.alpha as f32,
-            dropout: adapter.dropout as f32,
-            rank_stabilised: adapter.rslora,
-            targets: adapter.targets,
-        }),
-        optimizer: contract::AdamW {
-            beta1: optimisation.betas[0],
-            beta2: optimisation.betas[1],
-            epsilon: optimisation.epsilon,
-            weight_decay: optimisation.weight_decay,
-        },
-        gradient_checkpointing: config.machine.gradient_checkpointing,
-        seed: optimisation.seed,
-        rank: 0,
-    }
-}
-
-/// Refuses what will not fit, with the numbers.
-fn preflight(
-    backend: &mut Training,
-    view: &View,
-    spec: &Spec,
-    config: &TrainConfig,
-) -> Result<Preflight, TrainError> {
-    let memory = backend.estimate(
-        view.directory(),
-        spec,
-        config.optimisation.batch_rows,
-        config.data.context,
-    )?;
-    if memory.available > 0 && memory.peak > memory.available {
-        return Err(TrainError::Memory {
-            device: spec.device.clone(),
-            needed: memory.peak,
-            available: memory.available,
-            weights: memory.weights,
-            gradients: memory.gradients,
-            optimizer: memory.optimizer,
-            activations: memory.activations,
-        });
-    }
-    Ok(Preflight {
-        device: spec.device.clone(),
-        memory,
-    })
 }
 
 /// The tokenizer of a bundle, in the backend.
@@ -499,6 +461,18 @@ fn dataset(
         },
     )?;
     Ok(dataset)
+}
+
+/// The adapter that is trained further, as a directory; none where a new one is made, or none at all.
+fn adapter(config: &TrainConfig, store: &Store) -> Result<Option<View>, TrainError> {
+    let Some(name) = &config.method.from else {
+        return Ok(None);
+    };
+    let adapter = View::of(&Library::new(store.clone()), name)?;
+    if !adapter.is_adapter() {
+        return Err(TrainError::NoAdapter { name: name.clone() });
+    }
+    Ok(Some(adapter))
 }
 
 /// The batches of a training, by their addresses.

@@ -7,7 +7,8 @@ use vox_host::contract::ml_backend::{Batch as Head, Memory, Statistics, Update};
 
 use super::TrainError;
 use super::place::{CURVE_PICTURE, CURVE_TABLE, Kept, MODEL};
-use super::prepare::{Preflight, Prepared, feed};
+use super::preflight::Preflight;
+use super::prepare::{Prepared, feed};
 use super::record::{Ended, Evaluated, Step, TRAINING_ENDED, TRAINING_EVALUATED, TRAINING_STEP};
 use crate::backend::Rows;
 use crate::curve::Point;
@@ -22,6 +23,13 @@ pub enum Event<'a> {
     Preflight(&'a Preflight),
     /// The data become tokens.
     Tokenising(Tokenising),
+    /// It goes on where another process stopped.
+    Resumed {
+        /// Steps that are done.
+        step: u64,
+        /// What differs from the machine where it was before, in words.
+        differences: &'a [String],
+    },
     /// A step was made.
     Step {
         /// What came of it.
@@ -63,6 +71,8 @@ pub struct Report {
     pub eval_loss: Option<f64>,
     /// The newest checkpoint.
     pub checkpoint: Option<Kept>,
+    /// The one with the lowest loss on the evaluation split; none without `keep-best`.
+    pub best: Option<Kept>,
     /// What came of it; only where all steps were made.
     pub model: Option<PathBuf>,
     /// The loss curve as a table.
@@ -115,6 +125,7 @@ impl Prepared<'_> {
             loss: points.last().map(|point| point.loss),
             eval_loss: points.iter().rev().find_map(|point| point.eval_loss),
             checkpoint: self.notes.checkpoints.last().cloned(),
+            best: self.best(),
             model: is_finished.then(|| self.place.path(MODEL)),
             table: self.place.path(CURVE_TABLE),
             picture,
@@ -135,8 +146,10 @@ impl Prepared<'_> {
             self.append(TRAINING_STEP, &made, false)?;
             let is_last = step == self.notes.steps;
             let is_due = |every: u64| every > 0 && step.is_multiple_of(every);
-            let evaluates = self.dataset.evaluation().is_some();
-            let eval_loss = if evaluates && (is_due(cadence.evaluate_every) || is_last) {
+            let saves = is_due(cadence.checkpoint_every) || is_last;
+            // Which checkpoint is the best can be told only of those that were evaluated.
+            let evaluates = is_due(cadence.evaluate_every) || is_last || saves && cadence.keep_best;
+            let eval_loss = if evaluates && self.dataset.evaluation().is_some() {
                 let loss = self.evaluate(step)?;
                 speed.pause(begin.elapsed());
                 tell(Event::Evaluated { step, loss });
@@ -162,7 +175,7 @@ impl Prepared<'_> {
                 left: speed.time_for(self.notes.steps - step),
                 memory: self.backend.memory()?,
             });
-            if is_due(cadence.checkpoint_every) || is_last {
+            if saves {
                 self.checkpoint(eval_loss, tell)?;
                 speed.pause(begin.elapsed());
             }

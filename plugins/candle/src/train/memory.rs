@@ -34,7 +34,7 @@ pub(super) fn estimate(
         gradients,
         optimizer: 2 * gradients,
         activations,
-        peak: weights + 3 * gradients + activations,
+        peak: (weights + 3 * gradients).saturating_add(activations),
         available: available(&spec.device),
     }
 }
@@ -69,7 +69,8 @@ fn weights(
     (bytes + trained * FLOAT, trained)
 }
 
-/// Bytes that are kept of a batch, and computed in between.
+/// Bytes that are kept of a batch, and computed in between. Of a batch that nothing could hold it is the largest
+/// number there is.
 fn activations(
     architecture: &DecoderArchitecture,
     spec: &Spec,
@@ -78,13 +79,16 @@ fn activations(
     rows: u64,
     columns: u64,
 ) -> u64 {
-    let tokens = rows * columns;
-    let (hidden, middle) = (architecture.hidden as u64, architecture.intermediate as u64);
-    let (queries, keys) = (
-        architecture.query_width() as u64,
-        architecture.kv_width() as u64,
+    let (columns, tokens) = (u128::from(columns), u128::from(rows) * u128::from(columns));
+    let (hidden, middle) = (
+        architecture.hidden as u128,
+        architecture.intermediate as u128,
     );
-    let heads = architecture.heads as u64;
+    let (queries, keys) = (
+        architecture.query_width() as u128,
+        architecture.kv_width() as u128,
+    );
+    let heads = architecture.heads as u128;
     let mut kept = 2 * hidden + 2 * queries + 2 * keys + heads + 2 * middle;
     if architecture.qk_norm {
         kept += queries + keys;
@@ -92,7 +96,7 @@ fn activations(
     if architecture.post_norms {
         kept += 2 * hidden;
     }
-    let layers = architecture.layers as u64;
+    let layers = architecture.layers as u128;
     let all = match spec.gradient_checkpointing {
         true => layers * hidden + kept,
         false => layers * kept,
@@ -100,16 +104,16 @@ fn activations(
     // The feed-forward block's way back holds gradients of both halves and of what is between them; the
     // attention's those of queries, keys and values, by head and by token.
     let between = (4 * middle + 3 * hidden).max(6 * queries + 4 * keys + 3 * hidden);
-    let head = architecture.vocabulary as u64;
+    let head = architecture.vocabulary as u128;
     let states = 3 * tokens * hidden;
     let mut extra = if spec.device.is_cpu() {
-        let logits = tokens.min(loss::ROWS as u64) * head;
+        let logits = tokens.min(loss::ROWS as u128) * head;
         (tokens * between).max(logits + states)
     } else {
         // Composed operations have what is between them: of scores those of all queries, with their exponentials,
         // probabilities and slopes; of logits the same, and where the targets are.
         let scores = 4 * tokens * heads * columns;
-        let logits = 5 * tokens.min(loss::DEVICE_ROWS as u64) * head;
+        let logits = 5 * tokens.min(loss::DEVICE_ROWS as u128) * head;
         (tokens * between + scores).max(logits + states)
     };
     if spec.base != Format::F32 && adapter.is_some() {
@@ -118,7 +122,8 @@ fn activations(
     if tables != Format::F32 {
         extra += 4096.min(head) * hidden;
     }
-    (tokens * all + extra) * FLOAT
+    let bytes = (tokens * all + extra) * u128::from(FLOAT);
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// Bytes of the parameters' values, gradients and moments.

@@ -84,7 +84,9 @@ impl From<TrainError> for Failure {
                     | TrainError::NoDevice { .. }
                     | TrainError::Backend(_) => Exit::NotFound,
                     TrainError::Exists { .. } | TrainError::Busy { .. } => Exit::Refused,
-                    TrainError::Changed { .. } => Exit::InvalidInput,
+                    TrainError::Changed { .. }
+                    | TrainError::Context { .. }
+                    | TrainError::NoAdapter { .. } => Exit::InvalidInput,
                     _ => Exit::Failed,
                 };
                 let code = code.map(|code| format!("{code}: ")).unwrap_or_default();

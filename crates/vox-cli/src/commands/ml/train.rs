@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use vox_contract::PluginId;
 use vox_ml::config::{Overrides, TrainConfig};
-use vox_ml::train::{Event, Prepared, Report, Surroundings};
+use vox_ml::train::{Event, Kept, Prepared, Report, Surroundings};
 use vox_probe::{Probe as _, SystemProbe};
 
 use crate::context::Context;
@@ -64,7 +64,7 @@ pub struct TrainArgs {
     /// From which all randomness comes
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
-    /// Threads on the processor [default: as many as there are cores]
+    /// Threads on the processor [default: as many as there are cores; with --resume, as before]
     #[arg(long, value_name = "NUMBER")]
     threads: Option<u32>,
     /// Where checkpoints, the loss curve and the model go
@@ -139,9 +139,30 @@ struct Ended {
     eval_loss: Option<f64>,
     checkpoint: Option<String>,
     manifest: Option<String>,
+    best: Option<Best>,
     model: Option<PathBuf>,
     table: PathBuf,
     picture: PathBuf,
+}
+
+/// The checkpoint that is kept for its loss on the evaluation split.
+#[derive(Debug, Serialize)]
+struct Best {
+    step: u64,
+    eval_loss: Option<f64>,
+    checkpoint: String,
+    manifest: String,
+}
+
+impl From<Kept> for Best {
+    fn from(kept: Kept) -> Self {
+        Self {
+            step: kept.step,
+            eval_loss: kept.eval_loss,
+            checkpoint: kept.bundle_hash.to_string(),
+            manifest: kept.manifest.to_string(),
+        }
+    }
 }
 
 impl From<Report> for Ended {
@@ -162,6 +183,7 @@ impl From<Report> for Ended {
                 .checkpoint
                 .as_ref()
                 .map(|kept| kept.manifest.to_string()),
+            best: report.best.map(Best::from),
             model: report.model,
             table: report.table,
             picture: report.picture,
@@ -186,6 +208,15 @@ impl View for Ended {
         writeln!(out)?;
         if let Some(checkpoint) = &self.checkpoint {
             writeln!(out, "  checkpoint  {}", paint(DIM, checkpoint))?;
+        }
+        if let Some(best) = &self.best {
+            let loss = best.eval_loss.unwrap_or(f64::NAN);
+            writeln!(
+                out,
+                "  best        step {}, evaluation {loss:.4}",
+                best.step
+            )?;
+            writeln!(out, "              {}", paint(DIM, &best.manifest))?;
         }
         writeln!(out, "  loss curve  {}", self.picture.display())?;
         if let Some(model) = &self.model {
@@ -289,6 +320,9 @@ impl Display {
         let value = match event {
             Event::Preflight(preflight) => serde_json::json!({
                 "event": "preflight", "device": preflight.device, "memory": preflight.memory,
+            }),
+            Event::Resumed { step, differences } => serde_json::json!({
+                "event": "resumed", "step": step, "differences": differences,
             }),
             Event::Step { point, total, .. } => serde_json::json!({
                 "event": "step", "step": point.step, "steps": total, "loss": point.loss,

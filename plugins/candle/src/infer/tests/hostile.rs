@@ -109,6 +109,35 @@ fn a_vocabulary_that_is_not_the_weights_is_refused_with_both_sizes() {
     );
 }
 
+/// Elsewhere it is not known how much memory there is.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_context_that_no_memory_holds_is_refused_with_the_numbers() {
+    let mut config = tiny::config(Family::Llama);
+    // Keys and values are 128 KiB a token.
+    config["num_hidden_layers"] = 64.into();
+    config["num_key_value_heads"] = 4.into();
+    config["head_dim"] = 64.into();
+    config["max_position_embeddings"] = (1 << 26).into();
+    let directory = bundle(&config);
+    let options = LoadOptions {
+        context: Some(1 << 26),
+        ..options()
+    };
+    let error = Session::load(directory.path(), &options).err().unwrap();
+    let Error::Memory {
+        needed, available, ..
+    } = error
+    else {
+        panic!("{error}");
+    };
+    assert!(needed > 1 << 43 && needed > available, "{needed}");
+    let verdict = can_serve(directory.path(), &options);
+    assert!(!verdict.serves);
+    let said = format!("it needs {needed} bytes, and cpu has");
+    assert!(verdict.reason.contains(&said), "{}", verdict.reason);
+}
+
 #[test]
 fn weights_that_are_no_numbers_are_refused_by_their_tensor() {
     let names = [

@@ -336,3 +336,11 @@ fn an_estimate_is_about_what_a_training_holds() {
         );
     }
 }
+
+#[test]
+fn an_estimate_of_what_nothing_could_hold_is_the_largest_number() {
+    let bundle = bundle(Family::Llama);
+    let most = u64::from(u32::MAX);
+    let estimate = Session::estimate(bundle.path(), &spec(), most, most).unwrap();
+    assert_eq!((estimate.activations, estimate.peak), (u64::MAX, u64::MAX));
+}
