@@ -244,6 +244,46 @@ fn an_answer_ends_at_the_token_after_which_no_more_is_wanted() {
 }
 
 #[test]
+fn after_an_answer_that_was_cancelled_the_same_backend_gives_another() {
+    // The host stops a component itself.
+    for (payload, manners) in [
+        (Payload::Component, "heedless = true"),
+        (Payload::Native, ""),
+    ] {
+        let endless = format!("device = \"cuda\"\nendless = true\ndeaf = true\n{manners}");
+        let aviary = Aviary::with(&[("one", payload, endless.as_str()), ("two", payload, "")]);
+        let mut answerer = Answerer::load(ask(&aviary.host())).unwrap();
+        let endless = Request {
+            max_tokens: u32::MAX,
+            ..request("a b")
+        };
+        for _ in 0..2 {
+            let cancel = CancelToken::new();
+            answerer.set_cancel(cancel.clone());
+            let mut count = 0;
+            let answered = answerer.answer(&endless, &mut |_| {
+                count += 1;
+                if count == 3 {
+                    cancel.cancel();
+                }
+                true
+            });
+            let error = match answered {
+                Err(DispatchError::Backend(error)) => error,
+                answered => panic!("it came to an end by itself: {answered:?}"),
+            };
+            // No other backend was asked to go on with it.
+            assert!(!error.is_the_backends(), "{error}");
+            assert!(count >= 3, "{count}");
+            assert_eq!(answerer.model().plugin().as_str(), "one");
+        }
+        // Then it has to load its model anew.
+        let is_native = matches!(payload, Payload::Native);
+        assert_eq!(answerer.model().is_alive(), is_native);
+    }
+}
+
+#[test]
 fn devices_come_in_their_order_and_every_refusal_is_told() {
     let aviary = Aviary::with(&[
         ("cpu", Payload::Native, ""),

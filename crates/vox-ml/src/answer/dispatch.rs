@@ -172,6 +172,11 @@ impl Dispatcher {
         })
     }
 
+    /// Has those that are loaded from now on told to stop by another token.
+    pub fn set_cancel(&mut self, cancel: CancelToken) {
+        self.cancel = cancel;
+    }
+
     /// What was considered so far, and chosen.
     pub fn explanation(&self) -> &Explanation {
         &self.explanation

@@ -1,9 +1,12 @@
 //! A backend for the tests: its answer is its prompt, a word a token. By its configuration it says that it is
 //! on another device (`device = "cuda"`), refuses every model (`refuses = "why"`), dies before the token of a
-//! number (`dies-before = 2`), or talks on when it is told to stop (`deaf = true`).
+//! number (`dies-before = 2`), talks on when no more is wanted (`deaf = true`) or when it is cancelled
+//! (`heedless = true`), or never comes to an end by itself (`endless = true`).
+
+use std::iter;
 
 use vox_plugin::compute::{Device, DeviceKind};
-use vox_plugin::host::{config, generation};
+use vox_plugin::host::{cancel, config, generation};
 use vox_plugin::inference_backend::{
     Abilities, Embedded, Finish, Finished, Loaded, Model, Options, Prompt, Request, Verdict,
 };
@@ -87,7 +90,13 @@ impl InferenceBackend for Parrot {
             cached_tokens: 0,
             answer_tokens: 0,
         };
-        for word in rest.split_inclusive(' ') {
+        let is_heedless = text("heedless").is_some();
+        let more = text("endless").into_iter();
+        let more = more.flat_map(|_| iter::repeat("again "));
+        for word in rest.split_inclusive(' ').chain(more) {
+            if !is_heedless && cancel::should_cancel() {
+                return Err(Error::Cancelled);
+            }
             if finished.answer_tokens == request.max_tokens {
                 finished.reason = Finish::Length;
                 break;
