@@ -1,15 +1,17 @@
-//! `vox chat` and `vox embed`.
+//! `vox chat` and `vox embed`, and models of the store that are damaged.
 //!
 //! A parrot repeats the text that it is to answer, so that its answer shows what a conversation is made of.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::training::Trainer;
-use crate::{Ended, Place};
+use crate::{Ended, Place, path};
 
 /// A user with a parrot, which has these settings in `Vox.toml`, and a model with a chat template in `talker`.
 fn talker(settings: &str) -> Place {
@@ -268,4 +270,75 @@ fn texts_become_vectors_of_one_length() {
             .sum();
         assert!((likeness - 1.0).abs() < 1e-3, "{likeness}");
     }
+}
+
+/// The file in the store that holds a file of a bundle.
+fn blob(place: &Place, model: &str, file: &str) -> PathBuf {
+    let info = place.json(&["model", "info", model]);
+    let files = info["manifest"]["files"].as_array().unwrap();
+    let entry = files.iter().find(|entry| entry["path"] == file).unwrap();
+    let digest = entry["blake3"].as_str().unwrap();
+    let hex = digest.strip_prefix("blake3:").unwrap();
+    let blobs = place.data().join("store/blobs");
+    blobs.join(&hex[..2]).join(&hex[2..])
+}
+
+/// Changes a byte in the middle of a file; its size stays, and so does its time.
+fn flip(file: &Path) {
+    let metadata = fs::metadata(file).unwrap();
+    let mut permissions = metadata.permissions();
+    permissions.set_mode(0o644);
+    fs::set_permissions(file, permissions).unwrap();
+    let mut bytes = fs::read(file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(file, bytes).unwrap();
+    let times = fs::FileTimes::new().set_modified(metadata.modified().unwrap());
+    let open = fs::File::options().write(true).open(file).unwrap();
+    open.set_times(times).unwrap();
+}
+
+#[test]
+fn a_model_with_a_byte_that_was_flipped_is_neither_run_nor_trained_nor_merged() {
+    let trainer = Trainer::new();
+    let config = trainer.config("base");
+    // So large that its weights are verified while they are loaded.
+    let larger = [
+        "--steps",
+        "2",
+        "--set",
+        "scratch.hidden=256",
+        "--set",
+        "scratch.intermediate=512",
+    ];
+    trainer.train(&config, &larger).succeeded();
+    let place = trainer.place();
+    let import = ["model", "import", "base/model", "--name", "tiny"];
+    place.run(import).succeeded();
+    let adapt = trainer.adapter("tiny", "adapted");
+    trainer.train(&adapt, &[]).succeeded();
+    let generate = ["generate", "tiny", "--prompt", "the cat", "-n", "4"];
+    place.run(generate).succeeded();
+
+    let weights = blob(place, "tiny", "model.safetensors");
+    assert!(fs::metadata(&weights).unwrap().len() > 1 << 20);
+    flip(&weights);
+    let other = trainer.adapter("tiny", "other");
+    for words in [
+        &generate[..],
+        &["embed", "tiny", "the cat"],
+        &["generate", "adapted/model", "--prompt", "the cat"],
+        &["train", path(&other)],
+        &["model", "merge", "adapted/model", "merged"],
+    ] {
+        let ended = place.run(words);
+        assert_eq!(ended.stdout, "", "{words:?}");
+        ended.failed(5, &["model.safetensors", "import the bundle again"]);
+    }
+    assert!(!place.path().join("merged").exists());
+    place.run(import).succeeded();
+    place.run(generate).succeeded();
+
+    flip(&blob(place, "tiny", "config.json"));
+    place.run(generate).failed(5, &["config.json"]);
 }

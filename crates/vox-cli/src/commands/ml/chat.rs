@@ -8,7 +8,7 @@ use std::thread;
 use clap::Args;
 use crossbeam_channel::{Receiver, bounded, select};
 use vox_host::contract::inference_backend::{Message as Said, Prompt};
-use vox_ml::answer::{Answerer, DispatchError};
+use vox_ml::answer::DispatchError;
 use vox_ml::data::{Chat, Message};
 
 use super::serving::{Found, ModelArgs, Opened, SamplingArgs};
@@ -177,7 +177,7 @@ pub(crate) fn run(context: &Context, arguments: &ChatArgs) -> Result<Exit, Failu
     if found.bundle.is_some() && found.template.is_none() {
         conversation.prompt(&found)?;
     }
-    let mut answerer = Answerer::load(dispatcher)?;
+    let mut answerer = found.load(dispatcher)?;
     let is_terminal = io::stdin().is_terminal();
     let lines = lines();
     loop {
@@ -241,7 +241,7 @@ pub(crate) fn run(context: &Context, arguments: &ChatArgs) -> Result<Exit, Failu
                 answerer.set_cancel(cancel.clone());
             } else {
                 let model = &arguments.model;
-                answerer = Answerer::load(model.dispatch(&host, &found, cancel.clone())?)?;
+                answerer = found.load(model.dispatch(&host, &found, cancel.clone())?)?;
             }
         }
     }

@@ -1,6 +1,8 @@
 //! What `generate`, `chat` and `embed` share: a model, its backend, its options.
 
 use std::io::{self, Write};
+use std::panic::resume_unwind;
+use std::thread;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -8,7 +10,7 @@ use vox_contract::PluginId;
 use vox_host::contract::compute::WeightFormat;
 use vox_host::contract::inference_backend::{Model, Options, Request, Sampling};
 use vox_host::{CancelToken, Host};
-use vox_ml::answer::{Dispatcher, Explanation};
+use vox_ml::answer::{Answerer, Dispatcher, Explanation};
 use vox_ml::bundle::View as Bundle;
 use vox_ml::data::template::{Template, TemplateSource};
 
@@ -148,11 +150,30 @@ pub(super) struct Found {
     name: String,
 }
 
+impl Found {
+    /// Loads the model while its files are being verified. It answers only where they are whole; where they
+    /// are not, what came of loading them does not matter.
+    pub(super) fn load(&self, dispatcher: Dispatcher) -> Result<Answerer, Failure> {
+        let mut bundles = self.bundle.iter().chain(&self.adapter);
+        let (verified, loaded) = thread::scope(|scope| {
+            let verifying = scope.spawn(|| bundles.try_for_each(Bundle::verify));
+            let loaded = Answerer::load(dispatcher);
+            let verified = verifying.join();
+            (
+                verified.unwrap_or_else(|panic| resume_unwind(panic)),
+                loaded,
+            )
+        });
+        verified?;
+        Ok(loaded?)
+    }
+}
+
 impl ModelArgs {
     /// Finds the model: in the store, in a directory, or else by its name on a server.
     fn find(&self, context: &Context) -> Result<Found, Failure> {
         let library = context.library()?;
-        let bundle = match Bundle::of(&library, &self.model) {
+        let bundle = match Bundle::unverified(&library, &self.model) {
             Ok(bundle) => Some(bundle),
             // A server may know it.
             Err(vox_model::bundle::BundleError::Unknown { .. }) if self.backend.is_some() => None,
@@ -166,7 +187,7 @@ impl ModelArgs {
         }
         let (bundle, adapter) = match bundle {
             Some(adapter) if adapter.is_adapter() => {
-                let base = base_of(&library, &adapter, self.base.as_deref())?;
+                let base = base_of(&library, &adapter, self.base.as_deref(), Bundle::unverified)?;
                 (Some(base), Some(adapter))
             }
             bundle if self.base.is_none() => (bundle, None),
