@@ -1,7 +1,8 @@
 //! A backend for the tests: its answer is its prompt, a word a token. By its configuration it says that it is
-//! on another device (`device = "cuda"`), refuses every model (`refuses = "why"`), dies before the token of a
-//! number (`dies-before = 2`), talks on when no more is wanted (`deaf = true`) or when it is cancelled
-//! (`heedless = true`), or never comes to an end by itself (`endless = true`).
+//! on another device (`device = "cuda"`, `"cuda:1"`, `"metal"`, `"remote"`), with so many bytes free
+//! (`available = 9000`) of which it needs some (`needs = 5000`); refuses every model (`refuses = "why"`), dies
+//! before the token of a number (`dies-before = 2`), talks on when no more is wanted (`deaf = true`) or when it
+//! is cancelled (`heedless = true`), or never comes to an end by itself (`endless = true`).
 
 use std::iter;
 
@@ -22,17 +23,27 @@ fn text(key: &str) -> Option<String> {
     config::get(key).map(|json| json.trim_matches('"').to_owned())
 }
 
+/// A number of the configuration; 0 where there is none.
+fn number(key: &str) -> u64 {
+    text(key)
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
+}
+
 fn device() -> Device {
-    let kind = match text("device").as_deref() {
+    let id = text("device").unwrap_or_else(|| "cpu".to_owned());
+    let kind = match id.split(':').next() {
         Some("cuda") => DeviceKind::Cuda,
+        Some("metal") => DeviceKind::Metal,
+        Some("remote") => DeviceKind::Remote,
         _ => DeviceKind::Cpu,
     };
     Device {
-        id: "perch".to_owned(),
+        id,
         kind,
         name: "A perch".to_owned(),
         memory: 0,
-        available: 0,
+        available: number("available"),
     }
 }
 
@@ -55,7 +66,7 @@ impl InferenceBackend for Parrot {
             serves: refusal.is_none(),
             reason: refusal.unwrap_or_else(|| "it repeats anything".to_owned()),
             device: Some(device()),
-            memory: 0,
+            memory: number("needs"),
         })
     }
 

@@ -13,6 +13,7 @@ use vox_host::{CancelToken, Host};
 use vox_ml::answer::{Answerer, Dispatcher, Explanation};
 use vox_ml::bundle::View as Bundle;
 use vox_ml::data::template::{Template, TemplateSource};
+use vox_probe::SystemProbe;
 
 use super::merge::{absolute, base_of};
 use crate::context::Context;
@@ -233,6 +234,7 @@ impl ModelArgs {
             model,
             options,
             self.backend.as_ref(),
+            &SystemProbe::new(),
             cancel,
         )?)
     }
@@ -286,13 +288,14 @@ impl View for Explained {
                 paint(LITERAL, plain(considered.plugin.as_str())),
                 plain(&considered.reason)
             )?;
-            if considered.memory > 0 {
-                let text = format!(
-                    "needs {}, {} free",
-                    bytes(considered.memory),
-                    bytes(considered.available)
-                );
-                writeln!(out, "         {}", paint(DIM, text))?;
+            let tier = considered.tier.map(|tier| format!("tier {tier}"));
+            let memory = (considered.memory > 0).then(|| {
+                let (needed, free) = (bytes(considered.memory), bytes(considered.available));
+                format!("needs {needed}, {free} free")
+            });
+            let facts: Vec<String> = tier.into_iter().chain(memory).collect();
+            if !facts.is_empty() {
+                writeln!(out, "         {}", paint(DIM, facts.join(", ")))?;
             }
         }
         Ok(())
