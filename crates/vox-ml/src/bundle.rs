@@ -1,4 +1,9 @@
 //! Bundles as directories, which is how a backend takes them.
+//!
+//! What must stay true: nothing comes of a bundle in the store before every byte of it was compared with
+//! its hash. That is not remembered from one time to the next: what a disk loses changes neither the size
+//! nor the time of a file, and that time is set anew when the file is used. Where it would be waited for, it
+//! is done while the model is loaded.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -6,19 +11,25 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use vox_crypto::{Digest, hash, hash_reader};
-use vox_model::bundle::{BundleError, Kind, Manifest};
+use vox_model::bundle::{BundleError, FileEntry, Kind, Manifest};
 use vox_model::library::Library;
+use vox_store::Store;
 
 /// The settings of an adapter in the layout of PEFT.
 const ADAPTER_CONFIG: &str = "adapter_config.json";
 /// The key in it that says which model the adapter changes.
 const ADAPTER_BASE: &str = "base_model_name_or_path";
 
+/// Files up to this size are verified before anybody sees them: the host reads some of them itself.
+const SMALL_BYTES: u64 = 1 << 20;
+
 /// A bundle as a directory.
 #[derive(Debug)]
 pub struct View {
     directory: PathBuf,
     manifest: Option<Manifest>,
+    /// Where its files are; none for a directory of a user's own.
+    store: Option<Store>,
     /// Removed at the end: links to the files in the store.
     _links: Option<tempfile::TempDir>,
 }
@@ -29,37 +40,58 @@ impl View {
         Self {
             directory,
             manifest: None,
+            store: None,
             _links: None,
         }
     }
 
-    /// A bundle in the store by its name, its hash, or the begin of one of them; a text with a `/` in
-    /// it, or `.`, is a directory. Nothing is copied: the directory has links to the store, which keeps
-    /// the bundle meanwhile.
+    /// A bundle in the store by its name, its hash, or the begin of one of them, every byte verified; a text
+    /// with a `/` in it, or `.`, is a directory. Nothing is copied: the directory has links to the store,
+    /// which keeps the bundle meanwhile.
     ///
     /// # Errors
     ///
     /// There is no such bundle, it is damaged, or the file system refuses the links.
     pub fn of(library: &Library, name: &str) -> Result<Self, BundleError> {
-        if name == "." || name == ".." || name.contains('/') {
-            return Ok(Self::of_directory(PathBuf::from(name)));
-        }
-        let entry = library.find(name)?;
-        Self::of_manifest(library, entry.manifest)
+        let view = Self::unverified(library, name)?;
+        view.verify()?;
+        Ok(view)
     }
 
-    /// The files of a manifest.
+    /// As [`View::of`], with large files that nobody has verified. They may be read; nothing may come of that
+    /// before [`View::verify`] says that they are whole.
     ///
     /// # Errors
     ///
     /// As [`View::of`].
-    pub fn of_manifest(library: &Library, manifest: Manifest) -> Result<Self, BundleError> {
+    pub fn unverified(library: &Library, name: &str) -> Result<Self, BundleError> {
+        if name == "." || name == ".." || name.contains('/') {
+            return Ok(Self::of_directory(PathBuf::from(name)));
+        }
+        let entry = library.find(name)?;
+        Self::of_manifest(library.store(), entry.manifest)
+    }
+
+    /// Reads large files whole, and compares them with their hashes; small ones were verified when it was
+    /// opened. Of a directory of a user's own there is nothing to compare with.
+    ///
+    /// # Errors
+    ///
+    /// [`BundleError::WrongFile`], and what keeps the store from reading.
+    pub fn verify(&self) -> Result<(), BundleError> {
+        let (Some(store), Some(manifest)) = (&self.store, &self.manifest) else {
+            return Ok(());
+        };
+        let large = manifest.files.iter().filter(|file| is_large(file));
+        verify(store, large)
+    }
+
+    fn of_manifest(store: &Store, manifest: Manifest) -> Result<Self, BundleError> {
         let links = tempfile::Builder::new()
             .prefix("vox-bundle-")
             .tempdir()
             .map_err(failed("create a directory in", &std::env::temp_dir()))?;
         for file in &manifest.files {
-            let store = library.store();
             store.hold(&file.blake3)?;
             let from = store.path_of(&file.blake3)?;
             let to = links.path().join(&file.path);
@@ -68,9 +100,12 @@ impl View {
             }
             link(&from, &to).map_err(failed("link to", &to))?;
         }
+        let small = manifest.files.iter().filter(|file| !is_large(file));
+        verify(store, small)?;
         Ok(Self {
             directory: links.path().to_owned(),
             manifest: Some(manifest),
+            store: Some(store.clone()),
             _links: Some(links),
         })
     }
@@ -173,6 +208,27 @@ impl View {
         let text = format!("{:#}\n", Value::Object(config));
         fs::write(&path, text).map_err(|error| wrong(error.to_string()))
     }
+}
+
+fn is_large(file: &FileEntry) -> bool {
+    file.len > SMALL_BYTES
+}
+
+/// Compares files with their hashes.
+fn verify<'a>(
+    store: &Store,
+    files: impl IntoIterator<Item = &'a FileEntry>,
+) -> Result<(), BundleError> {
+    for file in files {
+        store.verify(&file.blake3).map_err(|error| match error {
+            vox_store::Error::Corrupt { .. } => BundleError::WrongFile {
+                path: file.path.clone(),
+                what: "its BLAKE3",
+            },
+            error => error.into(),
+        })?;
+    }
+    Ok(())
 }
 
 #[cfg(unix)]

@@ -7,6 +7,7 @@ use vox_host::contract::inference_backend::{Finish, Model, Options, Prompt, Requ
 use vox_host::{CancelToken, Host};
 use vox_ml::answer::{Answerer, DispatchError, Dispatcher, Said};
 use vox_ml::backend::Embeddings;
+use vox_probe::{MockProbe, Probe as _};
 use vox_testkit::World;
 
 /// Payloads of a plugin, as its manifest writes them.
@@ -63,6 +64,11 @@ impl Aviary {
 }
 
 fn ask(host: &Host) -> Dispatcher {
+    ask_on(host, &MockProbe::cpu())
+}
+
+/// On a machine with this hardware.
+fn ask_on(host: &Host, probe: &MockProbe) -> Dispatcher {
     let model = Model {
         adapter: None,
         name: "seed".to_owned(),
@@ -74,7 +80,7 @@ fn ask(host: &Host) -> Dispatcher {
         format: None,
         context: None,
     };
-    Dispatcher::ask(host, model, options, None, CancelToken::new()).unwrap()
+    Dispatcher::ask(host, model, options, None, probe, CancelToken::new()).unwrap()
 }
 
 fn request(prompt: &str) -> Request {
@@ -244,6 +250,46 @@ fn an_answer_ends_at_the_token_after_which_no_more_is_wanted() {
 }
 
 #[test]
+fn after_an_answer_that_was_cancelled_the_same_backend_gives_another() {
+    // The host stops a component itself.
+    for (payload, manners) in [
+        (Payload::Component, "heedless = true"),
+        (Payload::Native, ""),
+    ] {
+        let endless = format!("device = \"cuda\"\nendless = true\ndeaf = true\n{manners}");
+        let aviary = Aviary::with(&[("one", payload, endless.as_str()), ("two", payload, "")]);
+        let mut answerer = Answerer::load(ask(&aviary.host())).unwrap();
+        let endless = Request {
+            max_tokens: u32::MAX,
+            ..request("a b")
+        };
+        for _ in 0..2 {
+            let cancel = CancelToken::new();
+            answerer.set_cancel(cancel.clone());
+            let mut count = 0;
+            let answered = answerer.answer(&endless, &mut |_| {
+                count += 1;
+                if count == 3 {
+                    cancel.cancel();
+                }
+                true
+            });
+            let error = match answered {
+                Err(DispatchError::Backend(error)) => error,
+                answered => panic!("it came to an end by itself: {answered:?}"),
+            };
+            // No other backend was asked to go on with it.
+            assert!(!error.is_the_backends(), "{error}");
+            assert!(count >= 3, "{count}");
+            assert_eq!(answerer.model().plugin().as_str(), "one");
+        }
+        // Then it has to load its model anew.
+        let is_native = matches!(payload, Payload::Native);
+        assert_eq!(answerer.model().is_alive(), is_native);
+    }
+}
+
+#[test]
 fn devices_come_in_their_order_and_every_refusal_is_told() {
     let aviary = Aviary::with(&[
         ("cpu", Payload::Native, ""),
@@ -271,4 +317,87 @@ fn devices_come_in_their_order_and_every_refusal_is_told() {
         "{error}"
     );
     assert!(error.hint().unwrap().contains("vox plugin search"));
+}
+
+#[test]
+fn of_one_kind_the_device_with_the_higher_tier_comes_first_and_cuda_before_metal_before_the_processor()
+ {
+    let aviary = Aviary::with(&[
+        ("far", Payload::Native, "device = \"remote\""),
+        ("processor", Payload::Native, ""),
+        ("apple", Payload::Native, "device = \"metal:0\""),
+        ("old", Payload::Native, "device = \"cuda:0\""),
+        ("strange", Payload::Native, "device = \"cuda:7\""),
+        ("young", Payload::Native, "device = \"cuda:1\""),
+    ]);
+    let probe = MockProbe::cpu()
+        .with_cuda("Tesla T4", 15 << 30, 7, 5)
+        .with_cuda("NVIDIA H200", 140 << 30, 9, 0)
+        .with_metal("Apple M3 Max", 48 << 30);
+    let mut dispatcher = ask_on(&aviary.host(), &probe);
+    let considered = &dispatcher.explanation().considered;
+    let order: Vec<_> = considered
+        .iter()
+        .map(|entry| (entry.plugin.as_str(), entry.tier))
+        .collect();
+    assert_eq!(
+        order,
+        [
+            ("young", Some(84)),
+            ("old", Some(62)),
+            ("strange", None),
+            ("apple", Some(52)),
+            ("processor", Some(12)),
+            ("far", None),
+        ]
+    );
+    assert!(considered[0].chosen);
+    // They are also loaded in that order.
+    assert_eq!(dispatcher.load().unwrap().plugin().as_str(), "young");
+    assert_eq!(dispatcher.load().unwrap().plugin().as_str(), "old");
+}
+
+#[test]
+fn a_model_that_fits_into_the_machine_and_not_into_the_process_is_refused_with_both_numbers() {
+    let aviary = Aviary::with(&[
+        (
+            "large",
+            Payload::Native,
+            "needs = 6000000000\navailable = 12000000000",
+        ),
+        (
+            "small",
+            Payload::Native,
+            "needs = 3000000000\navailable = 12000000000",
+        ),
+        // It counts with memory of others as well.
+        (
+            "split",
+            Payload::Native,
+            "needs = 20000000000\navailable = 12000000000",
+        ),
+    ]);
+    let mut hardware = MockProbe::cpu().probe();
+    hardware.memory.available = Some(4_000_000_000);
+    hardware.memory.limit_source = Some("/sys/fs/cgroup/memory.max".to_owned());
+    let probe = MockProbe::new(hardware);
+    let dispatcher = ask_on(&aviary.host(), &probe);
+    let considered = &dispatcher.explanation().considered;
+    let serving: Vec<_> = considered
+        .iter()
+        .map(|entry| (entry.plugin.as_str(), entry.serves, entry.available))
+        .collect();
+    let free = 4_000_000_000;
+    assert_eq!(
+        serving,
+        [
+            ("small", true, free),
+            ("split", true, free),
+            ("large", false, free),
+        ]
+    );
+    let reason = &considered[2].reason;
+    for word in ["6000000000", "4000000000", "/sys/fs/cgroup/memory.max"] {
+        assert!(reason.contains(word), "{word}: {reason}");
+    }
 }

@@ -3,6 +3,8 @@
 //! Each test has data and a home of its own. The cache of compiled components is shared, as it is
 //! by all that one user runs.
 
+#[cfg(unix)]
+mod answers;
 mod commands;
 #[cfg(unix)]
 mod containers;

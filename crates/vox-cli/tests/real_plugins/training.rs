@@ -637,7 +637,7 @@ threads = 2
 
 impl Trainer {
     /// The configuration of an adapter's training.
-    fn adapter(&self, base: &str, output: &str) -> PathBuf {
+    pub(crate) fn adapter(&self, base: &str, output: &str) -> PathBuf {
         let text = ADAPTER.replace("OUTPUT", output).replace("BASE", base);
         self.0.write(&format!("{output}.toml"), &text)
     }

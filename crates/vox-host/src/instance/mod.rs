@@ -23,7 +23,7 @@ use crate::contract::EXPORTS;
 use crate::error::{CallError, readable};
 use crate::host::{Inner, InstanceOptions};
 use crate::json::JsonCallError;
-use crate::services::{Caller, Services};
+use crate::services::{Caller, CancelToken, Services};
 use crate::slot::{Release, Slot};
 
 /// Calls that a new release has to answer in an instance before the old one goes.
@@ -236,6 +236,17 @@ impl Instance {
         if let Some(live) = &self.live {
             live.services.clock.set_deadline(deadline);
         }
+    }
+
+    /// Has every later call told to stop by another token than the one that the instance was asked
+    /// for with: what is cancelled once stays so, and an instance may outlive that.
+    pub fn set_cancel(&mut self, cancel: CancelToken) {
+        self.set_caller(Caller {
+            cancel,
+            deadline: self.deadline,
+            hook_depth: self.seat.options.hook_depth,
+            ..Caller::default()
+        });
     }
 
     /// Calls an exported function by name, `stage.process`, with a JSON value for each parameter.

@@ -3,6 +3,7 @@
 //! What must stay true: what was handed on is never handed on again. Where a backend dies, the next one
 //! goes on after the text that there is.
 
+use vox_host::CancelToken;
 use vox_host::contract::generation::Piece;
 use vox_host::contract::inference_backend::{Finish, Finished, Request};
 
@@ -53,6 +54,13 @@ impl Answerer {
     /// The model as it is loaded now.
     pub fn model(&mut self) -> &mut Model {
         &mut self.model
+    }
+
+    /// Has it, and those that could take its place, told to stop by another token: the one that it was asked for
+    /// with was cancelled, and there is more to answer.
+    pub fn set_cancel(&mut self, cancel: CancelToken) {
+        self.dispatcher.set_cancel(cancel.clone());
+        self.model.set_cancel(cancel);
     }
 
     /// Which backends were considered.

@@ -2,18 +2,25 @@
 //!
 //! Every plugin that serves `inference-backend` is asked whether it can serve the model. Of those that
 //! can, one on a CUDA device comes first, then Metal, then the processor, then servers elsewhere; of
-//! the same kind, the one that needs less memory, then by id. One that fails to load is passed over.
+//! the same kind, the one whose device has the higher tier, then the one that needs less memory, then by
+//! id. One that fails to load is passed over.
+//!
+//! On which of its devices the model fits, a backend says itself. Tiers come from the probe, and so does
+//! the memory that the process may have, of which a backend sees only what the machine has.
 //!
 //! What must stay true: nothing is passed over without a reason that is told.
 
 use std::cmp::Reverse;
 use std::fmt;
+use std::panic::resume_unwind;
+use std::thread;
 
 use serde::Serialize;
 use vox_contract::{ExtensionPoint, PluginId};
-use vox_host::contract::compute::DeviceKind;
+use vox_host::contract::compute::{Device, DeviceKind};
 use vox_host::contract::inference_backend::{Model as Wanted, Options, Verdict};
 use vox_host::{CancelToken, Host};
+use vox_probe::{DeviceKind as Kind, Hardware, Probe};
 
 use crate::backend::{BackendError, Candidate, Model, plugins};
 
@@ -50,6 +57,8 @@ pub struct Considered {
     pub reason: String,
     /// The device that it would be on.
     pub device: Option<String>,
+    /// That device's tier, 0 to 100; none for a server, and for a device that the probe does not find.
+    pub tier: Option<u8>,
     /// Bytes of that device's memory that it needs.
     pub memory: u64,
     /// Bytes of it that are free.
@@ -131,7 +140,8 @@ impl DispatchError {
 }
 
 impl Dispatcher {
-    /// Asks every backend, or the wanted one alone, whether it can serve a model.
+    /// Asks every backend, or the wanted one alone, whether it can serve a model, while `probe` looks at the
+    /// hardware.
     ///
     /// # Errors
     ///
@@ -141,35 +151,60 @@ impl Dispatcher {
         model: Wanted,
         options: Options,
         wanted: Option<&PluginId>,
+        probe: &(dyn Probe + Sync),
         cancel: CancelToken,
     ) -> Result<Self, BackendError> {
         let _span = tracing::info_span!("vox.infer.dispatch", model = model.name).entered();
-        let mut asked = Vec::new();
-        for plugin in plugins(host, ExtensionPoint::InferenceBackend, wanted)? {
-            let verdict = Candidate::start(host, &plugin, cancel.clone())
-                .and_then(|mut candidate| candidate.can_serve(&model, &options));
-            asked.push((plugin, verdict));
-        }
-        asked.sort_by_key(|(plugin, verdict)| (Reverse(rank(verdict)), plugin.clone()));
-        let considered = asked
-            .iter()
-            .map(|(plugin, verdict)| considered(plugin, verdict));
+        let ids = plugins(host, ExtensionPoint::InferenceBackend, wanted)?;
+        let verdict = |plugin: &PluginId| {
+            Candidate::start(host, plugin, cancel.clone())
+                .and_then(|mut candidate| candidate.can_serve(&model, &options))
+        };
+        // Where programs of the system tell of the hardware, that takes as long as asking does.
+        let (hardware, verdicts) = thread::scope(|scope| {
+            let hardware = scope.spawn(|| probe.probe());
+            let verdicts: Vec<_> = ids.iter().map(verdict).collect();
+            let hardware = hardware.join();
+            (
+                hardware.unwrap_or_else(|panic| resume_unwind(panic)),
+                verdicts,
+            )
+        });
+        let asked = ids.into_iter().zip(verdicts);
+        let mut asked: Vec<_> = asked
+            .map(|(plugin, verdict)| {
+                let considered = considered(plugin, &verdict, &hardware);
+                let kind = verdict.ok().and_then(|verdict| verdict.device);
+                (kind.map(|device| device.kind), considered)
+            })
+            .collect();
+        asked.sort_by_cached_key(|(kind, considered)| {
+            (Reverse(rank(*kind, considered)), considered.plugin.clone())
+        });
+        let considered: Vec<_> = asked
+            .into_iter()
+            .map(|(_, considered)| considered)
+            .collect();
+        let serving = considered.iter().filter(|entry| entry.serves);
+        let ranked = serving.map(|entry| entry.plugin.clone()).collect();
         let mut explanation = Explanation {
             model: model.name.clone(),
-            considered: considered.collect(),
+            considered,
         };
         explanation.choose();
-        let serving = asked
-            .into_iter()
-            .filter(|(_, verdict)| verdict.as_ref().is_ok_and(|verdict| verdict.serves));
         Ok(Self {
             host: host.clone(),
             model,
             options,
             cancel,
-            ranked: serving.map(|(plugin, _)| plugin).collect(),
+            ranked,
             explanation,
         })
+    }
+
+    /// Has those that are loaded from now on told to stop by another token.
+    pub fn set_cancel(&mut self, cancel: CancelToken) {
+        self.cancel = cancel;
     }
 
     /// What was considered so far, and chosen.
@@ -217,44 +252,108 @@ impl Dispatcher {
     }
 }
 
-/// How good a verdict is: greater ones are better.
-fn rank(verdict: &Result<Verdict, BackendError>) -> (u8, Reverse<u64>) {
-    let Ok(verdict) = verdict else {
-        return (0, Reverse(0));
-    };
-    let kind = verdict.device.as_ref().map(|device| device.kind);
+/// How good a backend on a device of this kind is: greater ones are better.
+fn rank(kind: Option<DeviceKind>, considered: &Considered) -> (u8, u8, Reverse<u64>) {
     let rank = match kind {
-        _ if !verdict.serves => 0,
+        _ if !considered.serves => 0,
         Some(DeviceKind::Cuda) => 4,
         Some(DeviceKind::Metal) => 3,
         Some(DeviceKind::Cpu) => 2,
         Some(DeviceKind::Remote) | None => 1,
     };
-    (rank, Reverse(verdict.memory))
+    let tier = considered.tier.unwrap_or(0);
+    (rank, tier, Reverse(considered.memory))
 }
 
-fn considered(plugin: &PluginId, verdict: &Result<Verdict, BackendError>) -> Considered {
+fn considered(
+    plugin: PluginId,
+    verdict: &Result<Verdict, BackendError>,
+    hardware: &Hardware,
+) -> Considered {
     let none = Considered {
-        plugin: plugin.clone(),
+        plugin,
         serves: false,
         chosen: false,
         reason: String::new(),
         device: None,
+        tier: None,
         memory: 0,
         available: 0,
     };
-    match verdict {
-        Ok(verdict) => Considered {
-            serves: verdict.serves,
-            reason: verdict.reason.clone(),
-            device: verdict.device.as_ref().map(|device| device.id.clone()),
-            memory: verdict.memory,
-            available: verdict.device.as_ref().map_or(0, |device| device.available),
-            ..none
-        },
-        Err(error) => Considered {
-            reason: error.to_string(),
-            ..none
-        },
+    let verdict = match verdict {
+        Ok(verdict) => verdict,
+        Err(error) => {
+            return Considered {
+                reason: error.to_string(),
+                ..none
+            };
+        }
+    };
+    let device = verdict.device.as_ref();
+    let considered = Considered {
+        serves: verdict.serves,
+        reason: verdict.reason.clone(),
+        device: device.map(|device| device.id.clone()),
+        tier: device.and_then(|device| tier(device, hardware)),
+        memory: verdict.memory,
+        available: device.map_or(0, |device| device.available),
+        ..none
+    };
+    match device {
+        Some(device) if device.kind == DeviceKind::Cpu => within_limits(considered, hardware),
+        _ => considered,
+    }
+}
+
+/// The tier of a device, as the probe has it. CUDA and the probe may number devices differently; then their
+/// names tell which is meant.
+fn tier(device: &Device, hardware: &Hardware) -> Option<u8> {
+    let kind = match device.kind {
+        DeviceKind::Cuda => Kind::Cuda,
+        DeviceKind::Metal => Kind::Metal,
+        DeviceKind::Cpu => Kind::Cpu,
+        DeviceKind::Remote => return None,
+    };
+    let ordinal = device.id.rsplit(':').next();
+    let ordinal: u32 = ordinal.and_then(|number| number.parse().ok()).unwrap_or(0);
+    let mut known = hardware.devices();
+    known.retain(|known| known.kind == kind);
+    let is_it = |known: &&vox_probe::Device<'_>| known.ordinal == ordinal;
+    let is_named = |known: &&vox_probe::Device<'_>| known.name == device.name;
+    let found = known
+        .iter()
+        .find(|known| is_it(known) && is_named(known))
+        .or_else(|| known.iter().find(is_named))
+        .or_else(|| known.iter().find(is_it));
+    found.map(|known| known.tier)
+}
+
+/// A backend on the processor, which counts with the machine's memory where the process may have less of it:
+/// a control group's limit is not among what systems call available.
+fn within_limits(considered: Considered, hardware: &Hardware) -> Considered {
+    let Some(free) = hardware.memory.available else {
+        return considered;
+    };
+    let (memory, counted) = (considered.memory, considered.available);
+    if counted <= free {
+        return considered;
+    }
+    let limited = Considered {
+        available: free,
+        ..considered
+    };
+    // Where it needs more than it counts with, it has memory elsewhere.
+    if !limited.serves || memory <= free || memory > counted {
+        return limited;
+    }
+    let source = hardware.memory.limit_source.as_deref();
+    let limit = source.map(|source| format!(", by the limit in {source}"));
+    Considered {
+        serves: false,
+        reason: format!(
+            "it needs {memory} bytes, and of the processor's memory this process may have {free} more{}",
+            limit.unwrap_or_default()
+        ),
+        ..limited
     }
 }

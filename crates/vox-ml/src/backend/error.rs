@@ -53,6 +53,7 @@ impl BackendError {
                     error,
                     Error::Invalid(_) | Error::Cancelled | Error::NotFound(_)
                 ),
+                CallError::Cancelled { .. } => false,
                 _ => true,
             },
         }

@@ -171,6 +171,17 @@ impl Model {
         &self.loaded
     }
 
+    /// Whether what was loaded is still there: code that crashed is gone with it, and so is a component that was
+    /// cancelled in the middle of a call.
+    pub fn is_alive(&self) -> bool {
+        self.candidate.instance.is_alive()
+    }
+
+    /// Has it told to stop by another token from now on.
+    pub fn set_cancel(&mut self, cancel: CancelToken) {
+        self.candidate.instance.set_cancel(cancel);
+    }
+
     /// Whether it can answer now.
     ///
     /// # Errors

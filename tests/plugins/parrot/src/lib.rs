@@ -1,9 +1,13 @@
 //! A backend for the tests: its answer is its prompt, a word a token. By its configuration it says that it is
-//! on another device (`device = "cuda"`), refuses every model (`refuses = "why"`), dies before the token of a
-//! number (`dies-before = 2`), or talks on when it is told to stop (`deaf = true`).
+//! on another device (`device = "cuda"`, `"cuda:1"`, `"metal"`, `"remote"`), with so many bytes free
+//! (`available = 9000`) of which it needs some (`needs = 5000`); refuses every model (`refuses = "why"`), dies
+//! before the token of a number (`dies-before = 2`), talks on when no more is wanted (`deaf = true`) or when it
+//! is cancelled (`heedless = true`), or never comes to an end by itself (`endless = true`).
+
+use std::iter;
 
 use vox_plugin::compute::{Device, DeviceKind};
-use vox_plugin::host::{config, generation};
+use vox_plugin::host::{cancel, config, generation};
 use vox_plugin::inference_backend::{
     Abilities, Embedded, Finish, Finished, Loaded, Model, Options, Prompt, Request, Verdict,
 };
@@ -19,17 +23,27 @@ fn text(key: &str) -> Option<String> {
     config::get(key).map(|json| json.trim_matches('"').to_owned())
 }
 
+/// A number of the configuration; 0 where there is none.
+fn number(key: &str) -> u64 {
+    text(key)
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
+}
+
 fn device() -> Device {
-    let kind = match text("device").as_deref() {
+    let id = text("device").unwrap_or_else(|| "cpu".to_owned());
+    let kind = match id.split(':').next() {
         Some("cuda") => DeviceKind::Cuda,
+        Some("metal") => DeviceKind::Metal,
+        Some("remote") => DeviceKind::Remote,
         _ => DeviceKind::Cpu,
     };
     Device {
-        id: "perch".to_owned(),
+        id,
         kind,
         name: "A perch".to_owned(),
         memory: 0,
-        available: 0,
+        available: number("available"),
     }
 }
 
@@ -52,7 +66,7 @@ impl InferenceBackend for Parrot {
             serves: refusal.is_none(),
             reason: refusal.unwrap_or_else(|| "it repeats anything".to_owned()),
             device: Some(device()),
-            memory: 0,
+            memory: number("needs"),
         })
     }
 
@@ -87,7 +101,13 @@ impl InferenceBackend for Parrot {
             cached_tokens: 0,
             answer_tokens: 0,
         };
-        for word in rest.split_inclusive(' ') {
+        let is_heedless = text("heedless").is_some();
+        let more = text("endless").into_iter();
+        let more = more.flat_map(|_| iter::repeat("again "));
+        for word in rest.split_inclusive(' ').chain(more) {
+            if !is_heedless && cancel::should_cancel() {
+                return Err(Error::Cancelled);
+            }
             if finished.answer_tokens == request.max_tokens {
                 finished.reason = Finish::Length;
                 break;

@@ -1,12 +1,14 @@
 //! `vox chat`: a conversation with a model.
 
 use std::fs;
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
+use std::thread;
 
 use clap::Args;
+use crossbeam_channel::{Receiver, bounded, select};
 use vox_host::contract::inference_backend::{Message as Said, Prompt};
-use vox_ml::answer::{Answerer, DispatchError};
+use vox_ml::answer::DispatchError;
 use vox_ml::data::{Chat, Message};
 
 use super::serving::{Found, ModelArgs, Opened, SamplingArgs};
@@ -155,11 +157,14 @@ enum Line<'a> {
 
 /// Talks.
 pub(crate) fn run(context: &Context, arguments: &ChatArgs) -> Result<Exit, Failure> {
-    let Some(opened) = arguments.model.open(context, interrupt::token())? else {
+    let mut cancel = interrupt::token();
+    let Some(opened) = arguments.model.open(context, cancel.clone())? else {
         return Ok(Exit::Success);
     };
     let Opened {
-        found, dispatcher, ..
+        host,
+        found,
+        dispatcher,
     } = opened;
     let mut conversation = match &arguments.load {
         Some(path) => Conversation::load(path)?,
@@ -172,21 +177,25 @@ pub(crate) fn run(context: &Context, arguments: &ChatArgs) -> Result<Exit, Failu
     if found.bundle.is_some() && found.template.is_none() {
         conversation.prompt(&found)?;
     }
-    let mut answerer = Answerer::load(dispatcher)?;
+    let mut answerer = found.load(dispatcher)?;
     let is_terminal = io::stdin().is_terminal();
-    let cancel = interrupt::token();
+    let lines = lines();
     loop {
+        if is_terminal {
+            output::print(b"> ")?;
+        }
+        let line = select! {
+            recv(lines) -> line => line,
+            recv(cancel.cancelled()) -> _ => return Ok(Exit::Interrupted),
+        };
         if cancel.is_cancelled() {
             return Ok(Exit::Interrupted);
         }
-        if is_terminal {
-            output::print(b"> ")?;
-            io::stdout().flush()?;
-        }
-        let mut line = String::new();
-        if io::stdin().lock().read_line(&mut line)? == 0 {
+        // Disconnected at the end of the input.
+        let Ok(line) = line else {
             return Ok(Exit::Success);
-        }
+        };
+        let line = line?;
         match understand(line.trim(), &mut conversation)? {
             Line::End => return Ok(Exit::Success),
             Line::Nothing => continue,
@@ -194,8 +203,10 @@ pub(crate) fn run(context: &Context, arguments: &ChatArgs) -> Result<Exit, Failu
             Line::Question(text) => conversation.push("user", text),
         }
         let request = arguments.sampling.request(conversation.prompt(&found)?);
+        let mut text = String::new();
         let mut failed = None;
         let answered = answerer.answer(&request, &mut |said| {
+            text.push_str(&said.text);
             if let Err(failure) = output::print(said.text.as_bytes()) {
                 failed.get_or_insert(failure);
             }
@@ -207,7 +218,7 @@ pub(crate) fn run(context: &Context, arguments: &ChatArgs) -> Result<Exit, Failu
         output::print(b"\n")?;
         match answered {
             Ok(answered) => {
-                conversation.push("assistant", &answered.text);
+                conversation.push("assistant", &text);
                 if answered.finished.answer_tokens >= arguments.sampling.max_tokens() {
                     note("the answer was cut off; `-n` allows more tokens");
                 }
@@ -220,12 +231,34 @@ pub(crate) fn run(context: &Context, arguments: &ChatArgs) -> Result<Exit, Failu
                      /undo and /reset make room, /save keeps it"
                 ));
             }
-            Err(error) => {
-                conversation.messages.pop();
-                return Err(error.into());
+            // Nor because no more of it was wanted.
+            Err(_) if cancel.is_cancelled() => conversation.push("assistant", &text),
+            Err(error) => return Err(error.into()),
+        }
+        if cancel.is_cancelled() {
+            cancel = interrupt::renewed();
+            if answerer.model().is_alive() {
+                answerer.set_cancel(cancel.clone());
+            } else {
+                let model = &arguments.model;
+                answerer = found.load(model.dispatch(&host, &found, cancel.clone())?)?;
             }
         }
     }
+}
+
+/// The lines of standard input, as a thread of its own reads them: a read cannot be given up at Ctrl-C, waiting
+/// for a thread can. Disconnected at the end of the input.
+fn lines() -> Receiver<io::Result<String>> {
+    let (sender, receiver) = bounded(0);
+    thread::spawn(move || {
+        for line in io::stdin().lines() {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
 }
 
 fn understand<'a>(line: &'a str, conversation: &mut Conversation) -> Result<Line<'a>, Failure> {

@@ -4,7 +4,6 @@ use std::io::{self, BufRead as _, Write};
 
 use clap::Args;
 use serde::Serialize;
-use vox_ml::answer::Answerer;
 
 use super::serving::{ModelArgs, Opened};
 use crate::context::Context;
@@ -44,12 +43,14 @@ pub(crate) fn run(context: &Context, arguments: &EmbedArgs) -> Result<Exit, Fail
     let Some(opened) = arguments.model.open(context, interrupt::token())? else {
         return Ok(Exit::Success);
     };
-    let Opened { dispatcher, .. } = opened;
+    let Opened {
+        found, dispatcher, ..
+    } = opened;
     let texts = match arguments.texts.as_slice() {
         [] => io::stdin().lock().lines().collect::<Result<Vec<_>, _>>()?,
         texts => texts.to_vec(),
     };
-    let mut answerer = Answerer::load(dispatcher)?;
+    let mut answerer = found.load(dispatcher)?;
     let embeddings = answerer.embed(&texts)?.vectors;
     context.output.show(&Embedded {
         model: arguments.model.model.clone(),

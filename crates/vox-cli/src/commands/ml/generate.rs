@@ -6,7 +6,6 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 use vox_host::contract::inference_backend::{Finish, Prompt};
-use vox_ml::answer::Answerer;
 use vox_ml::data::{Chat, Message};
 
 use super::serving::{ModelArgs, Opened, SamplingArgs};
@@ -107,7 +106,7 @@ pub(crate) fn run(context: &Context, arguments: &GenerateArgs) -> Result<Exit, F
     }
     let mut request = arguments.sampling.request(Prompt::Text(prompt));
     request.alternatives = arguments.logprobs;
-    let mut answerer = Answerer::load(dispatcher)?;
+    let mut answerer = found.load(dispatcher)?;
     let cancel = interrupt::token();
     let (is_human, mut tokens) = (context.output.is_human(), Vec::new());
     let begin = Instant::now();

@@ -73,7 +73,7 @@ pub(crate) fn run(context: &Context, arguments: &MergeArgs) -> Result<Exit, Fail
         );
         return Err(Failure::new(Exit::InvalidInput, message));
     }
-    let base = base_of(&library, &adapter, arguments.base.as_deref())?;
+    let base = base_of(&library, &adapter, arguments.base.as_deref(), Bundle::of)?;
     let host = context.host()?;
     let ids = plugins(&host, ExtensionPoint::MlBackend, arguments.backend.as_ref())?;
     // `plugins` answers at least one.
@@ -115,20 +115,25 @@ pub(crate) fn run(context: &Context, arguments: &MergeArgs) -> Result<Exit, Fail
     Ok(Exit::Success)
 }
 
-/// The model that an adapter changes: the one that is named, or else the one that the adapter names.
+/// The model that an adapter changes: the one that is named, or else the one that the adapter names. It is
+/// opened as `open` does.
 pub(super) fn base_of(
     library: &Library,
     adapter: &Bundle,
     named: Option<&str>,
+    open: fn(&Library, &str) -> Result<Bundle, BundleError>,
 ) -> Result<Bundle, Failure> {
     let base = match named {
-        Some(base) => Bundle::of(library, base)?,
+        Some(base) => open(library, base)?,
         None => {
             let base = adapter.base().ok_or_else(|| {
                 Failure::usage("the adapter does not say which model it changes")
                     .hint("name it with `--base`")
             })?;
-            Bundle::of(library, &base).map_err(|error| {
+            open(library, &base).map_err(|error| {
+                if let BundleError::WrongFile { .. } = error {
+                    return Failure::from(error);
+                }
                 let message = format!("the adapter changes `{base}`, which is not here: {error}");
                 Failure::new(Exit::NotFound, message).hint("name its model with `--base`")
             })?

@@ -15,7 +15,9 @@ use crate::output::{self, View, bytes};
 /// Arguments of `vox probe`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A tier is a number from 0 to 100 by which devices are ordered: higher ones are tried first."
+    after_help = "A tier is a number from 0 to 100 by which devices are ordered. Of the backends that can run a model, \
+                  those\non CUDA devices are tried first, then Metal, then the processor; of one kind, the higher \
+                  tier first."
 )]
 pub struct ProbeArgs {
     /// The same as --format json

@@ -271,7 +271,7 @@ pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> Result<Exit, Fail
             .keys
             .and(Keys::from_variable(KEYS, &keys).map_err(refused)?);
     }
-    let mut answerers = vec![Answerer::load(dispatcher)?];
+    let mut answerers = vec![found.load(dispatcher)?];
     while answerers.len() < options.served {
         answerers.push(Answerer::load(arguments.model.dispatch(
             &host,

@@ -1,6 +1,8 @@
 //! What `generate`, `chat` and `embed` share: a model, its backend, its options.
 
 use std::io::{self, Write};
+use std::panic::resume_unwind;
+use std::thread;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -8,9 +10,10 @@ use vox_contract::PluginId;
 use vox_host::contract::compute::WeightFormat;
 use vox_host::contract::inference_backend::{Model, Options, Request, Sampling};
 use vox_host::{CancelToken, Host};
-use vox_ml::answer::{Dispatcher, Explanation};
+use vox_ml::answer::{Answerer, Dispatcher, Explanation};
 use vox_ml::bundle::View as Bundle;
 use vox_ml::data::template::{Template, TemplateSource};
+use vox_probe::SystemProbe;
 
 use super::merge::{absolute, base_of};
 use crate::context::Context;
@@ -148,11 +151,30 @@ pub(super) struct Found {
     name: String,
 }
 
+impl Found {
+    /// Loads the model while its files are being verified. It answers only where they are whole; where they
+    /// are not, what came of loading them does not matter.
+    pub(super) fn load(&self, dispatcher: Dispatcher) -> Result<Answerer, Failure> {
+        let mut bundles = self.bundle.iter().chain(&self.adapter);
+        let (verified, loaded) = thread::scope(|scope| {
+            let verifying = scope.spawn(|| bundles.try_for_each(Bundle::verify));
+            let loaded = Answerer::load(dispatcher);
+            let verified = verifying.join();
+            (
+                verified.unwrap_or_else(|panic| resume_unwind(panic)),
+                loaded,
+            )
+        });
+        verified?;
+        Ok(loaded?)
+    }
+}
+
 impl ModelArgs {
     /// Finds the model: in the store, in a directory, or else by its name on a server.
     fn find(&self, context: &Context) -> Result<Found, Failure> {
         let library = context.library()?;
-        let bundle = match Bundle::of(&library, &self.model) {
+        let bundle = match Bundle::unverified(&library, &self.model) {
             Ok(bundle) => Some(bundle),
             // A server may know it.
             Err(vox_model::bundle::BundleError::Unknown { .. }) if self.backend.is_some() => None,
@@ -166,7 +188,7 @@ impl ModelArgs {
         }
         let (bundle, adapter) = match bundle {
             Some(adapter) if adapter.is_adapter() => {
-                let base = base_of(&library, &adapter, self.base.as_deref())?;
+                let base = base_of(&library, &adapter, self.base.as_deref(), Bundle::unverified)?;
                 (Some(base), Some(adapter))
             }
             bundle if self.base.is_none() => (bundle, None),
@@ -212,6 +234,7 @@ impl ModelArgs {
             model,
             options,
             self.backend.as_ref(),
+            &SystemProbe::new(),
             cancel,
         )?)
     }
@@ -265,13 +288,14 @@ impl View for Explained {
                 paint(LITERAL, plain(considered.plugin.as_str())),
                 plain(&considered.reason)
             )?;
-            if considered.memory > 0 {
-                let text = format!(
-                    "needs {}, {} free",
-                    bytes(considered.memory),
-                    bytes(considered.available)
-                );
-                writeln!(out, "         {}", paint(DIM, text))?;
+            let tier = considered.tier.map(|tier| format!("tier {tier}"));
+            let memory = (considered.memory > 0).then(|| {
+                let (needed, free) = (bytes(considered.memory), bytes(considered.available));
+                format!("needs {needed}, {free} free")
+            });
+            let facts: Vec<String> = tier.into_iter().chain(memory).collect();
+            if !facts.is_empty() {
+                writeln!(out, "         {}", paint(DIM, facts.join(", ")))?;
             }
         }
         Ok(())
