@@ -5,6 +5,8 @@
 
 mod commands;
 #[cfg(unix)]
+mod own_backend;
+#[cfg(unix)]
 mod runs;
 #[cfg(unix)]
 mod serving;
