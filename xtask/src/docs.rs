@@ -139,7 +139,7 @@ fn pages_of_sources(workspace: &Workspace) -> anyhow::Result<Vec<Page>> {
 }
 
 /// Checks that the book's summary lists every page, and that no page of the book or beside it has
-/// a link that leads nowhere.
+/// a link that leads nowhere or includes what is not there.
 pub fn check_links(workspace: &Workspace) -> anyhow::Result<()> {
     let book = workspace.root.join("docs/src");
     let mut pages = Vec::new();

@@ -1,4 +1,5 @@
-//! Links within Markdown: every file and heading that a page points to is there.
+//! Links within Markdown: every file and heading that a page points to is there, and every part of a file that it
+//! includes.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -12,6 +13,8 @@ pub struct Page {
     pub links: Vec<(usize, String)>,
     /// The names of its headings, as a link writes them behind `#`.
     pub headings: Vec<String>,
+    /// What it includes, `file` or `file:anchor`, with the lines; in code too.
+    pub includes: Vec<(usize, String)>,
 }
 
 impl Page {
@@ -20,6 +23,8 @@ impl Page {
         let mut page = Self::default();
         let mut in_code = false;
         for (number, line) in (1..).zip(text.lines()) {
+            page.includes
+                .extend(included(line).map(|included| (number, included.to_owned())));
             if line.trim_start().starts_with("```") {
                 in_code = !in_code;
             } else if !in_code {
@@ -79,6 +84,21 @@ pub fn broken(pages: &[PathBuf], root: &Path) -> anyhow::Result<Vec<String>> {
             let name = path.strip_prefix(root).unwrap_or(path).display();
             broken.extend(missing.map(|missing| format!("{name}:{line}: {missing}")));
         }
+        for (line, included) in &page.includes {
+            let (file, anchor) = included.split_once(':').unwrap_or((included, ""));
+            let target = beside(path, file);
+            let begin = format!("ANCHOR: {anchor}");
+            let missing = if !target.exists() {
+                format!("there is no {file}")
+            } else if anchor.is_empty() || read(&target)?.lines().any(|line| line.ends_with(&begin))
+            {
+                continue;
+            } else {
+                format!("{file} has no anchor {anchor}")
+            };
+            let name = path.strip_prefix(root).unwrap_or(path).display();
+            broken.push(format!("{name}:{line}: {missing}"));
+        }
     }
     Ok(broken)
 }
@@ -111,6 +131,13 @@ fn targets(line: &str) -> Vec<String> {
         .filter_map(|(target, _)| target.split_whitespace().next())
         .map(str::to_owned)
         .collect()
+}
+
+/// What mdBook puts in the place of a line, if it includes something.
+fn included(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once("{{#include ")?;
+    let (included, _) = rest.split_once("}}")?;
+    Some(included.trim())
 }
 
 /// The text of a heading, if the line is one.
@@ -166,6 +193,24 @@ mod tests {
             [
                 "sub/page.md:2: ../other.md#gone names no heading",
                 "sub/page.md:3: there is no gone.md"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_included_and_is_not_there_is_named_with_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let code = "// ANCHOR: there\nfn a() {}\n// ANCHOR_END: there\n";
+        std::fs::write(dir.path().join("a.rs"), code).unwrap();
+        let page = dir.path().join("page.md");
+        let text = "```rust\n{{#include a.rs:there}}\n{{#include a.rs:here}}\n```\n{{#include a.rs}}\n{{#include b.rs}}\n";
+        std::fs::write(&page, text).unwrap();
+        let broken = broken(&[page], dir.path()).unwrap();
+        assert_eq!(
+            broken,
+            [
+                "page.md:3: a.rs has no anchor here",
+                "page.md:6: there is no b.rs"
             ]
         );
     }

@@ -24,16 +24,19 @@ pub enum Template {
     Command,
     /// Metrics: how often it was asked.
     Metrics,
+    /// A backend for inference: answers with the words of its prompt.
+    InferenceBackend,
 }
 
 impl Template {
     /// Every template.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Stage,
         Self::Step,
         Self::Hook,
         Self::Command,
         Self::Metrics,
+        Self::InferenceBackend,
     ];
 
     /// The name of its extension point.
@@ -44,6 +47,7 @@ impl Template {
             Self::Hook => "hook",
             Self::Command => "command",
             Self::Metrics => "metrics",
+            Self::InferenceBackend => "inference-backend",
         }
     }
 
@@ -54,6 +58,9 @@ impl Template {
             Self::Hook => include_str!("scaffold/templates/hook.rs.in"),
             Self::Command => include_str!("scaffold/templates/command.rs.in"),
             Self::Metrics => include_str!("scaffold/templates/metrics.rs.in"),
+            Self::InferenceBackend => {
+                include_str!("scaffold/templates/inference-backend.rs.in")
+            }
         }
     }
 
@@ -65,6 +72,9 @@ impl Template {
             Self::Hook => include_str!("scaffold/templates/hook.toml.in"),
             Self::Command => include_str!("scaffold/templates/command.toml.in"),
             Self::Metrics => include_str!("scaffold/templates/metrics.toml.in"),
+            Self::InferenceBackend => {
+                include_str!("scaffold/templates/inference-backend.toml.in")
+            }
         }
     }
 
@@ -75,6 +85,7 @@ impl Template {
             Self::Hook => "Logs each step that has ended",
             Self::Command => "Greets someone",
             Self::Metrics => "Counts how often it is asked",
+            Self::InferenceBackend => "Answers with the words of its prompt",
         }
     }
 }

@@ -8,13 +8,14 @@ mod answers;
 mod commands;
 #[cfg(unix)]
 mod containers;
-#[cfg(unix)]
-mod output;
 mod fetching;
 #[cfg(unix)]
 mod keeping;
 #[cfg(unix)]
 mod offering;
+#[cfg(unix)]
+mod output;
+mod own_backend;
 #[cfg(unix)]
 mod runs;
 #[cfg(unix)]

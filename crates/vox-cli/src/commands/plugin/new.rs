@@ -55,6 +55,8 @@ enum Point {
     Command,
     /// Reports measurements
     Metrics,
+    /// Runs models
+    InferenceBackend,
 }
 
 impl From<Point> for Template {
@@ -65,6 +67,7 @@ impl From<Point> for Template {
             Point::Hook => Self::Hook,
             Point::Command => Self::Command,
             Point::Metrics => Self::Metrics,
+            Point::InferenceBackend => Self::InferenceBackend,
         }
     }
 }
