@@ -8,6 +8,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::training::Trainer;
+use crate::{Place, path};
+
+/// The key of every server here.
+const KEY: &str = "open-sesame-open-sesame";
 
 /// A server that runs until it is dropped.
 struct Server {
@@ -23,22 +27,50 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Serves the tiny model, with a key.
+    /// Serves the tiny model.
     fn start(trainer: &Trainer) -> Self {
-        let mut command = trainer.place().vox();
+        Self::of(trainer.place(), &["out/model"])
+    }
+
+    /// Starts `vox serve` with these arguments, at a port that is free.
+    fn of(place: &Place, arguments: &[&str]) -> Self {
+        Self::at("127.0.0.1:0", place, arguments)
+    }
+
+    /// The same at an address.
+    fn at(address: &str, place: &Place, arguments: &[&str]) -> Self {
+        let mut command = place.vox();
         command
-            .args(["serve", "out/model", "--listen", "127.0.0.1:0"])
-            .env("VOX_SERVE_KEYS", "open-sesame-open-sesame")
+            .arg("serve")
+            .args(arguments)
+            .args(["--listen", address])
+            .env("VOX_SERVE_KEYS", KEY)
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         let mut lines = BufReader::new(stderr).lines();
-        let line = lines.next().unwrap().unwrap();
+        let mut said = lines.by_ref().map(Result::unwrap);
+        let line = said.find(|line| line.contains("serving")).unwrap();
         let address = line.split("http://").nth(1).unwrap();
         let address = address.split("/v1").next().unwrap().to_owned();
         // What it says later must not stop it.
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, address }
+    }
+
+    /// Serves the tiny model of a server at `address` as `elsewhere`.
+    fn over(trainer: &Trainer, address: &str) -> Self {
+        let place = trainer.place();
+        let plugin = vox_testkit::plugin("openai");
+        let install = ["plugin", "install", path(&plugin)];
+        let trusted = ["--grant", "all", "--allow-native"];
+        place.run(install.iter().chain(&trusted)).succeeded();
+        let settings = format!(
+            "[plugin.openai]\nprefer = \"native\"\n\n[plugin.openai.config]\nurl = \"http://{address}\"\n\
+             key-env = \"VOX_SERVE_KEYS\"\nmodels = {{ elsewhere = \"out/model\" }}\n"
+        );
+        place.write("Vox.toml", &settings);
+        Self::of(place, &["elsewhere", "--backend", "openai"])
     }
 
     /// Asks, and answers the status and the body.
@@ -64,7 +96,7 @@ impl Server {
     }
 
     fn json(&self, method: &str, path: &str, body: &Value) -> Value {
-        let (status, answer) = self.ask(method, path, "open-sesame-open-sesame", body);
+        let (status, answer) = self.ask(method, path, KEY, body);
         assert_eq!(status, 200, "{answer}");
         serde_json::from_str(&answer).unwrap()
     }
@@ -104,12 +136,7 @@ fn a_trained_model_is_served_to_clients_of_openais_api() {
 
     let mut streamed = request.clone();
     streamed["stream"] = true.into();
-    let (status, events) = server.ask(
-        "POST",
-        "/v1/completions",
-        "open-sesame-open-sesame",
-        &streamed,
-    );
+    let (status, events) = server.ask("POST", "/v1/completions", KEY, &streamed);
     assert_eq!(status, 200, "{events}");
     assert!(events.contains("data: [DONE]"), "{events}");
 
@@ -119,7 +146,7 @@ fn a_trained_model_is_served_to_clients_of_openais_api() {
     assert!(embeddings["usage"]["prompt_tokens"].as_u64() > Some(1));
 
     let long = json!({ "model": "out/model", "prompt": "the cat ".repeat(100) });
-    let (status, refusal) = server.ask("POST", "/v1/completions", "open-sesame-open-sesame", &long);
+    let (status, refusal) = server.ask("POST", "/v1/completions", KEY, &long);
     assert_eq!(status, 400, "{refusal}");
     assert!(refusal.contains("context_length_exceeded"), "{refusal}");
 
@@ -127,12 +154,28 @@ fn a_trained_model_is_served_to_clients_of_openais_api() {
     assert_eq!(status, 401, "{refusal}");
     let chat =
         json!({ "model": "out/model", "messages": [{ "role": "user", "content": "hello" }] });
-    let (status, refusal) = server.ask(
-        "POST",
-        "/v1/chat/completions",
-        "open-sesame-open-sesame",
-        &chat,
-    );
+    let (status, refusal) = server.ask("POST", "/v1/chat/completions", KEY, &chat);
+    assert_eq!(status, 400, "{refusal}");
+    assert!(refusal.contains("no chat template"), "{refusal}");
+}
+
+#[test]
+fn a_server_over_another_answers_what_that_one_does() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    trainer.train(&config, &[]).succeeded();
+    let behind = Server::start(&trainer);
+    let front = Server::over(&trainer, &behind.address);
+    let request = |model: &str| json!({ "model": model, "prompt": "the cat", "max_tokens": 8, "temperature": 0 });
+    let wanted = behind.json("POST", "/v1/completions", &request("out/model"));
+    let answer = front.json("POST", "/v1/completions", &request("elsewhere"));
+    assert_ne!(wanted["choices"][0]["text"], "", "{wanted}");
+    assert_eq!(answer["choices"][0]["text"], wanted["choices"][0]["text"]);
+
+    // What the other refuses is the client's to mend here as well.
+    let chat =
+        json!({ "model": "elsewhere", "messages": [{ "role": "user", "content": "hello" }] });
+    let (status, refusal) = front.ask("POST", "/v1/chat/completions", KEY, &chat);
     assert_eq!(status, 400, "{refusal}");
     assert!(refusal.contains("no chat template"), "{refusal}");
 }
