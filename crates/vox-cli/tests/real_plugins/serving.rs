@@ -100,6 +100,14 @@ impl Server {
         assert_eq!(status, 200, "{answer}");
         serde_json::from_str(&answer).unwrap()
     }
+
+    /// Asks for the next words of the tiny model, and answers how many tokens of the prompt were known.
+    fn cached(&self, prompt: &str) -> u64 {
+        let request = json!({ "model": "out/model", "prompt": prompt, "max_tokens": 2 });
+        let answer = self.json("POST", "/v1/completions", &request);
+        let cached = &answer["usage"]["prompt_tokens_details"]["cached_tokens"];
+        cached.as_u64().unwrap()
+    }
 }
 
 #[test]
@@ -178,6 +186,22 @@ fn a_server_over_another_answers_what_that_one_does() {
     let (status, refusal) = front.ask("POST", "/v1/chat/completions", KEY, &chat);
     assert_eq!(status, 400, "{refusal}");
     assert!(refusal.contains("no chat template"), "{refusal}");
+}
+
+#[test]
+fn what_is_remembered_of_a_prompt_outlives_a_request_that_is_too_long() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    trainer.train(&config, &[]).succeeded();
+    let server = Server::start(&trainer);
+    assert_eq!(server.cached("the cat sat on"), 0);
+    let cached = server.cached("the cat sat on");
+    assert!(cached > 0);
+
+    let long = json!({ "model": "out/model", "prompt": "the cat ".repeat(100) });
+    let (status, refusal) = server.ask("POST", "/v1/completions", KEY, &long);
+    assert_eq!(status, 400, "{refusal}");
+    assert_eq!(server.cached("the cat sat on"), cached);
 }
 
 #[test]

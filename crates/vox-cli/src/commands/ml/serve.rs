@@ -93,8 +93,9 @@ impl Served {
         let result = work(&mut answerer);
         let is_dead = match &result {
             Err(DispatchError::Backend(error)) => error.is_the_backends(),
+            // The prompt is to blame, and what the backend remembers is kept.
+            Err(DispatchError::TooLong { .. }) | Ok(_) => false,
             Err(_) => true,
-            Ok(_) => false,
         };
         if is_dead {
             let fresh = self
