@@ -1,8 +1,11 @@
 //! `vox serve` with a model that was trained a moment ago: what a client of OpenAI's API gets of it.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -13,10 +16,28 @@ use crate::{Place, path};
 /// The key of every server here.
 const KEY: &str = "open-sesame-open-sesame";
 
+/// How long a test waits for what must happen; then it has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A server that runs until it is dropped.
 struct Server {
     child: Child,
     address: String,
+    /// What it says on standard error, line by line.
+    said: Receiver<String>,
+}
+
+/// A user with parrots of these ids, each with its configuration as TOML, and a model `./seed` for them.
+fn aviary(parrots: &[(&str, &str)]) -> Place {
+    let place = Place::new();
+    let mut settings = String::new();
+    for (id, config) in parrots {
+        place.0.add_variant_of("parrot", id, &json!({}));
+        settings += &format!("[plugin.{id}.config]\n{config}\n");
+    }
+    place.write("Vox.toml", &settings);
+    fs::create_dir(place.path().join("seed")).unwrap();
+    place
 }
 
 impl Drop for Server {
@@ -48,14 +69,37 @@ impl Server {
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
-        let mut lines = BufReader::new(stderr).lines();
-        let mut said = lines.by_ref().map(Result::unwrap);
-        let line = said.find(|line| line.contains("serving")).unwrap();
+        let (say, said) = channel();
+        // What nobody waits for must not stop it.
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines() {
+                let _ = say.send(line.unwrap());
+            }
+        });
+        let mut server = Self {
+            child,
+            address: String::new(),
+            said,
+        };
+        let line = server.says("serving");
         let address = line.split("http://").nth(1).unwrap();
-        let address = address.split("/v1").next().unwrap().to_owned();
-        // What it says later must not stop it.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address }
+        address
+            .split("/v1")
+            .next()
+            .unwrap()
+            .clone_into(&mut server.address);
+        server
+    }
+
+    /// Waits for a line with this text.
+    #[track_caller]
+    fn says(&self, text: &str) -> String {
+        loop {
+            let line = self.said.recv_timeout(PATIENCE).expect("it says so");
+            if line.contains(text) {
+                return line;
+            }
+        }
     }
 
     /// Serves the tiny model of a server at `address` as `elsewhere`.
@@ -99,6 +143,11 @@ impl Server {
         let (status, answer) = self.ask(method, path, KEY, body);
         assert_eq!(status, 200, "{answer}");
         serde_json::from_str(&answer).unwrap()
+    }
+
+    fn health(&self) -> (u16, Value) {
+        let (status, health) = self.ask("GET", "/health", KEY, &Value::Null);
+        (status, serde_json::from_str(&health).unwrap())
     }
 
     /// Asks for the next words of the tiny model, and answers how many tokens of the prompt were known.
@@ -202,6 +251,73 @@ fn what_is_remembered_of_a_prompt_outlives_a_request_that_is_too_long() {
     let (status, refusal) = server.ask("POST", "/v1/completions", KEY, &long);
     assert_eq!(status, 400, "{refusal}");
     assert_eq!(server.cached("the cat sat on"), cached);
+}
+
+#[test]
+fn where_a_backend_dies_another_goes_on_and_the_client_notices_nothing() {
+    let place = aviary(&[
+        ("mortal", "device = \"cuda\"\ndies-before = 2"),
+        ("next", ""),
+    ]);
+    let server = Server::of(&place, &["./seed"]);
+    let request = json!({ "model": "./seed", "prompt": "one two three four", "max_tokens": 8 });
+    for _ in 0..2 {
+        let answer = server.json("POST", "/v1/completions", &request);
+        assert_eq!(answer["choices"][0]["text"], "one two three four");
+        assert_eq!(answer["usage"]["completion_tokens"], 4, "{answer}");
+        assert_eq!(server.health().0, 200);
+    }
+}
+
+#[test]
+fn a_backend_that_died_is_started_anew() {
+    let place = aviary(&[("mortal", "dies-before = 1")]);
+    let server = Server::of(&place, &["./seed"]);
+    let request =
+        |tokens: u32| json!({ "model": "./seed", "prompt": "one two", "max_tokens": tokens });
+    let (status, refusal) = server.ask("POST", "/v1/completions", KEY, &request(2));
+    assert_eq!(status, 503, "{refusal}");
+    assert!(refusal.contains("the parrot is no more"), "{refusal}");
+    server.says("again by mortal");
+    assert_eq!(server.health(), (200, json!({ "status": "ok" })));
+    let answer = server.json("POST", "/v1/completions", &request(1));
+    assert_eq!(answer["choices"][0]["text"], "one ");
+}
+
+#[test]
+fn health_says_what_is_wrong_until_a_backend_is_back() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    trainer.train(&config, &[]).succeeded();
+    let behind = Server::start(&trainer);
+    let address = behind.address.clone();
+    let front = Server::over(&trainer, &address);
+    assert_eq!(front.health(), (200, json!({ "status": "ok" })));
+    drop(behind);
+
+    // Whoever asks notices, and whoever asks next is told the reason as well.
+    let request = json!({ "model": "elsewhere", "prompt": "the cat", "max_tokens": 2 });
+    for _ in 0..2 {
+        let (status, refusal) = front.ask("POST", "/v1/completions", KEY, &request);
+        assert_eq!(status, 503, "{refusal}");
+        assert!(refusal.contains(&address), "{refusal}");
+    }
+    let (status, health) = front.health();
+    assert_eq!((status, &health["status"]), (503, &json!("unavailable")));
+    assert!(
+        health["reason"].as_str().unwrap().contains(&address),
+        "{health}"
+    );
+
+    let _behind = Server::at(
+        &address,
+        trainer.place(),
+        &["out/model", "--backend", "candle-cpu"],
+    );
+    // Nobody has to ask for it.
+    front.says("again by openai");
+    assert_eq!(front.health().0, 200);
+    front.json("POST", "/v1/completions", &request);
 }
 
 #[test]

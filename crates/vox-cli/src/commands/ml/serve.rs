@@ -2,9 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use clap::Args;
+use crossbeam_channel::RecvTimeoutError;
 use vox_host::contract::generation::Piece;
 use vox_host::contract::inference_backend::{self as contract, Prompt, Request};
 use vox_host::{CancelToken, Host};
@@ -16,6 +19,7 @@ use vox_serve::{
     Options, Part, Server, Token,
 };
 
+use super::instances::{Held, Instances};
 use super::serving::{Found, ModelArgs, Opened};
 use crate::context::Context;
 use crate::error::Failure;
@@ -61,55 +65,66 @@ struct Served {
     model: ModelArgs,
     found: Found,
     card: ModelCard,
-    /// Those that nobody is inside; the weights are shared.
-    idle: Mutex<Vec<Answerer>>,
-    /// Somebody gave one back.
-    returned: Condvar,
+    /// The weights are shared.
+    instances: Instances<Answerer>,
 }
 
 impl Served {
-    fn idle(&self) -> MutexGuard<'_, Vec<Answerer>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Works with an instance. One whose backends have all died is replaced.
+    /// Works with an instance. One whose backends have all died is loaded anew, here and before the next request.
     fn with<T>(
         &self,
+        held: &mut Held<'_, Answerer>,
         work: impl FnOnce(&mut Answerer) -> Result<T, DispatchError>,
     ) -> Result<T, EngineError> {
-        let mut idle = self.idle();
-        let mut answerer = loop {
-            match idle.pop() {
-                Some(answerer) => break answerer,
-                None => {
-                    idle = self
-                        .returned
-                        .wait(idle)
-                        .unwrap_or_else(PoisonError::into_inner);
-                }
-            }
-        };
-        drop(idle);
-        let result = work(&mut answerer);
-        let is_dead = match &result {
+        if held.answerer().is_err() {
+            held.set(self.load());
+        }
+        let result = work(held.answerer().map_err(EngineError::Unavailable)?);
+        let died = match &result {
             Err(DispatchError::Backend(error)) => error.is_the_backends(),
             // The prompt is to blame, and what the backend remembers is kept.
             Err(DispatchError::TooLong { .. }) | Ok(_) => false,
             Err(_) => true,
         };
-        if is_dead {
-            let fresh = self
-                .model
-                .dispatch(&self.host, &self.found, CancelToken::new())
-                .ok()
-                .and_then(|dispatcher| Answerer::load(dispatcher).ok());
-            if let Some(fresh) = fresh {
-                answerer = fresh;
+        if let Err(error) = &result
+            && died
+        {
+            // First of all it gives back what it holds, which the next one may need.
+            held.set(Err(error.to_string()));
+            let loaded = self.load();
+            if let Err(reason) = &loaded {
+                tracing::warn!(reason, "no backend serves the model; it is tried again");
             }
+            held.set(loaded);
         }
-        self.idle().push(answerer);
-        self.returned.notify_one();
         result.map_err(refusal)
+    }
+
+    /// Loads the model anew, into the best backend that can serve it now.
+    fn load(&self) -> Result<Answerer, String> {
+        let dispatcher = self
+            .model
+            .dispatch(&self.host, &self.found, CancelToken::new())
+            .map_err(|failure| failure.message().to_owned())?;
+        let mut answerer = Answerer::load(dispatcher).map_err(|error| error.to_string())?;
+        let ready = answerer.model().ready();
+        ready.map_err(|error| error.to_string())?;
+        output::complain(format_args!(
+            "{} {} again by {}\n",
+            paint(GOOD, "serving"),
+            paint(LITERAL, plain(&self.card.id)),
+            plain(answerer.model().plugin().as_str())
+        ));
+        Ok(answerer)
+    }
+
+    /// Loads an instance anew that cannot answer. False where there is one, and nothing serves it.
+    fn mend(&self) -> bool {
+        let Some(mut broken) = self.instances.hold_broken() else {
+            return true;
+        };
+        broken.set(self.load());
+        broken.answerer().is_ok()
     }
 
     fn prompt(&self, prompt: &vox_serve::Prompt) -> Result<Prompt, EngineError> {
@@ -218,8 +233,9 @@ impl Engine for Served {
             stop: request.stop.clone(),
             alternatives: request.alternatives,
         };
-        let answered =
-            self.with(|answerer| answerer.answer(&asked, &mut |said| hear(part(said))))?;
+        let answered = self.with(&mut self.instances.hold(), |answerer| {
+            answerer.answer(&asked, &mut |said| hear(part(said)))
+        })?;
         let finished = answered.finished;
         Ok(Finished {
             reason: match finished.reason {
@@ -235,7 +251,9 @@ impl Engine for Served {
     }
 
     fn embed(&self, _: &str, texts: &[String]) -> Result<Embeddings, EngineError> {
-        let embedded = self.with(|answerer| Ok(answerer.embed(texts)?))?;
+        let embedded = self.with(&mut self.instances.hold(), |answerer| {
+            Ok(answerer.embed(texts)?)
+        })?;
         Ok(Embeddings {
             vectors: embedded.vectors,
             prompt_tokens: embedded.tokens,
@@ -243,7 +261,7 @@ impl Engine for Served {
     }
 
     fn ready(&self) -> Result<(), String> {
-        Ok(())
+        self.instances.ready()
     }
 }
 
@@ -298,17 +316,17 @@ pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> Result<Exit, Fail
             .and_then(|bundle| bundle.bundle_hash())
             .map(|hash| hash.to_string()),
     };
-    let served = Served {
+    let served = Arc::new(Served {
         host,
         model: arguments.model.clone(),
         found,
         card,
-        idle: Mutex::new(answerers),
-        returned: Condvar::new(),
-    };
+        instances: Instances::new(answerers),
+    });
     // From here on Ctrl-C ends the server in order.
     let cancel = interrupt::token();
-    let server = Server::bind(Arc::new(served), options)
+    let engine = Arc::clone(&served) as Arc<dyn Engine>;
+    let server = Server::bind(engine, options)
         .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
     output::complain(format_args!(
         "{} {} at {} by {} on {}\n",
@@ -318,9 +336,20 @@ pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> Result<Exit, Fail
         plain(&plugin),
         loaded.device.id
     ));
-    // Disconnected by Ctrl-C, and nothing ever comes.
-    let _ = cancel.cancelled().recv();
-    let ended = server.shutdown();
+    let ended = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut pause = SOON;
+            while cancel.cancelled().recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+                pause = match served.mend() {
+                    true => SOON,
+                    false => (pause * 2).min(AT_LATEST),
+                };
+            }
+        });
+        // Disconnected by Ctrl-C, and nothing ever comes.
+        let _ = cancel.cancelled().recv();
+        server.shutdown()
+    });
     if ended.unfinished > 0 {
         output::complain(format_args!(
             "{} {} answers did not end in time\n",
@@ -331,5 +360,8 @@ pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> Result<Exit, Fail
     Ok(Exit::Success)
 }
 
+/// After how long it is tried to load an instance anew that cannot answer; each time twice as long.
+const SOON: Duration = Duration::from_secs(1);
+const AT_LATEST: Duration = Duration::from_secs(30);
 /// Where keys may stand besides a file.
 const KEYS: &str = "VOX_SERVE_KEYS";
