@@ -254,6 +254,19 @@ fn what_is_remembered_of_a_prompt_outlives_a_request_that_is_too_long() {
 }
 
 #[test]
+fn texts_that_take_turns_are_each_remembered_by_an_instance() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    trainer.train(&config, &[]).succeeded();
+    let server = Server::of(trainer.place(), &["out/model", "--parallel", "2"]);
+    let (one, other) = ("the cat sat on", "log; mat; dog;");
+    assert_eq!((server.cached(one), server.cached(other)), (0, 0));
+    for prompt in [one, other, one, other] {
+        assert!(server.cached(prompt) > 0, "{prompt}");
+    }
+}
+
+#[test]
 fn where_a_backend_dies_another_goes_on_and_the_client_notices_nothing() {
     let place = aviary(&[
         ("mortal", "device = \"cuda\"\ndies-before = 2"),

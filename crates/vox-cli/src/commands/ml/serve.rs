@@ -233,9 +233,12 @@ impl Engine for Served {
             stop: request.stop.clone(),
             alternatives: request.alternatives,
         };
-        let answered = self.with(&mut self.instances.hold(), |answerer| {
+        let mut held = self.instances.hold(Some(&asked.prompt));
+        let answered = self.with(&mut held, |answerer| {
             answerer.answer(&asked, &mut |said| hear(part(said)))
         })?;
+        held.answered(asked.prompt, &answered.text);
+        drop(held);
         let finished = answered.finished;
         Ok(Finished {
             reason: match finished.reason {
@@ -251,7 +254,7 @@ impl Engine for Served {
     }
 
     fn embed(&self, _: &str, texts: &[String]) -> Result<Embeddings, EngineError> {
-        let embedded = self.with(&mut self.instances.hold(), |answerer| {
+        let embedded = self.with(&mut self.instances.hold(None), |answerer| {
             Ok(answerer.embed(texts)?)
         })?;
         Ok(Embeddings {
