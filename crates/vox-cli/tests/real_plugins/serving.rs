@@ -334,6 +334,22 @@ fn health_says_what_is_wrong_until_a_backend_is_back() {
 }
 
 #[test]
+fn a_limit_is_set_by_the_name_that_its_refusal_has() {
+    let place = aviary(&[("parrot", "")]);
+    let server = Server::of(&place, &["./seed", "--limit", "prompt_bytes=8"]);
+    let request = |prompt: &str| json!({ "model": "./seed", "prompt": prompt });
+    let (status, refusal) = server.ask("POST", "/v1/completions", KEY, &request("too long"));
+    assert_eq!(status, 200, "{refusal}");
+    let (status, refusal) = server.ask("POST", "/v1/completions", KEY, &request("too long!"));
+    assert_eq!(status, 400, "{refusal}");
+    assert!(refusal.contains("limit `prompt_bytes`"), "{refusal}");
+
+    let serve = |limit| place.run(["serve", "./seed", "--limit", limit]);
+    serve("prompt=8").failed(2, &["`prompt` is no limit", "`prompt_bytes`"]);
+    serve("prompt_bytes").failed(2, &["NAME=VALUE"]);
+}
+
+#[test]
 fn a_server_ends_at_ctrl_c() {
     let trainer = Trainer::new();
     let config = trainer.config("out");

@@ -54,9 +54,46 @@ pub struct ServeArgs {
     /// Requests that may wait
     #[arg(long, value_name = "NUMBER", default_value_t = 32)]
     queue: usize,
+    /// Another limit, such as prompt_bytes=8388608 or queue_time=5min; a name that is none lists all
+    #[arg(long, value_name = "NAME=VALUE", value_parser = limit)]
+    limit: Vec<(String, String)>,
     /// A page's origin that may ask from a browser, such as http://localhost:3000
     #[arg(long, value_name = "ORIGIN")]
     origin: Vec<String>,
+}
+
+/// A limit's name and its value.
+fn limit(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=');
+    let (name, value) = parts.ok_or("it is a name, `=`, and a value")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+impl ServeArgs {
+    /// How the server behaves, and what it bounds.
+    fn options(&self) -> Result<Options, Failure> {
+        let refused =
+            |error: vox_serve::KeyError| Failure::new(Exit::InvalidInput, error.to_string());
+        let mut options = Options::default();
+        options.listen = self.listen;
+        options.open = self.open;
+        options.origins.clone_from(&self.origin);
+        options.served = self.parallel.max(1);
+        options.queue = self.queue;
+        for (name, value) in &self.limit {
+            let set = options.set_limit(name, value);
+            set.map_err(|error| Failure::usage(error.to_string()))?;
+        }
+        if let Some(file) = &self.keys {
+            let keys = Keys::from_file(file).map_err(refused)?;
+            options.keys = options.keys.and(keys);
+        }
+        if let Ok(keys) = std::env::var(KEYS) {
+            let keys = Keys::from_variable(KEYS, &keys).map_err(refused)?;
+            options.keys = options.keys.and(keys);
+        }
+        Ok(options)
+    }
 }
 
 /// The model that is served, in as many instances as requests are answered at once.
@@ -270,6 +307,7 @@ impl Engine for Served {
 
 /// Serves.
 pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> Result<Exit, Failure> {
+    let options = arguments.options()?;
     let Some(opened) = arguments.model.open(context, CancelToken::new())? else {
         return Ok(Exit::Success);
     };
@@ -278,21 +316,6 @@ pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> Result<Exit, Fail
         found,
         dispatcher,
     } = opened;
-    let mut options = Options::default();
-    options.listen = arguments.listen;
-    options.open = arguments.open;
-    options.origins.clone_from(&arguments.origin);
-    options.served = arguments.parallel.max(1);
-    options.queue = arguments.queue;
-    let refused = |error: vox_serve::KeyError| Failure::new(Exit::InvalidInput, error.to_string());
-    if let Some(file) = &arguments.keys {
-        options.keys = options.keys.and(Keys::from_file(file).map_err(refused)?);
-    }
-    if let Ok(keys) = std::env::var(KEYS) {
-        options.keys = options
-            .keys
-            .and(Keys::from_variable(KEYS, &keys).map_err(refused)?);
-    }
     let mut answerers = vec![Answerer::load(dispatcher)?];
     while answerers.len() < options.served {
         answerers.push(Answerer::load(arguments.model.dispatch(
