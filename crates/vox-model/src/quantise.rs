@@ -240,13 +240,12 @@ mod tests {
         // More than a piece, so that there are several.
         let x = numbers(PIECE + 512 * 3);
         let rows = x.len() as u64 / 512;
-        let types: [(Dtype, fn(f32) -> f32); 4] = [
-            (Dtype::F32, |x| x),
-            (Dtype::F64, |x| x),
-            (Dtype::F16, |x| f16::from_f32(x).to_f32()),
-            (Dtype::BF16, |x| bf16::from_f32(x).to_f32()),
-        ];
-        for (dtype, round) in types {
+        for dtype in [Dtype::F32, Dtype::F64, Dtype::F16, Dtype::BF16] {
+            let round = |x: f32| match dtype {
+                Dtype::F16 => f16::from_f32(x).to_f32(),
+                Dtype::BF16 => bf16::from_f32(x).to_f32(),
+                _ => x,
+            };
             let stored = x.iter().flat_map(|&x| match dtype {
                 Dtype::F64 => f64::from(x).to_le_bytes().to_vec(),
                 Dtype::F16 => f16::from_f32(x).to_le_bytes().to_vec(),

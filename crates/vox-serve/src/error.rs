@@ -33,6 +33,14 @@ pub enum ServeError {
         /// What is wrong, and what to give.
         reason: String,
     },
+    /// There is no such limit, or a text is no value of it.
+    #[error("`{name}` {reason}")]
+    Limit {
+        /// What was given as its name.
+        name: String,
+        /// What is wrong, and what to give.
+        reason: String,
+    },
     /// The system has no thread, or nothing to wait with.
     #[error("the server cannot start: {0}")]
     System(#[from] io::Error),

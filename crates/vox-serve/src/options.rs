@@ -9,6 +9,16 @@ use crate::keys::Keys;
 /// The least of [`Options::head_bytes`] that hyper works with.
 const LEAST_HEAD_BYTES: usize = 8 << 10;
 
+/// The longest of all times.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// A limit that is set by its name.
+enum Limit<'a> {
+    Size(&'a mut usize),
+    Count(&'a mut u32),
+    Time(&'a mut Duration),
+}
+
 /// How a server behaves, and what it bounds.
 ///
 /// What is above a limit is refused with a status, and a text that names the limit. See each field for
@@ -104,6 +114,83 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Sets a limit by the name of its field: to a whole number, or for a time to a number with its unit, such as
+    /// `90s` or `500ms`. Whether the value makes sense is found when a server starts.
+    ///
+    /// ```
+    /// let mut options = vox_serve::Options::default();
+    /// options.set_limit("prompt_bytes", "8388608")?;
+    /// options.set_limit("queue_time", "5min")?;
+    /// assert_eq!(options.queue_time.as_secs(), 300);
+    /// # Ok::<(), vox_serve::ServeError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Limit`]: there is no such limit, or the text is no value of it.
+    pub fn set_limit(&mut self, name: &str, value: &str) -> Result<(), ServeError> {
+        let refused = |reason| ServeError::Limit {
+            name: name.to_owned(),
+            reason,
+        };
+        let mut limits = self.limits();
+        let Some((_, limit)) = limits.iter_mut().find(|(known, _)| *known == name) else {
+            let names: Vec<_> = limits
+                .iter()
+                .map(|(known, _)| format!("`{known}`"))
+                .collect();
+            return Err(refused(format!(
+                "is no limit; there are {}",
+                names.join(", ")
+            )));
+        };
+        let no_number = || {
+            refused(format!(
+                "is `{}`, which is no whole number",
+                value.escape_debug()
+            ))
+        };
+        match limit {
+            Limit::Size(size) => **size = value.parse().map_err(|_| no_number())?,
+            Limit::Count(count) => **count = value.parse().map_err(|_| no_number())?,
+            Limit::Time(time) => {
+                **time = humantime::parse_duration(value).map_err(|error| {
+                    let shown = value.escape_debug();
+                    refused(format!(
+                        "is `{shown}`, which is no time such as `90s`: {error}"
+                    ))
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every limit by its name.
+    fn limits(&mut self) -> [(&'static str, Limit<'_>); 20] {
+        [
+            ("served", Limit::Size(&mut self.served)),
+            ("queue", Limit::Size(&mut self.queue)),
+            ("queue_time", Limit::Time(&mut self.queue_time)),
+            ("connections", Limit::Size(&mut self.connections)),
+            ("head_bytes", Limit::Size(&mut self.head_bytes)),
+            ("body_bytes", Limit::Size(&mut self.body_bytes)),
+            ("prompt_bytes", Limit::Size(&mut self.prompt_bytes)),
+            ("answer_tokens", Limit::Count(&mut self.answer_tokens)),
+            ("stop_strings", Limit::Size(&mut self.stop_strings)),
+            ("stop_bytes", Limit::Size(&mut self.stop_bytes)),
+            ("alternatives", Limit::Count(&mut self.alternatives)),
+            ("inputs", Limit::Size(&mut self.inputs)),
+            ("head_time", Limit::Time(&mut self.head_time)),
+            ("body_time", Limit::Time(&mut self.body_time)),
+            ("linger", Limit::Time(&mut self.linger)),
+            ("write_time", Limit::Time(&mut self.write_time)),
+            ("kept_bytes", Limit::Size(&mut self.kept_bytes)),
+            ("reader_time", Limit::Time(&mut self.reader_time)),
+            ("drain_time", Limit::Time(&mut self.drain_time)),
+            ("cancel_time", Limit::Time(&mut self.cancel_time)),
+        ]
+    }
+
     /// Refuses what makes no sense, and a server that is open by mistake.
     pub(crate) fn check(&self, address: SocketAddr) -> Result<(), ServeError> {
         let refused = |name, reason: String| Err(ServeError::Option { name, reason });
@@ -120,6 +207,29 @@ impl Options {
         ] {
             if value == 0 {
                 return refused(name, "is 0, so nothing could be answered".to_owned());
+            }
+        }
+        for (name, time) in [
+            ("head_time", self.head_time),
+            ("body_time", self.body_time),
+            ("write_time", self.write_time),
+        ] {
+            if time.is_zero() {
+                return refused(name, "is 0, so nothing could be answered".to_owned());
+            }
+        }
+        for (name, time) in [
+            ("queue_time", self.queue_time),
+            ("head_time", self.head_time),
+            ("body_time", self.body_time),
+            ("linger", self.linger),
+            ("write_time", self.write_time),
+            ("reader_time", self.reader_time),
+            ("drain_time", self.drain_time),
+            ("cancel_time", self.cancel_time),
+        ] {
+            if time > LONGEST {
+                return refused(name, "is more than a year; give less".to_owned());
             }
         }
         for (name, value) in [("served", self.served), ("connections", self.connections)] {

@@ -54,6 +54,43 @@ fn an_option_that_makes_no_sense_is_named() {
 }
 
 #[test]
+fn times_in_which_nothing_could_be_answered_and_endless_ones_are_named() {
+    let script = Arc::clone(&serve(Options::default()).script) as Arc<dyn Engine>;
+    for (name, value) in [
+        ("head_time", "0s"),
+        ("write_time", "0s"),
+        ("linger", "2years"),
+    ] {
+        let options = options(|options| options.set_limit(name, value).unwrap());
+        let told = Server::bind(Arc::clone(&script), options)
+            .unwrap_err()
+            .to_string();
+        assert!(told.contains(&format!("`{name}`")), "{told}");
+    }
+}
+
+#[test]
+fn a_limit_that_there_is_not_is_answered_with_those_that_there_are() {
+    let refusal = |name: &str, value: &str| {
+        let refused = Options::default().set_limit(name, value);
+        refused.unwrap_err().to_string()
+    };
+    let told = refusal("promptbytes", "1");
+    assert!(told.contains("`promptbytes` is no limit"), "{told}");
+    assert!(
+        told.contains("`prompt_bytes`") && told.contains("`cancel_time`"),
+        "{told}"
+    );
+    let told = refusal("prompt_bytes", "8MiB");
+    assert!(
+        told.contains("`8MiB`") && told.contains("whole number"),
+        "{told}"
+    );
+    let told = refusal("queue_time", "120");
+    assert!(told.contains("`120`") && told.contains("`90s`"), "{told}");
+}
+
+#[test]
 fn an_address_that_is_taken_is_named() {
     let served = serve(Options::default());
     let script = Arc::clone(&served.script) as Arc<dyn Engine>;

@@ -41,6 +41,8 @@ fn every_limit_stands_in_the_reference_with_its_default() {
     ] {
         let row = format!("| `{name}` | {value} |");
         assert!(page.contains(&row), "{row}");
+        // As it stands there it can be set.
+        Options::default().set_limit(name, &value).unwrap();
     }
 }
 

@@ -180,6 +180,7 @@ impl InferenceBackend for OpenAiServer {
         };
         let context = found
             .max_model_len
+            .or(found.context_length.filter(|&tokens| tokens > 0))
             .or(self.config.context)
             .or(meta.n_ctx_train);
         self.loaded = Some(found.id);

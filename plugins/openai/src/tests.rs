@@ -111,6 +111,24 @@ fn a_model_is_asked_for_by_the_servers_name() {
 }
 
 #[test]
+fn the_context_is_what_the_server_says_by_either_name() {
+    let server = Scripted::new(|_| {
+        Reply::json(
+            200,
+            json!({ "data": [
+                { "id": "vllm", "max_model_len": 4096 },
+                { "id": "vox", "context_length": 2048 },
+                { "id": "silent", "context_length": 0 }] }),
+        )
+    });
+    for (name, context) in [("vllm", 4096), ("vox", 2048), ("silent", 100)] {
+        let mut plugin = plugin(json!({ "context": 100 }), &server.url);
+        let loaded = plugin.load(named(name), any()).unwrap();
+        assert_eq!(loaded.context, context, "{name}");
+    }
+}
+
+#[test]
 fn a_model_that_the_server_does_not_have_is_refused_with_those_that_it_has() {
     let server = server();
     let mut plugin = plugin(json!({}), &server.url);

@@ -160,7 +160,16 @@ impl World {
     ///
     /// When it cannot be written.
     pub fn add_variant(&self, id: &str, changes: &Value) -> PathBuf {
-        let payloads = crate::plugin("conformance");
+        self.add_variant_of("conformance", id, changes)
+    }
+
+    /// The same of another built plugin.
+    ///
+    /// # Panics
+    ///
+    /// As [`World::add_variant`], and when there is no such plugin.
+    pub fn add_variant_of(&self, plugin: &str, id: &str, changes: &Value) -> PathBuf {
+        let payloads = crate::plugin(plugin);
         let text = std::fs::read_to_string(payloads.join("Plugin.toml")).expect("it is there");
         let mut manifest: toml::Table = text.parse().expect("it is TOML");
         manifest.insert("id".to_owned(), id.into());

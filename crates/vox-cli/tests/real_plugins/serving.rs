@@ -1,18 +1,43 @@
 //! `vox serve` with a model that was trained a moment ago: what a client of OpenAI's API gets of it.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::training::Trainer;
+use crate::{Place, path};
+
+/// The key of every server here.
+const KEY: &str = "open-sesame-open-sesame";
+
+/// How long a test waits for what must happen; then it has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server that runs until it is dropped.
 struct Server {
     child: Child,
     address: String,
+    /// What it says on standard error, line by line.
+    said: Receiver<String>,
+}
+
+/// A user with parrots of these ids, each with its configuration as TOML, and a model `./seed` for them.
+fn aviary(parrots: &[(&str, &str)]) -> Place {
+    let place = Place::new();
+    let mut settings = String::new();
+    for (id, config) in parrots {
+        place.0.add_variant_of("parrot", id, &json!({}));
+        settings += &format!("[plugin.{id}.config]\n{config}\n");
+    }
+    place.write("Vox.toml", &settings);
+    fs::create_dir(place.path().join("seed")).unwrap();
+    place
 }
 
 impl Drop for Server {
@@ -23,22 +48,73 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Serves the tiny model, with a key.
+    /// Serves the tiny model.
     fn start(trainer: &Trainer) -> Self {
-        let mut command = trainer.place().vox();
+        Self::of(trainer.place(), &["out/model"])
+    }
+
+    /// Starts `vox serve` with these arguments, at a port that is free.
+    fn of(place: &Place, arguments: &[&str]) -> Self {
+        Self::at("127.0.0.1:0", place, arguments)
+    }
+
+    /// The same at an address.
+    fn at(address: &str, place: &Place, arguments: &[&str]) -> Self {
+        let mut command = place.vox();
         command
-            .args(["serve", "out/model", "--listen", "127.0.0.1:0"])
-            .env("VOX_SERVE_KEYS", "open-sesame-open-sesame")
+            .arg("serve")
+            .args(arguments)
+            .args(["--listen", address])
+            .env("VOX_SERVE_KEYS", KEY)
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
-        let mut lines = BufReader::new(stderr).lines();
-        let line = lines.next().unwrap().unwrap();
+        let (say, said) = channel();
+        // What nobody waits for must not stop it.
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines() {
+                let _ = say.send(line.unwrap());
+            }
+        });
+        let mut server = Self {
+            child,
+            address: String::new(),
+            said,
+        };
+        let line = server.says("serving");
         let address = line.split("http://").nth(1).unwrap();
-        let address = address.split("/v1").next().unwrap().to_owned();
-        // What it says later must not stop it.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address }
+        address
+            .split("/v1")
+            .next()
+            .unwrap()
+            .clone_into(&mut server.address);
+        server
+    }
+
+    /// Waits for a line with this text.
+    #[track_caller]
+    fn says(&self, text: &str) -> String {
+        loop {
+            let line = self.said.recv_timeout(PATIENCE).expect("it says so");
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    /// Serves the tiny model of a server at `address` as `elsewhere`.
+    fn over(trainer: &Trainer, address: &str) -> Self {
+        let place = trainer.place();
+        let plugin = vox_testkit::plugin("openai");
+        let install = ["plugin", "install", path(&plugin)];
+        let trusted = ["--grant", "all", "--allow-native"];
+        place.run(install.iter().chain(&trusted)).succeeded();
+        let settings = format!(
+            "[plugin.openai]\nprefer = \"native\"\n\n[plugin.openai.config]\nurl = \"http://{address}\"\n\
+             key-env = \"VOX_SERVE_KEYS\"\nmodels = {{ elsewhere = \"out/model\" }}\n"
+        );
+        place.write("Vox.toml", &settings);
+        Self::of(place, &["elsewhere", "--backend", "openai"])
     }
 
     /// Asks, and answers the status and the body.
@@ -64,9 +140,22 @@ impl Server {
     }
 
     fn json(&self, method: &str, path: &str, body: &Value) -> Value {
-        let (status, answer) = self.ask(method, path, "open-sesame-open-sesame", body);
+        let (status, answer) = self.ask(method, path, KEY, body);
         assert_eq!(status, 200, "{answer}");
         serde_json::from_str(&answer).unwrap()
+    }
+
+    fn health(&self) -> (u16, Value) {
+        let (status, health) = self.ask("GET", "/health", KEY, &Value::Null);
+        (status, serde_json::from_str(&health).unwrap())
+    }
+
+    /// Asks for the next words of the tiny model, and answers how many tokens of the prompt were known.
+    fn cached(&self, prompt: &str) -> u64 {
+        let request = json!({ "model": "out/model", "prompt": prompt, "max_tokens": 2 });
+        let answer = self.json("POST", "/v1/completions", &request);
+        let cached = &answer["usage"]["prompt_tokens_details"]["cached_tokens"];
+        cached.as_u64().unwrap()
     }
 }
 
@@ -104,12 +193,7 @@ fn a_trained_model_is_served_to_clients_of_openais_api() {
 
     let mut streamed = request.clone();
     streamed["stream"] = true.into();
-    let (status, events) = server.ask(
-        "POST",
-        "/v1/completions",
-        "open-sesame-open-sesame",
-        &streamed,
-    );
+    let (status, events) = server.ask("POST", "/v1/completions", KEY, &streamed);
     assert_eq!(status, 200, "{events}");
     assert!(events.contains("data: [DONE]"), "{events}");
 
@@ -119,7 +203,7 @@ fn a_trained_model_is_served_to_clients_of_openais_api() {
     assert!(embeddings["usage"]["prompt_tokens"].as_u64() > Some(1));
 
     let long = json!({ "model": "out/model", "prompt": "the cat ".repeat(100) });
-    let (status, refusal) = server.ask("POST", "/v1/completions", "open-sesame-open-sesame", &long);
+    let (status, refusal) = server.ask("POST", "/v1/completions", KEY, &long);
     assert_eq!(status, 400, "{refusal}");
     assert!(refusal.contains("context_length_exceeded"), "{refusal}");
 
@@ -127,14 +211,142 @@ fn a_trained_model_is_served_to_clients_of_openais_api() {
     assert_eq!(status, 401, "{refusal}");
     let chat =
         json!({ "model": "out/model", "messages": [{ "role": "user", "content": "hello" }] });
-    let (status, refusal) = server.ask(
-        "POST",
-        "/v1/chat/completions",
-        "open-sesame-open-sesame",
-        &chat,
-    );
+    let (status, refusal) = server.ask("POST", "/v1/chat/completions", KEY, &chat);
     assert_eq!(status, 400, "{refusal}");
     assert!(refusal.contains("no chat template"), "{refusal}");
+}
+
+#[test]
+fn a_server_over_another_answers_what_that_one_does() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    trainer.train(&config, &[]).succeeded();
+    let behind = Server::start(&trainer);
+    let front = Server::over(&trainer, &behind.address);
+    let request = |model: &str| json!({ "model": model, "prompt": "the cat", "max_tokens": 8, "temperature": 0 });
+    let wanted = behind.json("POST", "/v1/completions", &request("out/model"));
+    let answer = front.json("POST", "/v1/completions", &request("elsewhere"));
+    assert_ne!(wanted["choices"][0]["text"], "", "{wanted}");
+    assert_eq!(answer["choices"][0]["text"], wanted["choices"][0]["text"]);
+
+    // What the other refuses is the client's to mend here as well.
+    let chat =
+        json!({ "model": "elsewhere", "messages": [{ "role": "user", "content": "hello" }] });
+    let (status, refusal) = front.ask("POST", "/v1/chat/completions", KEY, &chat);
+    assert_eq!(status, 400, "{refusal}");
+    assert!(refusal.contains("no chat template"), "{refusal}");
+}
+
+#[test]
+fn what_is_remembered_of_a_prompt_outlives_a_request_that_is_too_long() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    trainer.train(&config, &[]).succeeded();
+    let server = Server::start(&trainer);
+    assert_eq!(server.cached("the cat sat on"), 0);
+    let cached = server.cached("the cat sat on");
+    assert!(cached > 0);
+
+    let long = json!({ "model": "out/model", "prompt": "the cat ".repeat(100) });
+    let (status, refusal) = server.ask("POST", "/v1/completions", KEY, &long);
+    assert_eq!(status, 400, "{refusal}");
+    assert_eq!(server.cached("the cat sat on"), cached);
+}
+
+#[test]
+fn texts_that_take_turns_are_each_remembered_by_an_instance() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    trainer.train(&config, &[]).succeeded();
+    let server = Server::of(trainer.place(), &["out/model", "--parallel", "2"]);
+    let (one, other) = ("the cat sat on", "log; mat; dog;");
+    assert_eq!((server.cached(one), server.cached(other)), (0, 0));
+    for prompt in [one, other, one, other] {
+        assert!(server.cached(prompt) > 0, "{prompt}");
+    }
+}
+
+#[test]
+fn where_a_backend_dies_another_goes_on_and_the_client_notices_nothing() {
+    let place = aviary(&[
+        ("mortal", "device = \"cuda\"\ndies-before = 2"),
+        ("next", ""),
+    ]);
+    let server = Server::of(&place, &["./seed"]);
+    let request = json!({ "model": "./seed", "prompt": "one two three four", "max_tokens": 8 });
+    for _ in 0..2 {
+        let answer = server.json("POST", "/v1/completions", &request);
+        assert_eq!(answer["choices"][0]["text"], "one two three four");
+        assert_eq!(answer["usage"]["completion_tokens"], 4, "{answer}");
+        assert_eq!(server.health().0, 200);
+    }
+}
+
+#[test]
+fn a_backend_that_died_is_started_anew() {
+    let place = aviary(&[("mortal", "dies-before = 1")]);
+    let server = Server::of(&place, &["./seed"]);
+    let request =
+        |tokens: u32| json!({ "model": "./seed", "prompt": "one two", "max_tokens": tokens });
+    let (status, refusal) = server.ask("POST", "/v1/completions", KEY, &request(2));
+    assert_eq!(status, 503, "{refusal}");
+    assert!(refusal.contains("the parrot is no more"), "{refusal}");
+    server.says("again by mortal");
+    assert_eq!(server.health(), (200, json!({ "status": "ok" })));
+    let answer = server.json("POST", "/v1/completions", &request(1));
+    assert_eq!(answer["choices"][0]["text"], "one ");
+}
+
+#[test]
+fn health_says_what_is_wrong_until_a_backend_is_back() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    trainer.train(&config, &[]).succeeded();
+    let behind = Server::start(&trainer);
+    let address = behind.address.clone();
+    let front = Server::over(&trainer, &address);
+    assert_eq!(front.health(), (200, json!({ "status": "ok" })));
+    drop(behind);
+
+    // Whoever asks notices, and whoever asks next is told the reason as well.
+    let request = json!({ "model": "elsewhere", "prompt": "the cat", "max_tokens": 2 });
+    for _ in 0..2 {
+        let (status, refusal) = front.ask("POST", "/v1/completions", KEY, &request);
+        assert_eq!(status, 503, "{refusal}");
+        assert!(refusal.contains(&address), "{refusal}");
+    }
+    let (status, health) = front.health();
+    assert_eq!((status, &health["status"]), (503, &json!("unavailable")));
+    assert!(
+        health["reason"].as_str().unwrap().contains(&address),
+        "{health}"
+    );
+
+    let _behind = Server::at(
+        &address,
+        trainer.place(),
+        &["out/model", "--backend", "candle-cpu"],
+    );
+    // Nobody has to ask for it.
+    front.says("again by openai");
+    assert_eq!(front.health().0, 200);
+    front.json("POST", "/v1/completions", &request);
+}
+
+#[test]
+fn a_limit_is_set_by_the_name_that_its_refusal_has() {
+    let place = aviary(&[("parrot", "")]);
+    let server = Server::of(&place, &["./seed", "--limit", "prompt_bytes=8"]);
+    let request = |prompt: &str| json!({ "model": "./seed", "prompt": prompt });
+    let (status, refusal) = server.ask("POST", "/v1/completions", KEY, &request("too long"));
+    assert_eq!(status, 200, "{refusal}");
+    let (status, refusal) = server.ask("POST", "/v1/completions", KEY, &request("too long!"));
+    assert_eq!(status, 400, "{refusal}");
+    assert!(refusal.contains("limit `prompt_bytes`"), "{refusal}");
+
+    let serve = |limit| place.run(["serve", "./seed", "--limit", limit]);
+    serve("prompt=8").failed(2, &["`prompt` is no limit", "`prompt_bytes`"]);
+    serve("prompt_bytes").failed(2, &["NAME=VALUE"]);
 }
 
 #[test]

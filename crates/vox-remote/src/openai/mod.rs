@@ -92,6 +92,8 @@ pub struct Listed {
     pub id: String,
     /// Most tokens of a prompt and its answer together, where it is vLLM that says.
     pub max_model_len: Option<u32>,
+    /// The same where it is `vox serve` or OpenRouter; 0 where the former does not know.
+    pub context_length: Option<u32>,
     /// What llama.cpp says of it.
     pub meta: Option<Meta>,
 }

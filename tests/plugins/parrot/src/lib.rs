@@ -75,7 +75,8 @@ impl InferenceBackend for Parrot {
             device: device(),
             format: None,
             context: 64,
-            vocabulary: 0,
+            // As many words as the context has.
+            vocabulary: 64,
             layers: 0,
             memory: 0,
             dimensions: 2,

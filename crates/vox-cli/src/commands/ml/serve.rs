@@ -2,9 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use clap::Args;
+use crossbeam_channel::RecvTimeoutError;
 use vox_host::contract::generation::Piece;
 use vox_host::contract::inference_backend::{self as contract, Prompt, Request};
 use vox_host::{CancelToken, Host};
@@ -16,6 +19,7 @@ use vox_serve::{
     Options, Part, Server, Token,
 };
 
+use super::instances::{Held, Instances};
 use super::serving::{Found, ModelArgs, Opened};
 use crate::context::Context;
 use crate::error::Failure;
@@ -50,9 +54,46 @@ pub struct ServeArgs {
     /// Requests that may wait
     #[arg(long, value_name = "NUMBER", default_value_t = 32)]
     queue: usize,
+    /// Another limit, such as prompt_bytes=8388608 or queue_time=5min; a name that is none lists all
+    #[arg(long, value_name = "NAME=VALUE", value_parser = limit)]
+    limit: Vec<(String, String)>,
     /// A page's origin that may ask from a browser, such as http://localhost:3000
     #[arg(long, value_name = "ORIGIN")]
     origin: Vec<String>,
+}
+
+/// A limit's name and its value.
+fn limit(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=');
+    let (name, value) = parts.ok_or("it is a name, `=`, and a value")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+impl ServeArgs {
+    /// How the server behaves, and what it bounds.
+    fn options(&self) -> Result<Options, Failure> {
+        let refused =
+            |error: vox_serve::KeyError| Failure::new(Exit::InvalidInput, error.to_string());
+        let mut options = Options::default();
+        options.listen = self.listen;
+        options.open = self.open;
+        options.origins.clone_from(&self.origin);
+        options.served = self.parallel.max(1);
+        options.queue = self.queue;
+        for (name, value) in &self.limit {
+            let set = options.set_limit(name, value);
+            set.map_err(|error| Failure::usage(error.to_string()))?;
+        }
+        if let Some(file) = &self.keys {
+            let keys = Keys::from_file(file).map_err(refused)?;
+            options.keys = options.keys.and(keys);
+        }
+        if let Ok(keys) = std::env::var(KEYS) {
+            let keys = Keys::from_variable(KEYS, &keys).map_err(refused)?;
+            options.keys = options.keys.and(keys);
+        }
+        Ok(options)
+    }
 }
 
 /// The model that is served, in as many instances as requests are answered at once.
@@ -61,54 +102,66 @@ struct Served {
     model: ModelArgs,
     found: Found,
     card: ModelCard,
-    /// Those that nobody is inside; the weights are shared.
-    idle: Mutex<Vec<Answerer>>,
-    /// Somebody gave one back.
-    returned: Condvar,
+    /// The weights are shared.
+    instances: Instances<Answerer>,
 }
 
 impl Served {
-    fn idle(&self) -> MutexGuard<'_, Vec<Answerer>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Works with an instance. One whose backends have all died is replaced.
+    /// Works with an instance. One whose backends have all died is loaded anew, here and before the next request.
     fn with<T>(
         &self,
+        held: &mut Held<'_, Answerer>,
         work: impl FnOnce(&mut Answerer) -> Result<T, DispatchError>,
     ) -> Result<T, EngineError> {
-        let mut idle = self.idle();
-        let mut answerer = loop {
-            match idle.pop() {
-                Some(answerer) => break answerer,
-                None => {
-                    idle = self
-                        .returned
-                        .wait(idle)
-                        .unwrap_or_else(PoisonError::into_inner);
-                }
-            }
-        };
-        drop(idle);
-        let result = work(&mut answerer);
-        let is_dead = match &result {
-            Err(DispatchError::Backend(error)) => error.is_the_backends(),
-            Err(_) => true,
-            Ok(_) => false,
-        };
-        if is_dead {
-            let fresh = self
-                .model
-                .dispatch(&self.host, &self.found, CancelToken::new())
-                .ok()
-                .and_then(|dispatcher| Answerer::load(dispatcher).ok());
-            if let Some(fresh) = fresh {
-                answerer = fresh;
-            }
+        if held.answerer().is_err() {
+            held.set(self.load());
         }
-        self.idle().push(answerer);
-        self.returned.notify_one();
+        let result = work(held.answerer().map_err(EngineError::Unavailable)?);
+        let died = match &result {
+            Err(DispatchError::Backend(error)) => error.is_the_backends(),
+            // The prompt is to blame, and what the backend remembers is kept.
+            Err(DispatchError::TooLong { .. }) | Ok(_) => false,
+            Err(_) => true,
+        };
+        if let Err(error) = &result
+            && died
+        {
+            // First of all it gives back what it holds, which the next one may need.
+            held.set(Err(error.to_string()));
+            let loaded = self.load();
+            if let Err(reason) = &loaded {
+                tracing::warn!(reason, "no backend serves the model; it is tried again");
+            }
+            held.set(loaded);
+        }
         result.map_err(refusal)
+    }
+
+    /// Loads the model anew, into the best backend that can serve it now.
+    fn load(&self) -> Result<Answerer, String> {
+        let dispatcher = self
+            .model
+            .dispatch(&self.host, &self.found, CancelToken::new())
+            .map_err(|failure| failure.message().to_owned())?;
+        let mut answerer = Answerer::load(dispatcher).map_err(|error| error.to_string())?;
+        let ready = answerer.model().ready();
+        ready.map_err(|error| error.to_string())?;
+        output::complain(format_args!(
+            "{} {} again by {}\n",
+            paint(GOOD, "serving"),
+            paint(LITERAL, plain(&self.card.id)),
+            plain(answerer.model().plugin().as_str())
+        ));
+        Ok(answerer)
+    }
+
+    /// Loads an instance anew that cannot answer. False where there is one, and nothing serves it.
+    fn mend(&self) -> bool {
+        let Some(mut broken) = self.instances.hold_broken() else {
+            return true;
+        };
+        broken.set(self.load());
+        broken.answerer().is_ok()
     }
 
     fn prompt(&self, prompt: &vox_serve::Prompt) -> Result<Prompt, EngineError> {
@@ -217,8 +270,12 @@ impl Engine for Served {
             stop: request.stop.clone(),
             alternatives: request.alternatives,
         };
-        let answered =
-            self.with(|answerer| answerer.answer(&asked, &mut |said| hear(part(said))))?;
+        let mut held = self.instances.hold(Some(&asked.prompt));
+        let answered = self.with(&mut held, |answerer| {
+            answerer.answer(&asked, &mut |said| hear(part(said)))
+        })?;
+        held.answered(asked.prompt, &answered.text);
+        drop(held);
         let finished = answered.finished;
         Ok(Finished {
             reason: match finished.reason {
@@ -234,7 +291,9 @@ impl Engine for Served {
     }
 
     fn embed(&self, _: &str, texts: &[String]) -> Result<Embeddings, EngineError> {
-        let embedded = self.with(|answerer| Ok(answerer.embed(texts)?))?;
+        let embedded = self.with(&mut self.instances.hold(None), |answerer| {
+            Ok(answerer.embed(texts)?)
+        })?;
         Ok(Embeddings {
             vectors: embedded.vectors,
             prompt_tokens: embedded.tokens,
@@ -242,12 +301,13 @@ impl Engine for Served {
     }
 
     fn ready(&self) -> Result<(), String> {
-        Ok(())
+        self.instances.ready()
     }
 }
 
 /// Serves.
 pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> Result<Exit, Failure> {
+    let options = arguments.options()?;
     let Some(opened) = arguments.model.open(context, CancelToken::new())? else {
         return Ok(Exit::Success);
     };
@@ -256,21 +316,6 @@ pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> Result<Exit, Fail
         found,
         dispatcher,
     } = opened;
-    let mut options = Options::default();
-    options.listen = arguments.listen;
-    options.open = arguments.open;
-    options.origins.clone_from(&arguments.origin);
-    options.served = arguments.parallel.max(1);
-    options.queue = arguments.queue;
-    let refused = |error: vox_serve::KeyError| Failure::new(Exit::InvalidInput, error.to_string());
-    if let Some(file) = &arguments.keys {
-        options.keys = options.keys.and(Keys::from_file(file).map_err(refused)?);
-    }
-    if let Ok(keys) = std::env::var(KEYS) {
-        options.keys = options
-            .keys
-            .and(Keys::from_variable(KEYS, &keys).map_err(refused)?);
-    }
     let mut answerers = vec![found.load(dispatcher)?];
     while answerers.len() < options.served {
         answerers.push(Answerer::load(arguments.model.dispatch(
@@ -288,7 +333,8 @@ pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> Result<Exit, Fail
         created: now().unsigned_abs() / 1_000_000,
         owned_by: plugin.clone(),
         context: loaded.context,
-        can_complete: loaded.vocabulary > 0 || loaded.layers > 0,
+        // A server may say neither, and then makes embeddings or answers.
+        can_complete: loaded.vocabulary > 0 || loaded.layers > 0 || loaded.dimensions == 0,
         can_embed: loaded.dimensions > 0,
         fingerprint: found
             .bundle
@@ -296,17 +342,17 @@ pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> Result<Exit, Fail
             .and_then(|bundle| bundle.bundle_hash())
             .map(|hash| hash.to_string()),
     };
-    let served = Served {
+    let served = Arc::new(Served {
         host,
         model: arguments.model.clone(),
         found,
         card,
-        idle: Mutex::new(answerers),
-        returned: Condvar::new(),
-    };
+        instances: Instances::new(answerers),
+    });
     // From here on Ctrl-C ends the server in order.
     let cancel = interrupt::token();
-    let server = Server::bind(Arc::new(served), options)
+    let engine = Arc::clone(&served) as Arc<dyn Engine>;
+    let server = Server::bind(engine, options)
         .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
     output::complain(format_args!(
         "{} {} at {} by {} on {}\n",
@@ -316,9 +362,20 @@ pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> Result<Exit, Fail
         plain(&plugin),
         loaded.device.id
     ));
-    // Disconnected by Ctrl-C, and nothing ever comes.
-    let _ = cancel.cancelled().recv();
-    let ended = server.shutdown();
+    let ended = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut pause = SOON;
+            while cancel.cancelled().recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+                pause = match served.mend() {
+                    true => SOON,
+                    false => (pause * 2).min(AT_LATEST),
+                };
+            }
+        });
+        // Disconnected by Ctrl-C, and nothing ever comes.
+        let _ = cancel.cancelled().recv();
+        server.shutdown()
+    });
     if ended.unfinished > 0 {
         output::complain(format_args!(
             "{} {} answers did not end in time\n",
@@ -329,5 +386,8 @@ pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> Result<Exit, Fail
     Ok(Exit::Success)
 }
 
+/// After how long it is tried to load an instance anew that cannot answer; each time twice as long.
+const SOON: Duration = Duration::from_secs(1);
+const AT_LATEST: Duration = Duration::from_secs(30);
 /// Where keys may stand besides a file.
 const KEYS: &str = "VOX_SERVE_KEYS";
