@@ -8,7 +8,8 @@
 
 mod llama;
 
-use std::path::Path;
+use std::env;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::bail;
@@ -32,6 +33,15 @@ pub fn run(workspace: &Workspace, peer: Option<&str>) -> anyhow::Result<()> {
     }
     announce(format_args!("The peers are in {}", workspace.name(&target)));
     Ok(())
+}
+
+/// The directory of `llama-server`, and a model for it, where that peer was made.
+pub fn llama_server(workspace: &Workspace) -> Option<(PathBuf, PathBuf)> {
+    let directory = workspace.root.join("benches/peers/target/llama.cpp");
+    let programs = directory.join("build/bin");
+    let model = directory.join("model/smollm2-q8_0.gguf");
+    let server = programs.join(format!("llama-server{}", env::consts::EXE_SUFFIX));
+    (server.is_file() && model.is_file()).then_some((programs, model))
 }
 
 /// Builds the peers' workspace, and their guest, a core module that the guest toolchain of the plugins

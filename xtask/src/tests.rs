@@ -1,13 +1,14 @@
 //! `cargo xtask test`: the plugins and the model that the tests load, then every test.
 
 use std::env;
+use std::iter;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use vox_build::Profile;
 
 use crate::workspace::{Workspace, announce, explain, run as run_command, run_within};
-use crate::{guest, plugins, smollm2};
+use crate::{guest, peers, plugins, smollm2};
 
 /// How long the compiled tests may take together, several times what they do.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
@@ -37,6 +38,13 @@ pub fn run(workspace: &Workspace, arguments: &[String]) -> anyhow::Result<()> {
     announce("Running the tests");
     let mut tests = cargo_test(&["--all-targets"]);
     tests.envs(model.iter().map(|bundle| (smollm2::BUNDLE, bundle)));
+    if let Some((programs, model)) = peers::llama_server(workspace) {
+        // The plugin of llama.cpp meets the real server.
+        let path = env::var_os("PATH").unwrap_or_default();
+        let path = iter::once(programs).chain(env::split_paths(&path));
+        tests.env("PATH", env::join_paths(path)?);
+        tests.env("VOX_TEST_GGUF", model);
+    }
     run_within(LONGEST, &mut tests)?;
     documented
 }

@@ -113,6 +113,24 @@ impl Place {
         fs::rename(&unfinished, &bundle)?;
         Ok(bundle)
     }
+
+    /// The name, in this user's store, of the model whose weights are blocks of `format`.
+    pub fn quantised(&self, format: &str) -> anyhow::Result<String> {
+        let name = format!("{MODEL}-{format}");
+        if !self.vox(&["model", "info", &name])?.status()?.success() {
+            let bundle = text(&self.bundle()?);
+            let import = [
+                "model", "import", &bundle, "--name", &name, "--quant", format,
+            ];
+            let status = self.vox(&import)?.stderr(Stdio::inherit()).status()?;
+            ensure!(
+                status.success(),
+                "`vox {}` ended with {status}",
+                import.join(" ")
+            );
+        }
+        Ok(name)
+    }
 }
 
 /// The command `vox` as a child of this program, in the checkout; it prints nothing.

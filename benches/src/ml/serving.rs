@@ -34,15 +34,13 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Starts `vox serve`.
+    /// Starts `vox serve`, whose weights are quantised on the disk as those of `llama-server` are.
     fn vox(place: &Place) -> anyhow::Result<Self> {
-        let model = text(&place.bundle()?);
+        let model = place.quantised("q8_0")?;
         let address = free()?;
         let mut command = place.vox(&[
             "serve",
             &model,
-            "--quant",
-            "q8_0",
             "--backend",
             PLUGIN,
             "--threads",

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use clap::Args;
 use serde::Serialize;
-use vox_run::record::{KEPT_RUNS, RecordedRun, RunState, Told};
+use vox_run::record::{RecordedRun, RunState, Told};
 use vox_run::report::{OutputLine, Provenance};
 use vox_run::{RunId, StepOutcome};
 
@@ -167,8 +167,7 @@ impl View for RunView {
             writeln!(out, "{}", paint(DIM, format!("{steps} more did not start")))?;
         }
         if !events {
-            let gone =
-                format!("what it printed is gone: that is kept of the last {KEPT_RUNS} runs");
+            let gone = "what it printed is gone: `vox run --keep-logs` says of how many runs that is kept";
             writeln!(out, "{}", paint(DIM, gone))?;
         }
         next(out, run)
