@@ -17,6 +17,9 @@ use crate::output::count;
 /// The file of a pipeline when none is named.
 const PIPELINE: &str = "pipeline.toml";
 
+/// The largest file of a pipeline that is read: one of 100,000 steps has some 10 MiB.
+const MAX_PLAN_BYTES: u64 = 64 << 20;
+
 /// A plan, and where and how it is to be run.
 pub(super) struct Request {
     pub plan: Plan,
@@ -197,7 +200,7 @@ fn read(pipeline: Option<&Path>) -> Result<(Plan, PathBuf), Failure> {
         let hint = format!("name the file of the pipeline, such as {}", file.display());
         return Err(Failure::new(Exit::InvalidInput, message).hint(hint));
     }
-    let text = vox_contract::document::read_text(pipeline)?;
+    let text = vox_contract::document::read_text_within(pipeline, MAX_PLAN_BYTES)?;
     let parent = pipeline
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
