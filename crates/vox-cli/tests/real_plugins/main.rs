@@ -4,6 +4,8 @@
 //! by all that one user runs.
 
 mod commands;
+#[cfg(target_os = "linux")]
+mod faults;
 #[cfg(unix)]
 mod runs;
 #[cfg(unix)]
