@@ -7,6 +7,8 @@ mod commands;
 #[cfg(target_os = "linux")]
 mod faults;
 #[cfg(unix)]
+mod names;
+#[cfg(unix)]
 mod runs;
 #[cfg(unix)]
 mod serving;
