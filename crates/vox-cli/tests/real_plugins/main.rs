@@ -11,6 +11,8 @@ mod names;
 #[cfg(unix)]
 mod runs;
 #[cfg(unix)]
+mod runs_elsewhere;
+#[cfg(unix)]
 mod serving;
 #[cfg(unix)]
 mod training;
