@@ -4,6 +4,8 @@
 //! by all that one user runs.
 
 mod commands;
+#[cfg(unix)]
+mod failures;
 #[cfg(target_os = "linux")]
 mod faults;
 #[cfg(unix)]
