@@ -89,6 +89,8 @@ fn log(filter: Option<&str>) -> Result<(), Failure> {
     let colors = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
     let log = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        // It would be told on standard error that this cannot be written to, which panics.
+        .log_internal_errors(false)
         .with_ansi(colors);
     let started = match filter.filter(|filter| !filter.is_empty()) {
         None => log

@@ -60,18 +60,27 @@ pub const MAX_FILE_BYTES: u64 = 1 << 20;
 /// [`ManifestError::Unreadable`], also for a file larger than [`MAX_FILE_BYTES`];
 /// [`ManifestError::Invalid`] when the file is not UTF-8.
 pub fn read_text(file: &Path) -> Result<String, ManifestError> {
+    read_text_within(file, MAX_FILE_BYTES)
+}
+
+/// Reads a file as text that may have so many bytes, for one of a kind that may be larger.
+///
+/// # Errors
+/// As [`read_text`], with `most` in the place of [`MAX_FILE_BYTES`].
+pub fn read_text_within(file: &Path, most: u64) -> Result<String, ManifestError> {
     let unreadable = |source: io::Error| ManifestError::Unreadable {
         file: file.into(),
         source: Arc::new(source),
     };
     let mut bytes = Vec::new();
     File::open(file)
-        .and_then(|open| open.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+        .and_then(|open| open.take(most.saturating_add(1)).read_to_end(&mut bytes))
         .map_err(unreadable)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
+    if bytes.len() as u64 > most {
+        let most = most >> 20;
         return Err(unreadable(io::Error::new(
             io::ErrorKind::FileTooLarge,
-            "it is larger than 1 MiB, which no file of this kind needs",
+            format!("it is larger than {most} MiB, which no file of this kind needs"),
         )));
     }
     String::from_utf8(bytes).map_err(|error| {

@@ -5,7 +5,9 @@
 //! event, or when the nth op is in the log. Then the run is resumed here. What it makes must be, byte for
 //! byte, what a run makes that nobody disturbs; and a step that the log called done at the moment of the
 //! kill must not have been done again. Each step notes in a file when it begins and when it has done its
-//! work, which tells how often it did.
+//! work, which tells how often it did. The reader that goes on behind what it had acknowledged must have had
+//! every chunk, the step whose result is in the cache must never be carried out, and the hook is told of the
+//! beginning and the end once more.
 //!
 //! `VOX_CRASH_ROUNDS` is how many processes of each kind are killed at most; each point once, unless it
 //! is set.
@@ -17,7 +19,7 @@ mod child;
 mod project;
 mod steps;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -30,14 +32,23 @@ use serde_json::{Value, json};
 use vox_host::Host;
 use vox_oplog::VerifyOptions;
 use vox_run::machine::Machine;
-use vox_run::{Engine, Record, Resume, RunOptions, RunOutcome, Surroundings};
+use vox_run::{Engine, EventKind, Plan, Record, Resume, RunOptions, RunOutcome, Surroundings};
+use vox_store::Store;
 use vox_testkit::World;
 
-use project::{contents, host_at, plan, record_at};
+use project::{contents, host_with, record_at};
 use steps::{all, make, note, notes, step, write};
 
 /// The variable that says where the plugins are.
 const WORLD: &str = "VOX_RUN_WORLD";
+
+/// The chunks of the stream whose reader goes on behind what it had acknowledged.
+const ROWS: [&str; 4] = ["one", "two", "three", "four"];
+
+/// What the plugins are granted: the test plugin, and the hook.
+fn grants() -> String {
+    format!("{}[plugin.sentry]\nevents = true\n", project::GRANTS)
+}
 
 /// A step that notes when it begins and when its work is done.
 fn noted(key: &str, deeds: impl IntoIterator<Item = Value>, more: Value) -> Value {
@@ -47,9 +58,22 @@ fn noted(key: &str, deeds: impl IntoIterator<Item = Value>, more: Value) -> Valu
     step(key, all(whole), more)
 }
 
+/// A step whose result is in the cache before the run begins.
+fn kept() -> Value {
+    noted(
+        "kept",
+        [make("made", "made by an earlier run\n")],
+        json!({
+            "cache": true, "inputs": {},
+            "outputs": { "made": { "path": "kept.txt" } },
+        }),
+    )
+}
+
 /// Two roots, one of which fails the first time; three steps that streams join, with a stage between
-/// them and a file at the end; one that reads files of others; one of two that a condition chooses; and
-/// one that waits for all.
+/// them and a file at the end; one that reads files of others, and is cached; one of two that a condition
+/// chooses; one that waits for all; one whose result is in the cache; and two that a stream joins whose
+/// reader goes on behind what it had acknowledged.
 fn pipeline() -> Vec<Value> {
     let copy = || json!({ "do": "copy" });
     let join = |output: &str| json!({ "do": "join", "output": output });
@@ -91,6 +115,7 @@ fn pipeline() -> Vec<Value> {
             "both",
             [join("joined")],
             json!({
+                "cache": true,
                 "inputs": { "a": { "from": "one.made" }, "b": { "from": "reader.text" } },
                 "outputs": { "joined": { "path": "joined.txt" } },
             }),
@@ -119,13 +144,29 @@ fn pipeline() -> Vec<Value> {
                 "outputs": { "all": { "path": "last.txt" } },
             }),
         ),
+        kept(),
+        noted("rows", [write("out", &ROWS)], json!({})),
+        noted(
+            "ledger",
+            [json!({ "do": "note-each", "port": "in", "file": "ledger" })],
+            json!({ "inputs": { "in": { "from": "rows.out", "restart": "acknowledged" } } }),
+        ),
     ]
 }
 
-fn engine(host: &Host) -> Engine {
+/// The engine for these steps, with the hook.
+fn engine(host: &Host, steps: &[Value]) -> Engine {
     let mut surroundings = Surroundings::default();
     surroundings.machine = Machine::detect().with_cpus(4);
-    Engine::prepare(host, plan(&pipeline()), surroundings).unwrap()
+    let reactions = json!({
+        "pre_pipeline": "continue", "post_step": "continue", "post_pipeline": "continue",
+    });
+    let plan = json!({
+        "pipeline": { "name": "test" }, "step": steps,
+        "hook": [{ "uses": "sentry", "with": { "hooks": reactions } }],
+    });
+    let plan = Plan::parse(&plan.to_string(), "test.json").unwrap();
+    Engine::prepare(host, plan, surroundings).unwrap()
 }
 
 /// Options of a run whose steps work below `place`, where its record is too.
@@ -150,7 +191,8 @@ fn child() {
     let Some((part, place)) = part() else { return };
     let (kind, at) = part.split_once(' ').unwrap();
     let at: usize = at.parse().unwrap();
-    let engine = engine(&host_at(Path::new(&std::env::var_os(WORLD).unwrap())));
+    let world = std::env::var_os(WORLD).unwrap();
+    let engine = engine(&host_with(Path::new(&world), &grants()), &pipeline());
     let (record, log) = record_at(&place.join("data"));
     let of_events = kind == "event";
     if !of_events {
@@ -176,8 +218,27 @@ fn child() {
 /// What steps have made in `place`: everything but their notes.
 fn made(place: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut made = contents(&place.join("work"));
-    made.remove(Path::new("notes"));
+    for notes in ["notes", "ledger"] {
+        made.remove(Path::new(notes));
+    }
     made
+}
+
+/// The chunks that the reader which goes on behind what it acknowledged has had, each once.
+fn rows(place: &Path) -> BTreeSet<String> {
+    let ledger = std::fs::read_to_string(place.join("work/ledger")).unwrap_or_default();
+    ledger.lines().map(str::to_owned).collect()
+}
+
+/// Puts the result of [`kept`] into the store of `place`, as an earlier run would have: one whose log and
+/// directory are others.
+fn fill_cache(filler: &Engine, place: &Path) {
+    let (_, log) = record_at(&place.join("earlier"));
+    let (store, _) = Store::open(place.join("data/store"), Default::default()).unwrap();
+    let record = Record::new(log, store, place.join("earlier"));
+    let options = options(&place.join("earlier"), record);
+    let report = filler.run(&options, &mut |_| ()).unwrap();
+    assert_eq!(report.results_kept, 1, "{report:#?}");
 }
 
 /// How often each step has done its work, by its key.
@@ -201,8 +262,9 @@ struct Undisturbed {
 }
 
 impl Undisturbed {
-    fn run(engine: &Engine) -> Self {
+    fn run(engine: &Engine, filler: &Engine) -> Self {
         let place = tempfile::tempdir().unwrap();
+        fill_cache(filler, place.path());
         let (record, log) = record_at(&place.path().join("data"));
         let mut events = 0;
         let report = engine.run(&options(place.path(), record), &mut |_| events += 1);
@@ -225,6 +287,7 @@ impl Undisturbed {
                 "deep/stream.txt",
                 "fine.txt",
                 "joined.txt",
+                "kept.txt",
                 "last.txt",
                 "one.txt"
             ]
@@ -233,8 +296,9 @@ impl Undisturbed {
             undisturbed.made[Path::new("last.txt")],
             b"made by one\nFIRST\nSECOND\nTHIRD\nthe weather is fine\n"
         );
-        // Every step but the one that the condition does not choose.
-        assert_eq!(undisturbed.done.len(), 8);
+        // Every step but the one that the condition does not choose, and the one of an earlier run.
+        assert_eq!(undisturbed.done.len(), 10);
+        assert_eq!(rows(place.path()), BTreeSet::from(ROWS.map(str::to_owned)));
         assert!(undisturbed.done.values().all(|times| *times == 1));
         undisturbed
     }
@@ -248,9 +312,15 @@ fn points(all: usize) -> impl Iterator<Item = usize> {
 }
 
 /// Has a process die at this point, resumes its run, and compares.
-fn kill_and_resume(engine: &Engine, world: &World, undisturbed: &Undisturbed, point: &str) -> bool {
+fn kill_and_resume(
+    [engine, filler]: [&Engine; 2],
+    world: &World,
+    undisturbed: &Undisturbed,
+    point: &str,
+) -> bool {
     let place = tempfile::tempdir().unwrap();
     let place = place.path();
+    fill_cache(filler, place);
     let status = command(point, place)
         .env(WORLD, world.path())
         .stdout(Stdio::null())
@@ -276,14 +346,27 @@ fn kill_and_resume(engine: &Engine, world: &World, undisturbed: &Undisturbed, po
         options.id = run.id;
         options.resume = Some(resume);
     }
-    let report = engine.run(&options, &mut |_| ()).unwrap();
+    let mut hooked = Vec::new();
+    let report = engine.run(&options, &mut |event| {
+        if let EventKind::Plugin(event) = &event.kind {
+            hooked.push(event.name.clone());
+        }
+    });
+    let report = report.unwrap();
     assert_eq!(
         report.outcome,
         RunOutcome::Succeeded,
         "{point}: {report:#?}"
     );
+    let at = |wanted: &str| hooked.iter().filter(|name| *name == wanted).count();
+    assert_eq!((at("pre_pipeline"), at("post_pipeline")), (1, 1), "{point}");
 
     assert_eq!(made(place), undisturbed.made, "{point}");
+    assert_eq!(
+        rows(place),
+        BTreeSet::from(ROWS.map(str::to_owned)),
+        "{point}"
+    );
     let done = done(place);
     let keys = |done: &BTreeMap<String, usize>| done.keys().cloned().collect::<Vec<_>>();
     assert_eq!(keys(&done), keys(&undisturbed.done), "{point}");
@@ -310,15 +393,21 @@ fn kill_and_resume(engine: &Engine, world: &World, undisturbed: &Undisturbed, po
 
 fn sweep(kind: &str, count: impl Fn(&Undisturbed) -> usize) {
     let world = World::with(&["conformance"]);
-    world.settings("[plugin.conformance]\nprefer = \"native\"\n");
-    let engine = engine(&world.host(project::GRANTS));
-    let undisturbed = Undisturbed::run(&engine);
+    let watched = ["pre_pipeline", "post_step", "post_pipeline"];
+    let watched = watched.map(|point| json!({ "point": point }));
+    world.add_hook("sentry", &Value::from(watched.to_vec()));
+    let native = |plugin: &str| format!("[plugin.{plugin}]\nprefer = \"native\"\n");
+    world.settings(&(native("conformance") + &native("sentry")));
+    let host = world.host(&grants());
+    let (engine, filler) = (engine(&host, &pipeline()), engine(&host, &[kept()]));
+    let undisturbed = Undisturbed::run(&engine, &filler);
     let mut killed = 0;
     let mut tried = 0;
     for at in points(count(&undisturbed)) {
         tried += 1;
         let point = format!("{kind} {at}");
-        killed += usize::from(kill_and_resume(&engine, &world, &undisturbed, &point));
+        let engines = [&engine, &filler];
+        killed += usize::from(kill_and_resume(engines, &world, &undisturbed, &point));
     }
     // What happens at once may be told in more or fewer events, so the last points may not be reached.
     assert!(killed * 4 >= tried * 3, "{killed} of {tried} were killed");

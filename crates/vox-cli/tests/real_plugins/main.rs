@@ -8,9 +8,15 @@ mod answers;
 mod commands;
 #[cfg(unix)]
 mod containers;
+#[cfg(unix)]
+mod failures;
+#[cfg(target_os = "linux")]
+mod faults;
 mod fetching;
 #[cfg(unix)]
 mod keeping;
+#[cfg(unix)]
+mod names;
 #[cfg(unix)]
 mod offering;
 #[cfg(unix)]
@@ -18,6 +24,8 @@ mod output;
 mod own_backend;
 #[cfg(unix)]
 mod runs;
+#[cfg(unix)]
+mod runs_elsewhere;
 #[cfg(unix)]
 mod serving;
 #[cfg(unix)]

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -219,8 +220,10 @@ fn a_runner_that_is_missing_is_told_with_the_command_that_installs_it() {
 pub(crate) struct Underway {
     vox: Child,
     /// The line, which is the id of the step's process.
-    step: String,
+    pub(crate) step: String,
     errors: BufReader<std::process::ChildStderr>,
+    /// Reads the lines that come after it.
+    rest: JoinHandle<Vec<String>>,
 }
 
 impl Underway {
@@ -236,35 +239,50 @@ impl Underway {
         let step = lines.find_map(|line| Some(line.strip_prefix("wait | ")?.to_owned()));
         let errors = BufReader::new(vox.stderr.take().unwrap());
         // Somebody has to read on, or the run would be told that nobody does.
-        std::thread::spawn(move || lines.count());
+        let rest = std::thread::spawn(move || lines.collect());
         Self {
             vox,
             step: step.expect("the step wrote a line"),
             errors,
+            rest,
         }
     }
 
     fn interrupt(&self) {
-        assert!(send("INT", &self.vox.id().to_string()));
+        assert!(send("INT", &self.pid()));
+    }
+
+    pub(crate) fn pid(&self) -> String {
+        self.vox.id().to_string()
+    }
+
+    /// The next line on standard error.
+    pub(crate) fn hear(&mut self) -> String {
+        let mut heard = String::new();
+        self.errors.read_line(&mut heard).unwrap();
+        heard
     }
 
     /// Kills it, and waits until what guards the run's programs has ended them with it.
     pub(crate) fn kill(self) {
-        assert!(send("KILL", &self.vox.id().to_string()));
+        assert!(send("KILL", &self.pid()));
         let step = self.step.clone();
         self.end();
-        let began = Instant::now();
-        while is_running(&step) {
-            assert!(began.elapsed() < Duration::from_secs(60));
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        wait_for_the_end_of(&step);
     }
 
     /// The exit code, and what else was said on standard error.
-    fn end(mut self) -> (Option<i32>, String) {
+    pub(crate) fn end(self) -> (Option<i32>, String) {
+        let (code, said, _) = self.end_with_lines();
+        (code, said)
+    }
+
+    /// The same with the lines that were shown after the one of the step.
+    pub(crate) fn end_with_lines(mut self) -> (Option<i32>, String, Vec<String>) {
         let mut said = String::new();
         self.errors.read_to_string(&mut said).unwrap();
-        (self.vox.wait().unwrap().code(), said)
+        let code = self.vox.wait().unwrap().code();
+        (code, said, self.rest.join().unwrap())
     }
 }
 
@@ -277,6 +295,15 @@ fn is_running(process: &str) -> bool {
             .is_some_and(|end| end.starts_with(" Z"))
     };
     send("0", process) && !stat.is_ok_and(is_dead)
+}
+
+/// Waits until a process has ended, which nothing tells who did not start it.
+pub(crate) fn wait_for_the_end_of(process: &str) {
+    let began = Instant::now();
+    while is_running(process) {
+        assert!(began.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Sends a signal, and answers whether there was a process to send it to.
@@ -319,18 +346,13 @@ fn a_second_ctrl_c_waits_for_nobody() {
     ));
     let step = run.step.clone();
     run.interrupt();
-    let mut heard = String::new();
-    run.errors.read_line(&mut heard).unwrap();
+    let heard = run.hear();
     assert!(heard.contains("interrupted"), "{heard}");
     run.interrupt();
     let (code, said) = run.end();
     assert_eq!(code, Some(130), "{said}");
     // Nor does it leave the program behind: what guards the run's programs ends it.
-    let began = Instant::now();
-    while is_running(&step) {
-        assert!(began.elapsed() < Duration::from_secs(60));
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_for_the_end_of(&step);
 }
 
 /// `a` is done, `wait` waits for a file, `end` comes after both.

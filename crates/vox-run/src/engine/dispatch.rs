@@ -199,7 +199,7 @@ struct Dispatcher<'a> {
     /// What became of each step, once it is settled.
     settled: Vec<Option<Settled>>,
     deadlines: BinaryHeap<Deadline>,
-    /// The last lines that each step wrote.
+    /// The last lines that each step wrote in its last try.
     output: BTreeMap<StepIndex, VecDeque<OutputLine>>,
     /// Bytes that each step has written so far; more than is kept only once that was told.
     written: BTreeMap<StepIndex, u64>,
@@ -347,6 +347,7 @@ impl<'a> Dispatcher<'a> {
                         stop,
                     });
                 }
+                self.output.remove(&step);
                 self.tell(EventKind::StepStarted {
                     step: self.key(step),
                     attempt,
@@ -705,7 +706,7 @@ impl<'a> Dispatcher<'a> {
         let events = match self.transcript.take().map(|transcript| transcript.finish()) {
             Some(Ok(digest)) => Some(digest),
             Some(Err(error)) => {
-                self.report.warnings.push(error.to_string());
+                self.warn(format!("the events are not kept whole: {error}"));
                 None
             }
             None => None,
@@ -716,8 +717,7 @@ impl<'a> Dispatcher<'a> {
             events,
         });
         if let Err(error) = ended {
-            let message = format!("the end of the run is not recorded: {error}");
-            self.report.warnings.push(message);
+            self.warn(format!("the end of the run is not recorded: {error}"));
         }
         self.report
     }
@@ -796,28 +796,28 @@ impl<'a> Dispatcher<'a> {
             timestamp: now(),
             kind,
         };
-        if let Some(transcript) = &mut self.transcript
-            && let Err(error) = transcript.write(&event)
-        {
-            // The log has what a resumption needs; only what people read is lost.
-            self.transcript = None;
-            self.report
-                .warnings
-                .push(format!("events are no longer kept: {error}"));
-        }
+        let written = self
+            .transcript
+            .as_mut()
+            .map(|transcript| transcript.write(&event));
         (self.observer)(&event);
+        self.keep_on(written);
     }
 
     fn flush(&mut self) {
-        let failed = self
+        let flushed = self
             .transcript
             .as_mut()
             .map(|transcript| transcript.flush());
-        if let Some(Err(error)) = failed {
+        self.keep_on(flushed);
+    }
+
+    /// Gives the transcript up where it could not be written. The log has what a resumption needs; only
+    /// what people read is lost.
+    fn keep_on(&mut self, written: Option<Result<(), RecordError>>) {
+        if let Some(Err(error)) = written {
             self.transcript = None;
-            self.report
-                .warnings
-                .push(format!("events are no longer kept: {error}"));
+            self.warn(format!("events are no longer kept: {error}"));
         }
     }
 }

@@ -13,7 +13,8 @@
 //! | instant (`i`), category `step` | a step that did not run here: skipped, taken from the cache, or done by an earlier run |
 //! | instant, categories `stream` and `warning` | the end of a stream with what went through it; a warning |
 //!
-//! Times are microseconds since the run began. The format is described in "Trace Event Format"
+//! Times are microseconds since the run began. Where the clock was set back meanwhile, what comes after that
+//! follows on what came before. The format is described in "Trace Event Format"
 //! (<https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU>).
 
 use std::collections::BTreeMap;
@@ -53,6 +54,8 @@ struct Trace {
     zero: Option<u64>,
     /// The time of the last event.
     last: u64,
+    /// How far the clock was set back since the first event, in nanoseconds.
+    set_back: u64,
     /// What is known of the whole.
     head: Map<String, Value>,
 }
@@ -102,7 +105,7 @@ impl Lanes {
 
 impl Trace {
     fn take(&mut self, event: RunEvent) {
-        let now = event.timestamp;
+        let now = self.in_order(event.timestamp);
         self.zero.get_or_insert(now);
         match event.kind {
             EventKind::RunStarted {
@@ -174,6 +177,13 @@ impl Trace {
             | EventKind::Plugin(_) => {}
         }
         self.last = now;
+    }
+
+    /// The time of an event as it would be if nobody had set the clock back: events are in the order in
+    /// which they happened.
+    fn in_order(&mut self, timestamp: u64) -> u64 {
+        self.set_back = self.set_back.max(self.last.saturating_sub(timestamp));
+        timestamp.saturating_add(self.set_back)
     }
 
     fn step_ended(&mut self, step: &str, now: u64, outcome: &StepOutcome, provenance: &Provenance) {
@@ -404,6 +414,35 @@ mod tests {
 
     fn over() -> Value {
         json!({ "event": "run-ended", "status": "succeeded", "seconds": 1.0 })
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_turns_nothing_round_and_makes_nothing_longer() {
+        let hour = 3_600_000_000;
+        let events = trace(&[
+            (hour, begun(false)),
+            (hour + 10, started("a", 1)),
+            (100, ended("a")),
+            (200, started("b", 1)),
+            (700, ended("b")),
+            (710, over()),
+            (50, begun(true)),
+            (60, started("c", 1)),
+            (90, ended("c")),
+            (95, over()),
+        ]);
+        assert_eq!(
+            slices(&events, "step"),
+            [
+                slice("a", 1, 10.0, 0.0),
+                slice("b", 1, 110.0, 500.0),
+                slice("c", 1, 630.0, 30.0),
+            ]
+        );
+        assert_eq!(
+            slices(&events, "run"),
+            [slice("p", 0, 0.0, 620.0), slice("p", 0, 620.0, 45.0)]
+        );
     }
 
     #[test]

@@ -177,10 +177,15 @@ pub fn record_at(data: &Path) -> (Record, Arc<OpLog>) {
 
 /// A host of another process's [`World`], which is at this path.
 pub fn host_at(world: &Path) -> Host {
+    host_with(world, GRANTS)
+}
+
+/// The same with other grants.
+pub fn host_with(world: &Path, grants: &str) -> Host {
     let cache = vox_testkit::checkout().join("target/vox-test/cache");
     let directories = Directories::new(world.join("data"), cache).with_project(world);
     let mut options = HostOptions::default();
-    options.grants = GrantsFile::parse(GRANTS, Path::new("grants of the test")).unwrap();
+    options.grants = GrantsFile::parse(grants, Path::new("grants of the test")).unwrap();
     Host::open(directories, options).unwrap()
 }
 

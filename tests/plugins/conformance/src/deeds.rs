@@ -85,6 +85,8 @@ enum Deed {
     Tell { port: String },
     /// Appends a line to a file of the run's directory.
     Note { file: String, line: String },
+    /// Appends each chunk of a port to a file of the run's directory, as a line.
+    NoteEach { port: String, file: String },
     /// Waits until a file of the run's directory is there.
     Wait { file: String },
     /// Makes an output, or a member of one that is a directory.
@@ -316,6 +318,12 @@ fn perform(deed: Deed, invocation: &Invocation) -> Result<(i32, Vec<Attribute>)>
         }
         Deed::Note { file, line } => {
             files::note(invocation, &file, &line)?;
+            Vec::new()
+        }
+        Deed::NoteEach { port, file } => {
+            while let Some(chunk) = host::stream::pull(&port, None)? {
+                files::note(invocation, &file, &String::from_utf8_lossy(&chunk.data))?;
+            }
             Vec::new()
         }
         Deed::Wait { file } => {

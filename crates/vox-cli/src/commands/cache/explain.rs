@@ -257,7 +257,8 @@ fn explain(
             format!("its result is that of run {from}"),
             None,
         ),
-        (None, None, Some(from)) => (
+        // A rerun knows the key of what it took over, and has not looked for it.
+        (_, None, Some(from)) => (
             Verdict::TakenOver,
             format!(
                 "run {from} had carried it out, and this run began with what that one has done"
@@ -266,7 +267,7 @@ fn explain(
                 "`vox cache explain {step} --run {from}` says how that came to its result"
             )),
         ),
-        (Some(_), None, _) => {
+        (Some(_), None, None) => {
             let (why, hint) = missed(step, this, previous, &changed);
             (Verdict::Miss, why, hint)
         }
@@ -417,6 +418,22 @@ mod tests {
         assert_eq!(
             (explained.verdict, explained.from),
             (Verdict::Hit, Some(from))
+        );
+    }
+
+    #[test]
+    fn a_step_that_a_rerun_took_over_is_no_miss_though_its_key_is_known() {
+        let before = recorded(&[("arguments", "{}")], Provenance::default());
+        let provenance = Provenance {
+            earlier: Some(before.summary.id),
+            ..Provenance::default()
+        };
+        let mut this = recorded(&[], provenance);
+        this.keys.clone_from(&before.keys);
+        let explained = explain("s", &this, Some(&before), None);
+        assert_eq!(
+            (explained.verdict, explained.from),
+            (Verdict::TakenOver, Some(before.summary.id))
         );
     }
 

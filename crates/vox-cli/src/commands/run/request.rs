@@ -19,6 +19,8 @@ const PIPELINE: &str = "pipeline.toml";
 
 /// What stands for the file of a plan that came from standard input.
 const STDIN: &str = "standard input";
+/// The largest file of a pipeline that is read: one of 100,000 steps has some 10 MiB.
+const MAX_PLAN_BYTES: u64 = 64 << 20;
 
 /// A plan, and where and how it is to be run.
 pub(super) struct Request {
@@ -244,7 +246,7 @@ fn read(pipeline: Option<&Path>) -> Result<(Plan, PathBuf), Failure> {
         let hint = format!("name the file of the pipeline, such as {}", file.display());
         return Err(Failure::new(Exit::InvalidInput, message).hint(hint));
     }
-    let text = vox_contract::document::read_text(pipeline)?;
+    let text = vox_contract::document::read_text_within(pipeline, MAX_PLAN_BYTES)?;
     Ok((Plan::parse(&text, pipeline)?, source.directory))
 }
 

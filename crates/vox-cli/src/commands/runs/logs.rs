@@ -200,7 +200,8 @@ fn namesake(step: &str, here: &RecordedRun, there: &RecordedRun) -> Option<Strin
             && parts.is_some_and(|parts| there.parts.get(name) == Some(parts))
     };
     let same = || there.parts.keys().find(|name| is_same(name)).cloned();
-    if key.is_some() && !is_same(step) {
+    // A rerun names what it took over as the run before did, and says no more of it than the key.
+    if key.is_some() && parts.is_some() && !is_same(step) {
         return same();
     }
     there.ends.contains_key(step).then(|| step.to_owned())

@@ -167,7 +167,8 @@ impl View for RunView {
             writeln!(out, "{}", paint(DIM, format!("{steps} more did not start")))?;
         }
         if !events {
-            let gone = "what it printed is gone: `vox run --keep-logs` says of how many runs that is kept";
+            let gone =
+                "what it printed is gone: `vox run --keep-logs` says of how many runs that is kept";
             writeln!(out, "{}", paint(DIM, gone))?;
         }
         next(out, run)

@@ -1,0 +1,33 @@
+//! A clock that is a day ahead, and by turns another hour: loaded before the C library, whose function it
+//! stands in for. Clocks that nobody can set are as they are.
+
+use std::ffi::{c_int, c_long};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+#[repr(C)]
+pub struct Time {
+    seconds: i64,
+    nanoseconds: c_long,
+}
+
+#[cfg(target_arch = "x86_64")]
+const CLOCK_GETTIME: c_long = 228;
+#[cfg(target_arch = "aarch64")]
+const CLOCK_GETTIME: c_long = 113;
+const REALTIME: c_int = 0;
+
+unsafe extern "C" {
+    fn syscall(number: c_long, ...) -> c_long;
+}
+
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn clock_gettime(clock: c_int, time: *mut Time) -> c_int {
+    let answer = unsafe { syscall(CLOCK_GETTIME, c_long::from(clock), time) };
+    if answer == 0 && clock == REALTIME {
+        let turn = CALLS.fetch_add(1, Ordering::Relaxed) % 2;
+        unsafe { (*time).seconds += 86_400 + 3_600 * turn as i64 };
+    }
+    answer as c_int
+}
