@@ -468,15 +468,6 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_to_programs_with_the_same_facts() {
-        let report = failed_run();
-        insta::assert_snapshot!(
-            "failure-as-json",
-            serde_json::to_string_pretty(&report).unwrap()
-        );
-    }
-
-    #[test]
     fn durations_are_given_in_the_unit_that_fits() {
         let show = |nanos| seconds(Duration::from_nanos(nanos));
         assert_eq!(show(900), "0 µs");
