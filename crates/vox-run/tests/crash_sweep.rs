@@ -371,10 +371,9 @@ fn kill_and_resume(
     let keys = |done: &BTreeMap<String, usize>| done.keys().cloned().collect::<Vec<_>>();
     assert_eq!(keys(&done), keys(&undisturbed.done), "{point}");
     for key in &done_before {
-        assert_eq!(
-            done[key], 1,
-            "{point}: `{key}` was done, and was done again"
-        );
+        // The one that was taken from the cache was never done.
+        let times = done.get(key).copied().unwrap_or_default();
+        assert!(times <= 1, "{point}: `{key}` was done, and was done again");
     }
     // Whatever was tried again was tried under the key of the first try.
     for line in notes(&place.join("work")) {

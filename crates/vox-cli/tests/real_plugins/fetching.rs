@@ -76,6 +76,7 @@ impl Server {
         place
             .run(["plugin", "install", path(&http), "--grant", &grant])
             .succeeded();
+        place.run(["plugin", "trust", "allow", "http"]).succeeded();
         place
     }
 }

@@ -39,7 +39,11 @@ pub fn mark() -> String {
 
 /// How this release behaves.
 pub fn release() -> Release {
-    match mark().trim_start_matches("release:").trim_end_matches('.') {
+    // The word behind the colon. Were `release:` written here again, other constants might stand behind it in a
+    // payload, and look like another mark.
+    let mark = mark();
+    let word = mark.split_once(':').map_or("", |(_, word)| word);
+    match word.trim_end_matches('.') {
         "failinit" => Release::FailsInit,
         "spininit" => Release::SpinsInInit,
         "unwell" => Release::Unwell,
