@@ -50,7 +50,9 @@ pub struct Host {
     release_context: unsafe extern "C" fn(*const c_void),
 }
 
+// SAFETY: what its pointers lead to are constants.
 unsafe impl Sync for Interface {}
+// SAFETY: as above.
 unsafe impl Sync for Plugin {}
 
 const OK: i32 = 0;
@@ -67,26 +69,37 @@ unsafe extern "C" fn create(host: *const Host, context: *const c_void) -> *mut c
 }
 
 unsafe extern "C" fn destroy(this: *mut c_void) {
+    // SAFETY: `create` made it, and the host destroys it once.
     let liar = unsafe { Box::from_raw(this.cast::<Liar>()) };
+    // SAFETY: the host's table outlives its plugins, and the context is the one that it gave.
     unsafe { ((*liar.host).release_context)(liar.context) };
 }
 
 unsafe extern "C" fn release(reply: Buffer) {
     if !reply.data.is_null() {
+        // SAFETY: `answer` took the buffer from a `Vec`, and the host gives it back once.
         drop(unsafe { Vec::from_raw_parts(reply.data, reply.length, reply.capacity) });
     }
 }
 
+/// Answers bytes. The reply is the one that the host gave with the call.
 fn answer(reply: *mut Buffer, status: i32, bytes: &[u8]) -> i32 {
     let mut bytes = std::mem::ManuallyDrop::new(bytes.to_vec());
     let buffer = Buffer { data: bytes.as_mut_ptr(), length: bytes.len(), capacity: bytes.capacity() };
+    // SAFETY: the host gives room for a reply with each call.
     unsafe { reply.write(buffer) };
     status
 }
 
 /// The first argument.
+///
+/// # Safety
+///
+/// They are those of a call with at least one, whose bytes stay as long as the call.
 unsafe fn first<'a>(arguments: *const Slice) -> &'a [u8] {
+    // SAFETY: there is one.
     let Slice { data, length } = unsafe { *arguments };
+    // SAFETY: the host's slices are never null, and stay until the call ends.
     unsafe { std::slice::from_raw_parts(data, length) }
 }
 
@@ -109,6 +122,7 @@ unsafe extern "C" fn schema(
     _: usize,
     reply: *mut Buffer,
 ) -> i32 {
+    // SAFETY: the function takes one argument.
     match unsafe { first(arguments) } {
         // The letters of a text are UTF-8.
         b"mumbler" => answer(reply, VALUE, &[2, 0xff, 0xfe]),
@@ -124,6 +138,7 @@ unsafe extern "C" fn run(
     _: usize,
     reply: *mut Buffer,
 ) -> i32 {
+    // SAFETY: the function takes one argument.
     let invocation = unsafe { first(arguments) };
     let is_told = |how: &str| contains(invocation, &format!("\"answer\":\"{how}\""));
     if is_told("nothing") {
@@ -160,6 +175,7 @@ static INTERFACES: [Interface; 2] = [
     interface("vox:plugin/step@1.0.0", &[schema, run]),
 ];
 
+// SAFETY: the host looks for a plugin's table under this name, and it is one.
 #[unsafe(no_mangle)]
 pub static VOX_PLUGIN: Plugin = Plugin {
     abi_version: 1,
