@@ -114,7 +114,8 @@ impl Served {
         work: impl FnOnce(&mut Answerer) -> Result<T, DispatchError>,
     ) -> Result<T, EngineError> {
         if held.answerer().is_err() {
-            held.set(self.load());
+            // Where it fails, the answerer says why.
+            let _ = self.renew(held);
         }
         let result = work(held.answerer().map_err(EngineError::Unavailable)?);
         let died = match &result {
@@ -128,16 +129,27 @@ impl Served {
         {
             // First of all it gives back what it holds, which the next one may need.
             held.set(Err(error.to_string()));
-            let loaded = self.load();
-            if let Err(reason) = &loaded {
+            if let Err(reason) = self.renew(held) {
                 tracing::warn!(reason, "no backend serves the model; it is tried again");
             }
-            held.set(loaded);
         }
         result.map_err(refusal)
     }
 
-    /// Loads the model anew, into the best backend that can serve it now.
+    /// Loads an instance anew, and says so once it can answer: whoever reads that may ask.
+    fn renew(&self, held: &mut Held<'_, Answerer>) -> Result<(), String> {
+        held.set(self.load());
+        let plugin = held.answerer()?.model().plugin().to_string();
+        output::complain(format_args!(
+            "{} {} again by {}\n",
+            paint(GOOD, "serving"),
+            paint(LITERAL, plain(&self.card.id)),
+            plain(&plugin)
+        ));
+        Ok(())
+    }
+
+    /// Loads the model into the best backend that can serve it now.
     fn load(&self) -> Result<Answerer, String> {
         let dispatcher = self
             .model
@@ -146,12 +158,6 @@ impl Served {
         let mut answerer = Answerer::load(dispatcher).map_err(|error| error.to_string())?;
         let ready = answerer.model().ready();
         ready.map_err(|error| error.to_string())?;
-        output::complain(format_args!(
-            "{} {} again by {}\n",
-            paint(GOOD, "serving"),
-            paint(LITERAL, plain(&self.card.id)),
-            plain(answerer.model().plugin().as_str())
-        ));
         Ok(answerer)
     }
 
@@ -160,8 +166,7 @@ impl Served {
         let Some(mut broken) = self.instances.hold_broken() else {
             return true;
         };
-        broken.set(self.load());
-        broken.answerer().is_ok()
+        self.renew(&mut broken).is_ok()
     }
 
     fn prompt(&self, prompt: &vox_serve::Prompt) -> Result<Prompt, EngineError> {
