@@ -1,0 +1,137 @@
+//! What is refused before the first step, and that it leaves nothing behind.
+
+use std::fs;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use super::{TINY, Trainer, wait_for_step};
+use crate::{Place, path};
+
+#[test]
+fn without_a_cuda_device_training_says_so_and_what_to_do() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    let ended = trainer.train(&config, &["--device", "auto"]);
+    assert_eq!(ended.code, Some(3));
+    assert!(
+        ended.stderr.contains("vox/train/cuda-required"),
+        "{}",
+        ended.stderr
+    );
+    assert!(ended.stderr.contains("--device cpu"), "{}", ended.stderr);
+}
+
+#[test]
+fn without_the_backend_for_cuda_training_says_what_to_install() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    let ended = trainer.train(&config, &["--device", "cuda"]);
+    let said = [
+        "vox/train/no-device",
+        "`cuda:0`; there are: cpu",
+        "vox plugin install candle-cuda",
+    ];
+    ended.failed(3, &said);
+}
+
+#[test]
+fn without_a_backend_training_says_what_to_install() {
+    let place = Place::new();
+    place.write("text.txt", "words");
+    let config = place.write("train.toml", &TINY.replace("OUTPUT", "out"));
+    let ended = place.run(["train", path(&config)]);
+    assert_eq!(ended.code, Some(3));
+    assert!(
+        ended.stderr.contains("vox/train/no-backend"),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        ended.stderr.contains("vox plugin install candle-cpu"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn an_output_directory_holds_one_training() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    let ended = trainer.train(&config, &["--resume"]);
+    assert!(
+        ended.stderr.contains("vox/train/nothing-to-resume"),
+        "{}",
+        ended.stderr
+    );
+    trainer.train(&config, &["--stop-after", "3"]).succeeded();
+    let ended = trainer.train(&config, &[]);
+    assert_eq!(ended.code, Some(4));
+    assert!(ended.stderr.contains("at step 3 of 12"), "{}", ended.stderr);
+    let ended = trainer.train(&config, &["--resume", "--learning-rate", "0.5"]);
+    assert!(
+        ended.stderr.contains("another `optimisation`"),
+        "{}",
+        ended.stderr
+    );
+    trainer
+        .0
+        .write("text.txt", "other words, and more of them than that");
+    let ended = trainer.train(&config, &["--resume"]);
+    assert!(
+        ended.stderr.contains("the files have changed"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn two_trainings_do_not_share_a_directory() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    let mut command = trainer.0.vox();
+    command
+        .args(["train", path(&config), "--format", "json"])
+        // Longer than any test.
+        .args(["--steps", "1000000"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    wait_for_step(&mut child, 1);
+    let ended = trainer.train(&config, &["--resume", "--steps", "1000000"]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    assert!(ended.stderr.contains("vox/train/busy"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_training_that_does_not_fit_is_refused_with_the_numbers_and_leaves_nothing() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    let more = ["--batch-rows", "100000000", "--set", "scratch.hidden=128"];
+    let said = [
+        "vox/train/memory",
+        "bytes of memory and cpu has",
+        "activations",
+        "fewer `batch-rows`",
+    ];
+    trainer.train(&config, &more).failed(1, &said);
+    // Neither a record nor the model that it would have begun with.
+    trainer.train(&config, &["--steps", "1"]).succeeded();
+    let model = fs::read_to_string(trainer.0.path().join("out/model/config.json")).unwrap();
+    let model: Value = serde_json::from_str(&model).unwrap();
+    assert_eq!(model["hidden_size"], 64);
+}
+
+#[test]
+fn a_context_above_the_models_is_refused_before_anything_is_recorded() {
+    let trainer = Trainer::new();
+    let base = trainer.config("base");
+    trainer.train(&base, &["--steps", "2"]).succeeded();
+    let adapt = trainer.adapter("./base/model", "adapted");
+    let refused = trainer.train(&adapt, &["--context", "64"]);
+    refused.failed(5, &["vox/train/context", "of 64 ", "of 32", "--context 32"]);
+    // So what was meant can be said again, without another directory.
+    trainer.train(&adapt, &[]).succeeded();
+}
