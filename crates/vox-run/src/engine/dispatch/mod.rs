@@ -2,32 +2,44 @@
 //!
 //! One loop on the caller's thread. It waits for messages from executors, for the time-out of a step
 //! and for cancellation, brings its state up to date, tells the observer, and starts what may start.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `beginning` | the run's first entry in the record, and what an earlier run has done of it |
+//! | `conditions` | which group starts next, and why a step is skipped |
+//! | `deadlines` | when a try of a step has taken too long |
+//! | `telling` | events, their transcript, and the report |
+//!
 //! What must stay true: nothing here calls a plugin or waits for one, and each step gets its outcome
 //! once.
 
+mod beginning;
+mod conditions;
+mod deadlines;
+mod telling;
+
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{TryRecvError, at, bounded, never, select_biased};
 use serde_json::Value;
 
-use super::execute::{Execution, Reason, Stop};
+use super::execute::{Execution, Reason};
 use super::hooks::Abort;
 use super::message::{Ended, Message, Progress, Reporter};
 use super::{Engine, RunOptions};
 use crate::event::{EVENT_VERSION, EventKind, RunEvent, StepHead, now};
 use crate::graph::{GroupIndex, StepIndex};
-use crate::plan::{Fate, PortRef};
 use crate::ports::Mask;
-use crate::record::{Pruned, RecordError, RunEnded, RunStarted, StepEnd, StepsEnded};
+use crate::record::RecordError;
 use crate::report::{
-    Cause, OutputLine, PluginEvent, Provenance, REPORTED_EVENTS, REPORTED_LINES, RunOutcome,
-    RunReport, StepOutcome, StepReport,
+    Cause, OutputLine, PluginEvent, Provenance, RunOutcome, RunReport, StepOutcome,
 };
-use crate::schedule::{Amount, Schedule, Skip};
+use crate::schedule::{Amount, Schedule};
+use beginning::record_start;
+use deadlines::Deadline;
 
 /// Messages that wait for the dispatcher before whoever sends one waits too.
 const MESSAGES: usize = 256;
@@ -112,39 +124,6 @@ pub(crate) fn run(
     Ok(report)
 }
 
-/// Records that the run begins, or that it goes on; answers what had to go of the events of old ones.
-fn record_start(execution: &Execution<'_>) -> Result<Pruned, RecordError> {
-    let Execution {
-        engine,
-        options,
-        journal,
-        earlier,
-        ..
-    } = execution;
-    let Some(record) = &options.record else {
-        return Ok(Pruned::default());
-    };
-    let pruned = record.prune(options.retention);
-    if earlier.of == Some(options.id) {
-        journal.resumed()?;
-        return Ok(pruned);
-    }
-    let plan = &engine.plan;
-    let text = record.store.put_bytes(plan.text().as_bytes())?;
-    journal.started(&RunStarted {
-        pipeline: plan.pipeline.name.clone(),
-        file: plan.file().display().to_string(),
-        directory: execution.directory.display().to_string(),
-        plan: text,
-        steps: plan.steps.len() as u64,
-        keep_going: options.keep_going,
-        variables: options.variables.keys().cloned().collect(),
-        of: earlier.of,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    })?;
-    Ok(pruned)
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// The hooks are being asked whether the run may begin.
@@ -153,33 +132,6 @@ enum Phase {
     /// The hooks are being told how it ended.
     Closing,
     Closed,
-}
-
-/// A moment at which a try of a step has taken too long. The earliest is the greatest.
-struct Deadline {
-    at: Instant,
-    limit: Duration,
-    stop: Arc<Stop>,
-}
-
-impl PartialEq for Deadline {
-    fn eq(&self, other: &Self) -> bool {
-        self.at == other.at
-    }
-}
-
-impl Eq for Deadline {}
-
-impl PartialOrd for Deadline {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Deadline {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        other.at.cmp(&self.at)
-    }
 }
 
 /// A step that is settled.
@@ -269,65 +221,6 @@ impl<'a> Dispatcher<'a> {
             aborted: None,
             report,
         })
-    }
-
-    /// Tells that the run begins, and what an earlier run has done of it.
-    fn begin(&mut self) {
-        let plan = &self.execution.engine.plan;
-        let earlier = &self.execution.earlier;
-        let resumed = earlier.of == Some(self.execution.options.id);
-        let steps = (0..plan.steps.len()).map(|step| self.head(step)).collect();
-        self.tell(EventKind::RunStarted {
-            pipeline: plan.pipeline.name.clone(),
-            file: plan.file().to_owned(),
-            resumed,
-            steps,
-        });
-        let Some(of) = earlier.of else { return };
-        let mut done = Vec::new();
-        for group in plan.graph().groups() {
-            let ends = group
-                .members
-                .iter()
-                .map(|step| earlier.ends.get(&plan.steps[*step].key));
-            let Some(ends) = ends.collect::<Option<Vec<_>>>() else {
-                continue;
-            };
-            if !ends.iter().all(|end| end.outcome.is_success()) {
-                continue;
-            }
-            let ends: Vec<StepEnd> = ends
-                .into_iter()
-                .map(|end| {
-                    let mut end = end.clone();
-                    end.provenance.earlier.get_or_insert(of);
-                    end
-                })
-                .collect();
-            for (step, end) in group.members.iter().zip(&ends) {
-                self.settle(
-                    *step,
-                    end.outcome.clone(),
-                    end.provenance.clone(),
-                    end.duration(),
-                );
-            }
-            done.extend(&group.members);
-            if !resumed {
-                // The new run is whole in the record. What is lost of that is taken over again.
-                let ended = StepsEnded {
-                    key: earlier.keys.get(&ends[0].step).cloned(),
-                    steps: ends,
-                    parts: Vec::new(),
-                };
-                if let Err(error) = self.execution.journal.steps_ended(ended, false) {
-                    self.warn(format!(
-                        "what an earlier run has done is not recorded: {error}"
-                    ));
-                }
-            }
-        }
-        self.schedule.done_before(&done);
     }
 
     fn take(&mut self, message: Message) {
@@ -431,75 +324,6 @@ impl<'a> Dispatcher<'a> {
         }
     }
 
-    /// The next group to start. One whose condition does not hold is skipped instead.
-    fn start(&mut self) -> Option<GroupIndex> {
-        while self.phase == Phase::Running {
-            let group = self.schedule.start()?;
-            let members = &self.execution.engine.plan.graph().groups()[group].members;
-            let unmet = members
-                .iter()
-                .find_map(|step| Some((*step, self.unmet_condition(*step)?)));
-            let Some((step, why)) = unmet else {
-                return Some(group);
-            };
-            let key = self.key(step);
-            let ends = members.iter().map(|member| {
-                let reason = if *member == step {
-                    why.clone()
-                } else {
-                    format!("it starts together with `{key}`, and {why}")
-                };
-                let outcome = StepOutcome::Skipped {
-                    reason,
-                    by_condition: true,
-                };
-                Ended::unstarted(*member, outcome)
-            });
-            self.ended(ends.collect());
-        }
-        None
-    }
-
-    /// Why the condition of a step does not hold, if it does not.
-    fn unmet_condition(&self, step: StepIndex) -> Option<String> {
-        let Execution {
-            engine, options, ..
-        } = self.execution;
-        let step = &engine.plan.steps[step];
-        let when = step.when.as_ref()?;
-        let settled = |key: &str| {
-            let index = engine.plan.steps.iter().position(|step| step.key == key)?;
-            self.settled[index].as_ref()
-        };
-        let failed = |key: &String| {
-            settled(key).is_some_and(|end| matches!(end.outcome, StepOutcome::Failed { .. }))
-        };
-        if when.needs == Fate::Failed && !step.needs.iter().any(failed) {
-            return Some("nothing that it needs has failed".to_owned());
-        }
-        for (name, wanted) in &when.environment {
-            let value = step
-                .environment
-                .get(name)
-                .or_else(|| options.variables.get(name))
-                .or_else(|| options.environment.get(name));
-            if value != Some(wanted) {
-                return Some(format!("the variable `{name}` is not `{wanted}`"));
-            }
-        }
-        for (PortRef { step: key, port }, wanted) in &when.results {
-            let attributes = match settled(key).map(|end| &end.outcome) {
-                Some(StepOutcome::Succeeded { attributes, .. }) => attributes.as_slice(),
-                _ => &[],
-            };
-            let found = attributes.iter().find(|attribute| attribute.key == *port);
-            if found.map(|attribute| &attribute.value) != Some(wanted) {
-                return Some(format!("`{port}` of `{key}` is not `{wanted}`"));
-            }
-        }
-        None
-    }
-
     /// What the hooks are to be told, once all steps are settled.
     fn close(&mut self) -> Option<Value> {
         if self.phase != Phase::Running || !self.schedule.is_over() {
@@ -594,134 +418,6 @@ impl<'a> Dispatcher<'a> {
         });
     }
 
-    fn next_deadline(&mut self) -> Option<Instant> {
-        // Those of tries that have ended are passed over: nobody else holds their stop.
-        while self
-            .deadlines
-            .peek()
-            .is_some_and(|deadline| Arc::strong_count(&deadline.stop) == 1)
-        {
-            self.deadlines.pop();
-        }
-        self.deadlines.peek().map(|deadline| deadline.at)
-    }
-
-    fn time_out(&mut self) {
-        let now = Instant::now();
-        while self
-            .deadlines
-            .peek()
-            .is_some_and(|deadline| deadline.at <= now)
-        {
-            if let Some(Deadline { limit, stop, .. }) = self.deadlines.pop() {
-                stop.stop(Reason::TimedOut(limit));
-            }
-        }
-    }
-
-    fn written(&mut self, step: StepIndex, port: String, mut text: String) {
-        let limit = self.execution.options.log_limit;
-        let written = self.written.entry(step).or_default();
-        if *written > limit {
-            return;
-        }
-        let room = limit - *written;
-        *written += text.len() as u64;
-        let cut = *written > limit;
-        if cut {
-            let room = usize::try_from(room).unwrap_or(usize::MAX);
-            let end = text.floor_char_boundary(room);
-            text.truncate(end);
-        }
-        let kept = self.output.entry(step).or_default();
-        for line in text.lines() {
-            if kept.len() == REPORTED_LINES {
-                kept.pop_front();
-            }
-            kept.push_back(OutputLine {
-                port: port.clone(),
-                text: line.to_owned(),
-            });
-        }
-        let step = self.key(step);
-        if cut {
-            self.warn(format!(
-                "step `{step}` has written {limit} bytes; what it writes from here on is not kept"
-            ));
-        }
-        if !text.is_empty() {
-            self.tell(EventKind::StepOutput { step, port, text });
-        }
-    }
-
-    fn emitted(&mut self, event: PluginEvent) {
-        if self.report.plugin_events.len() < REPORTED_EVENTS {
-            self.report.plugin_events.push(event.clone());
-        } else {
-            self.report.plugin_events_omitted += 1;
-        }
-        self.tell(EventKind::Plugin(event));
-    }
-
-    fn warn(&mut self, message: String) {
-        self.report.warnings.push(message.clone());
-        self.tell(EventKind::Warning { message });
-    }
-
-    fn report(mut self) -> RunReport {
-        self.report.outcome = self.outcome();
-        self.report.results_kept = self.execution.kept.load(Ordering::Relaxed);
-        self.report.duration = self.begun.elapsed();
-        let steps = std::mem::take(&mut self.settled)
-            .into_iter()
-            .enumerate()
-            .map(|(step, settled)| {
-                let Settled {
-                    outcome,
-                    provenance,
-                    duration,
-                } = settled.unwrap_or_else(|| Settled {
-                    outcome: StepOutcome::skipped("the run ended before it"),
-                    provenance: Provenance::default(),
-                    duration: Duration::ZERO,
-                });
-                let output = self.output.remove(&step).unwrap_or_default().into();
-                StepReport {
-                    step: self.head(step),
-                    outcome,
-                    provenance,
-                    duration,
-                    output,
-                }
-            });
-        self.report.steps = steps.collect();
-        let RunReport {
-            outcome, duration, ..
-        } = &self.report;
-        let (outcome, duration) = (outcome.clone(), *duration);
-        self.tell(EventKind::RunEnded {
-            outcome: outcome.clone(),
-            duration,
-        });
-        let events = match self.transcript.take().map(|transcript| transcript.finish()) {
-            Some(Ok(digest)) => Some(digest),
-            Some(Err(error)) => {
-                self.warn(format!("the events are not kept whole: {error}"));
-                None
-            }
-            None => None,
-        };
-        let ended = self.execution.journal.ended(&RunEnded {
-            outcome,
-            micros: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
-            events,
-        });
-        if let Err(error) = ended {
-            self.warn(format!("the end of the run is not recorded: {error}"));
-        }
-        self.report
-    }
-
     fn outcome(&self) -> RunOutcome {
         let well = |settled: &Option<Settled>| {
             settled
@@ -739,40 +435,6 @@ impl<'a> Dispatcher<'a> {
         }
     }
 
-    /// What becomes of a step that is skipped.
-    fn skipped(&self, skip: &Skip) -> StepOutcome {
-        let Skip {
-            step,
-            held_by,
-            need,
-        } = *skip;
-        let settled = self.settled[need].as_ref().map(|settled| &settled.outcome);
-        let by_condition = matches!(
-            settled,
-            Some(StepOutcome::Skipped {
-                by_condition: true,
-                ..
-            })
-        );
-        // One that is not settled has failed a moment ago, and its group has not ended yet.
-        let became = match settled.map_or("failed", StepOutcome::status) {
-            "failed" => "failed",
-            "cancelled" => "was cancelled",
-            _ => "was skipped",
-        };
-        let need = self.key(need);
-        let reason = if held_by == step {
-            format!("it needs `{need}`, which {became}")
-        } else {
-            let held_by = self.key(held_by);
-            format!("it starts together with `{held_by}`, which needs `{need}`, which {became}")
-        };
-        StepOutcome::Skipped {
-            reason,
-            by_condition,
-        }
-    }
-
     fn head(&self, step: StepIndex) -> StepHead {
         let Engine { plan, cast, .. } = self.execution.engine;
         let planned = &plan.steps[step];
@@ -787,37 +449,5 @@ impl<'a> Dispatcher<'a> {
 
     fn key(&self, step: StepIndex) -> String {
         self.execution.engine.plan.steps[step].key.clone()
-    }
-
-    fn tell(&mut self, kind: EventKind) {
-        let event = RunEvent {
-            version: EVENT_VERSION,
-            run: self.execution.options.id,
-            timestamp: now(),
-            kind,
-        };
-        let written = self
-            .transcript
-            .as_mut()
-            .map(|transcript| transcript.write(&event));
-        (self.observer)(&event);
-        self.keep_on(written);
-    }
-
-    fn flush(&mut self) {
-        let flushed = self
-            .transcript
-            .as_mut()
-            .map(|transcript| transcript.flush());
-        self.keep_on(flushed);
-    }
-
-    /// Gives the transcript up where it could not be written. The log has what a resumption needs; only
-    /// what people read is lost.
-    fn keep_on(&mut self, written: Option<Result<(), RecordError>>) {
-        if let Some(Err(error)) = written {
-            self.transcript = None;
-            self.warn(format!("events are no longer kept: {error}"));
-        }
     }
 }
