@@ -2,6 +2,16 @@
 //!
 //! Layers are computed in steps, each of which all threads share: norms row by row, products by columns of their
 //! outputs, attention by heads. Between steps the threads meet.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `attention` | what is kept of keys and values, and the answers to queries |
+//! | `products` | how products are cut for threads and caches |
+//!
+//! The buffers, what may be asked and the way through the layers are here.
+
+mod attention;
+mod products;
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -9,30 +19,20 @@ use std::sync::Arc;
 
 use vox_quant::blocks::BLOCK;
 
-use super::model::{Layer, Linear, Model};
+use super::model::Model;
 use super::rotation::Rotation;
 use crate::error::{Error, Result};
-use crate::kernels::attention::{
-    Cache, CacheFormat, HeadShape, HeadTiles, Queries, attend, scores,
-};
+use crate::kernels::attention::{Cache, CacheFormat, scores};
 use crate::kernels::inputs::{InputBlock, quantise};
-use crate::kernels::packed::groups::Number;
-use crate::kernels::packed::{Inputs, OUTPUTS, Packed};
-use crate::kernels::pool::{Pool, Tile, Tiles};
-use crate::kernels::rows::{add, rms_norm, rope};
-use crate::kernels::simd::{LANES, Level};
+use crate::kernels::packed::Inputs;
+use crate::kernels::pool::{Pool, Tiles};
+use crate::kernels::rows::rms_norm;
+use crate::kernels::simd::Level;
+use attention::QUERIES;
+use products::{Reads, multiply};
 
 /// Most tokens that are computed at once.
 const ROWS: usize = 256;
-
-/// Queries of one head that a thread computes at once.
-const QUERIES: usize = 16;
-
-/// Bytes of inputs that should stay in a core's cache while weights pass by.
-const INPUT_BYTES: usize = 192 << 10;
-
-/// Positions from which on heads that share keys are computed together, however few threads that leaves busy.
-const LONG: usize = 2048;
 
 /// How a sequence is computed.
 #[derive(Debug, Clone, Copy)]
@@ -462,339 +462,5 @@ impl Sequence {
                     });
             }
         }
-    }
-
-    /// Keeps the keys and values of `qkv`.
-    fn keep(&mut self, model: &Model, number: usize, rows: usize, position: usize) {
-        let architecture = model.architecture();
-        let rotation = match &self.local_rotation {
-            Some(rotation) if architecture.windows[number].is_some() => rotation,
-            _ => &self.rotation,
-        };
-        let kept = Kept {
-            level: self.options.level,
-            qkv: &self.qkv,
-            width: architecture.query_width() + 2 * architecture.kv_width(),
-            keys: architecture.query_width(),
-            values: architecture.query_width() + architecture.kv_width(),
-            head: architecture.head,
-            norm: model.layers[number]
-                .qk_norms
-                .as_ref()
-                .map(|[_, norm]| &norm[..]),
-            epsilon: architecture.norm_epsilon as f32,
-            rotation,
-            rows,
-            position,
-        };
-        let (pool, scratches) = (&mut self.pool, &mut self.scratches);
-        match self.caches[number].heads() {
-            HeadTiles::F32(tiles, shape) => {
-                pool.tiles(tiles, scratches, |tile, scratch| {
-                    kept.head(tile, shape, scratch)
-                });
-            }
-            HeadTiles::F16(tiles, shape) => {
-                pool.tiles(tiles, scratches, |tile, scratch| {
-                    kept.head(tile, shape, scratch)
-                });
-            }
-        }
-    }
-
-    /// Attention of the queries of `qkv`, into `attended`.
-    fn attention(&mut self, model: &Model, number: usize, rows: usize, position: usize) {
-        let architecture = model.architecture();
-        let (head, width) = (architecture.head, architecture.query_width());
-        let shared = architecture.heads / architecture.kv_heads;
-        let attention = architecture.attention(number);
-        let is_busy = architecture.kv_heads >= 2 * self.pool.threads();
-        let is_together = rows == 1 && (is_busy || position >= LONG);
-        let asked = Asked {
-            level: self.options.level,
-            cache: &self.caches[number],
-            qkv: &self.qkv,
-            width: width + 2 * architecture.kv_width(),
-            head,
-            shared,
-            norm: model.layers[number]
-                .qk_norms
-                .as_ref()
-                .map(|[norm, _]| &norm[..]),
-            epsilon: architecture.norm_epsilon as f32,
-            scale: architecture.attention_scale as f32,
-            rotation: match &self.local_rotation {
-                Some(rotation) if attention.window.is_some() => rotation,
-                _ => &self.rotation,
-            },
-            window: attention.window,
-            position,
-            heads_at_once: if is_together { shared } else { 1 },
-        };
-        let (pool, scratches) = (&mut self.pool, &mut self.scratches);
-        let heads = asked.heads_at_once;
-        match &mut self.attended {
-            Rows::Plain(attended) => {
-                let attended = &mut attended[..rows * width];
-                let tiles = Tiles::new(attended, width, QUERIES, heads * head);
-                pool.tiles(tiles, scratches, |tile, scratch| {
-                    let (first, count) = (tile.first_row, tile.rows());
-                    asked.attend(first..first + count, tile.first_column / head, scratch);
-                    for row in 0..count {
-                        let to = tile.row(row).chunks_exact_mut(head);
-                        for (of_head, to) in to.enumerate() {
-                            let from = (of_head * count + row) * head;
-                            to.copy_from_slice(&scratch.attended[from..from + head]);
-                        }
-                    }
-                });
-            }
-            // A head's blocks are its own.
-            Rows::Quantised(attended) if head.is_multiple_of(BLOCK) => {
-                let blocks = head / BLOCK;
-                let attended = &mut attended[..rows * width / BLOCK];
-                let tiles = Tiles::new(attended, width / BLOCK, QUERIES, heads * blocks);
-                pool.tiles(tiles, scratches, |tile, scratch| {
-                    let (first, count) = (tile.first_row, tile.rows());
-                    asked.attend(first..first + count, tile.first_column / blocks, scratch);
-                    for row in 0..count {
-                        let to = tile.row(row).chunks_exact_mut(blocks);
-                        for (of_head, to) in to.enumerate() {
-                            let from = (of_head * count + row) * head;
-                            quantise(asked.level, &scratch.attended[from..from + head], to);
-                        }
-                    }
-                });
-            }
-            Rows::Quantised(attended) => {
-                let blocks = width.div_ceil(BLOCK);
-                let tiles = Tiles::rows(&mut attended[..rows * blocks], blocks);
-                pool.tiles(tiles, scratches, |tile, scratch| {
-                    for of_head in 0..architecture.heads {
-                        asked.attend_one(tile.first_row, of_head, scratch);
-                        scratch.row[of_head * head..][..head]
-                            .copy_from_slice(&scratch.attended[..head]);
-                    }
-                    quantise(asked.level, &scratch.row[..width], tile.row(0));
-                });
-            }
-        }
-    }
-
-    /// Adds a map of `attended` or `gated` to the states, through a norm where there is one.
-    fn change_states(&mut self, map: &Linear, reads: Reads, norm: Option<&Vec<f32>>, rows: usize) {
-        let (level, epsilon) = (self.options.level, self.epsilon());
-        let hidden = map.weight.rows();
-        let inputs = match reads {
-            Reads::Attended => self.attended.inputs(),
-            Reads::Gated => self.gated.inputs(),
-        };
-        let states = &mut self.states[..rows * hidden];
-        let Some(norm) = norm else {
-            let threads = (&mut self.pool, &mut self.scratches[..]);
-            multiply(threads, level, map, inputs, (states, rows), true);
-            return;
-        };
-        let change = &mut self.change[..rows * hidden];
-        let threads = (&mut self.pool, &mut self.scratches[..]);
-        multiply(threads, level, map, inputs, (change, rows), false);
-        let change = &self.change;
-        let tiles = Tiles::rows(states, hidden);
-        self.pool
-            .tiles(tiles, &mut self.scratches, |tile, scratch| {
-                let row = &mut scratch.row[..hidden];
-                let change = &change[tile.first_row * hidden..][..hidden];
-                rms_norm(level, change, norm, epsilon, row);
-                add(tile.row(0), row);
-            });
-    }
-
-    /// The first half of the feed-forward block, of `normed` into `gated`.
-    fn gate(&mut self, layer: &Layer, rows: usize) {
-        let level = self.options.level;
-        let block = &layer.gated;
-        let height = height(self.normed.inputs(), self.model.architecture().hidden, rows);
-        let inputs = self.normed.inputs();
-        let (pool, scratches) = (&mut self.pool, &mut self.scratches);
-        match &mut self.gated {
-            Rows::Plain(gated) => {
-                let width = block.rows();
-                let tiles = Tiles::new(&mut gated[..rows * width], width, height, BLOCK);
-                pool.tiles(tiles, scratches, |tile, _| block.plain(level, inputs, tile));
-            }
-            Rows::Quantised(gated) => {
-                let width = block.rows().div_ceil(BLOCK);
-                let tiles = Tiles::new(&mut gated[..rows * width], width, height, 1);
-                pool.tiles(tiles, scratches, |tile, _| {
-                    block.quantised(level, inputs, tile)
-                });
-            }
-        }
-    }
-
-    /// The logits of the first rows of `normed`.
-    fn head(&mut self, model: &Model, rows: usize, logits: &mut [f32]) {
-        let head = model.head();
-        let level = self.options.level;
-        let inputs = self.normed.inputs();
-        let tiles = output_tiles(head, inputs, logits, rows, self.pool.threads());
-        self.pool.tiles(tiles, &mut self.scratches, |tile, _| {
-            head.multiply(level, inputs, tile, Default::default());
-        });
-    }
-}
-
-/// What a map that changes states reads.
-#[derive(Clone, Copy)]
-enum Reads {
-    Attended,
-    Gated,
-}
-
-/// A map of rows of inputs, shared by all threads.
-fn multiply(
-    (pool, scratches): (&mut Pool, &mut [Scratch]),
-    level: Level,
-    map: &Linear,
-    inputs: Inputs<'_>,
-    (out, rows): (&mut [f32], usize),
-    add: bool,
-) {
-    let tiles = output_tiles(&map.weight, inputs, out, rows, pool.threads());
-    let epilogue = map.epilogue(add);
-    pool.tiles(tiles, scratches, |tile, _| {
-        map.weight.multiply(level, inputs, tile, epilogue);
-    });
-}
-
-/// How outputs of a product are cut: as many rows as stay in a core's cache, and columns for all threads.
-fn output_tiles<'a>(
-    weight: &Packed,
-    inputs: Inputs<'_>,
-    out: &'a mut [f32],
-    rows: usize,
-    threads: usize,
-) -> Tiles<'a, f32> {
-    // With one row, groups that go side by side wait less for each other.
-    let is_wide = rows == 1 && weight.rows() >= 16 * threads * 4 * OUTPUTS;
-    let width = if is_wide { 4 * OUTPUTS } else { OUTPUTS };
-    Tiles::new(
-        out,
-        weight.rows(),
-        height(inputs, weight.columns(), rows),
-        width,
-    )
-}
-
-/// Rows of inputs that stay in a core's cache.
-fn height(inputs: Inputs<'_>, columns: usize, rows: usize) -> usize {
-    let bytes = match inputs {
-        Inputs::Plain(_) => columns * size_of::<f32>(),
-        Inputs::Quantised(_) => columns.div_ceil(BLOCK) * size_of::<InputBlock>(),
-    };
-    let fitting = (INPUT_BYTES / bytes.max(1)) / LANES * LANES;
-    fitting.max(LANES).min(rows)
-}
-
-/// Keys and values that are to be kept.
-struct Kept<'a> {
-    level: Level,
-    qkv: &'a [f32],
-    /// Numbers in a row of `qkv`, and where in it keys and values begin.
-    width: usize,
-    keys: usize,
-    values: usize,
-    head: usize,
-    norm: Option<&'a [f32]>,
-    epsilon: f32,
-    rotation: &'a Rotation,
-    rows: usize,
-    position: usize,
-}
-
-impl Kept<'_> {
-    /// Keeps those of a head.
-    fn head<N: Number>(
-        &self,
-        tile: &mut Tile<'_, [N; LANES]>,
-        shape: HeadShape,
-        scratch: &mut Scratch,
-    ) {
-        let of_head = tile.first_row * self.head;
-        for row in 0..self.rows {
-            let qkv = &self.qkv[row * self.width..][..self.width];
-            let key = &qkv[self.keys + of_head..][..self.head];
-            let value = &qkv[self.values + of_head..][..self.head];
-            let turned = &mut scratch.row[..self.head];
-            match self.norm {
-                Some(norm) => rms_norm(self.level, key, norm, self.epsilon, turned),
-                None => turned.copy_from_slice(key),
-            }
-            let (cosines, sines) = self.rotation.row(row);
-            rope(self.level, turned, cosines, sines);
-            shape.write(tile, self.position + row, turned, value);
-        }
-    }
-}
-
-/// Queries that are to be answered.
-struct Asked<'a> {
-    level: Level,
-    cache: &'a Cache,
-    qkv: &'a [f32],
-    /// Numbers in a row of `qkv`.
-    width: usize,
-    head: usize,
-    /// Heads that share a head of keys and values.
-    shared: usize,
-    norm: Option<&'a [f32]>,
-    epsilon: f32,
-    scale: f32,
-    rotation: &'a Rotation,
-    window: Option<usize>,
-    position: usize,
-    /// Heads that are computed together.
-    heads_at_once: usize,
-}
-
-impl Asked<'_> {
-    /// Attention of some rows and [`heads_at_once`](Self::heads_at_once) heads from `first` on, into the scratch: all rows of
-    /// a head, then those of the next.
-    fn attend(&self, rows: Range<usize>, first: usize, scratch: &mut Scratch) {
-        self.heads(rows, first..first + self.heads_at_once, scratch);
-    }
-
-    /// Attention of one row and head.
-    fn attend_one(&self, row: usize, of_head: usize, scratch: &mut Scratch) {
-        self.heads(row..row + 1, of_head..of_head + 1, scratch);
-    }
-
-    fn heads(&self, rows: Range<usize>, heads: Range<usize>, scratch: &mut Scratch) {
-        let size = heads.len() * rows.len() * self.head;
-        let mut queries = scratch.queries[..size].chunks_exact_mut(self.head);
-        for of_head in heads.clone() {
-            for row in rows.clone() {
-                let Some(to) = queries.next() else { return };
-                let query = &self.qkv[row * self.width + of_head * self.head..][..self.head];
-                match self.norm {
-                    Some(norm) => rms_norm(self.level, query, norm, self.epsilon, to),
-                    None => to.copy_from_slice(query),
-                }
-                let (cosines, sines) = self.rotation.row(row);
-                rope(self.level, to, cosines, sines);
-                for x in to {
-                    *x *= self.scale;
-                }
-            }
-        }
-        let queries = Queries {
-            kv_head: heads.start / self.shared,
-            rows: &scratch.queries[..size],
-            position: self.position + rows.start,
-            rows_of_head: rows.len(),
-            window: self.window,
-        };
-        let out = &mut scratch.attended[..size];
-        attend(self.level, self.cache, queries, &mut scratch.scores, out);
     }
 }
