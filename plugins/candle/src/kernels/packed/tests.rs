@@ -2,6 +2,7 @@ use std::num::NonZeroUsize;
 
 use super::*;
 use crate::kernels::inputs::quantise;
+use crate::kernels::rows::Activation;
 use crate::kernels::simd::tests::numbers;
 
 const FORMATS: [Format; 8] = [
