@@ -116,6 +116,13 @@ fn answer(plugin: &Ollama, request: &Request) -> (Vec<String>, Result<Finished>)
 }
 
 #[test]
+fn its_tier_is_what_the_configuration_gives_it_and_its_context_is_no_limit() {
+    let config = json!({ "tier": 20, "context": 100 });
+    let abilities = plugin(config, "http://127.0.0.1:1").capabilities().unwrap();
+    assert_eq!((abilities.tier, abilities.context), (Some(20), None));
+}
+
+#[test]
 fn a_conversation_is_answered_line_by_line() {
     let server = server(Reply::parts(LINES, [chat("Hel"), chat("lo"), done("stop")]));
     let plugin = loaded(json!({}), &server);

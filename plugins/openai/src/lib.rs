@@ -14,7 +14,8 @@
 //! | `key-env` | none | the environment variable with the key; for the native payload |
 //! | `models` | `{}` | Vox's names of models, to the server's; others are asked for by Vox's name |
 //! | `embeddings` | `[]` | Vox's names of those that make embeddings |
-//! | `context` | what the server says | most tokens of a prompt and its answer together |
+//! | `context` | what the server says | most tokens of a prompt and its answer together, whatever the model |
+//! | `tier` | none | its tier among the devices, 1 to 100 on the scale of `vox probe`; without one, servers come last |
 //! | `timeout` | `300` | the longest time without a byte, in seconds, as before the first token |
 //! | `continues` | `false` | how the server goes on with a conversation's answer that was begun: `true` by vLLM's fields, `"prefix"` by Mistral's, `"always"` without being told |
 //! | `extensions` | `false` | whether it knows `top_k`, `min_p` and `repetition_penalty`; they are not sent otherwise |
@@ -143,7 +144,9 @@ impl InferenceBackend for OpenAiServer {
     fn capabilities(&mut self) -> Result<Abilities> {
         Ok(Abilities {
             devices: vec![self.device()],
+            tier: self.config.tier,
             formats: Vec::new(),
+            context: self.config.context,
             streaming: true,
             embeddings: true,
             log_probabilities: true,
@@ -178,11 +181,12 @@ impl InferenceBackend for OpenAiServer {
         } else {
             0
         };
-        let context = found
+        let said = found
             .max_model_len
-            .or(found.context_length.filter(|&tokens| tokens > 0))
-            .or(self.config.context)
-            .or(meta.n_ctx_train);
+            .or(found.context_length.filter(|&tokens| tokens > 0));
+        // What a model was trained with is no more than a guess at what the server serves.
+        let known = [self.config.context, said].into_iter().flatten().min();
+        let context = known.or(meta.n_ctx_train);
         self.loaded = Some(found.id);
         Ok(Loaded {
             device,

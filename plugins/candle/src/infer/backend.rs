@@ -31,7 +31,9 @@ impl InferenceBackend for Serving {
     fn capabilities(&mut self) -> vox_plugin::Result<contract::Abilities> {
         Ok(contract::Abilities {
             devices: devices().into_iter().map(device).collect(),
+            tier: None,
             formats: WeightFormat::ALL.iter().map(|&held| format(held)).collect(),
+            context: None,
             streaming: true,
             embeddings: true,
             log_probabilities: true,
