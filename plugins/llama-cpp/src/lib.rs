@@ -150,6 +150,7 @@ impl InferenceBackend for LlamaCpp {
             layers: plan.head.layers(),
             memory: plan.memory,
             dimensions: plan.head.dimensions(),
+            answers: !plan.head.embeds(),
         })
     }
 

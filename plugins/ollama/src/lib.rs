@@ -108,12 +108,8 @@ impl Ollama {
 
 /// Length of a model's embeddings; 0 where it makes none.
 fn dimensions(shown: &Shown) -> u32 {
-    let embeds = shown
-        .capabilities
-        .iter()
-        .any(|ability| ability == "embedding");
-    let length = shown.number("embedding_length").filter(|_| embeds);
-    length.unwrap_or(0)
+    let length = shown.number("embedding_length");
+    length.filter(|_| shown.can("embedding")).unwrap_or(0)
 }
 
 impl InferenceBackend for Ollama {
@@ -171,6 +167,8 @@ impl InferenceBackend for Ollama {
             layers: shown.number("block_count").unwrap_or(0),
             memory: 0,
             dimensions: dimensions(&shown),
+            // A server that is too old to say what a model can do is believed to serve one that answers.
+            answers: shown.capabilities.is_empty() || shown.can("completion"),
         })
     }
 

@@ -296,6 +296,23 @@ fn models_are_found_by_name_tag_and_mapping() {
 }
 
 #[test]
+fn a_model_answers_unless_the_server_says_that_it_makes_embeddings_alone() {
+    for (capabilities, answers) in [
+        (json!(["completion", "embedding"]), true),
+        (json!(["embedding"]), false),
+        // A server that is too old to say.
+        (json!([]), true),
+    ] {
+        let server = Scripted::new(move |seen| match seen.line.as_str() {
+            "POST /api/show" => Reply::json(200, json!({ "capabilities": capabilities })),
+            line => about(line).unwrap(),
+        });
+        let loaded = plugin(json!({}), &server.url).load(named("small"), any());
+        assert_eq!(loaded.unwrap().answers, answers);
+    }
+}
+
+#[test]
 fn a_server_that_cannot_be_reached_is_refused_with_its_address_and_the_error() {
     let url = deserted();
     let verdict = plugin(json!({}), &url)

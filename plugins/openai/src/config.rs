@@ -59,7 +59,7 @@ pub struct Config {
     pub client: OpenAi,
     /// Vox's names of models, to the server's.
     pub models: BTreeMap<String, String>,
-    /// Names of models, as Vox has them, that make embeddings.
+    /// Names of models, as Vox has them, that make embeddings and are not asked for answers.
     pub embeddings: BTreeSet<String>,
     /// Most tokens of a prompt and its answer, whatever the model; none for what the server says.
     pub context: Option<u32>,

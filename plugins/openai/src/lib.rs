@@ -13,7 +13,7 @@
 //! | `key-file` | none | the file with the server's key, which only you can read |
 //! | `key-env` | none | the environment variable with the key; for the native payload |
 //! | `models` | `{}` | Vox's names of models, to the server's; others are asked for by Vox's name |
-//! | `embeddings` | `[]` | Vox's names of those that make embeddings |
+//! | `embeddings` | `[]` | Vox's names of those that make embeddings, and are not asked for answers |
 //! | `context` | what the server says | most tokens of a prompt and its answer together, whatever the model |
 //! | `tier` | none | its tier among the devices, 1 to 100 on the scale of `vox probe`; without one, servers come last |
 //! | `timeout` | `300` | the longest time without a byte, in seconds, as before the first token |
@@ -175,7 +175,8 @@ impl InferenceBackend for OpenAiServer {
         remote::check(&model, &options, &device).map_err(Error::NotFound)?;
         let found = self.find(&model.name)?.model;
         let meta = found.meta.unwrap_or_default();
-        let dimensions = if self.config.embeddings.contains(&model.name) {
+        let embeds = self.config.embeddings.contains(&model.name);
+        let dimensions = if embeds {
             let probe = ["a".to_owned()];
             self.config.client.embed(&found.id, &probe)?.numbers.len()
         } else {
@@ -200,6 +201,7 @@ impl InferenceBackend for OpenAiServer {
             layers: 0,
             memory: 0,
             dimensions: u32::try_from(dimensions).unwrap_or(u32::MAX),
+            answers: !embeds,
         })
     }
 

@@ -81,6 +81,7 @@ fn a_model_that_the_server_lists_is_served_and_answers() {
     );
     let loaded = plugin.load(named("small"), any()).unwrap();
     assert_eq!((loaded.context, loaded.dimensions), (4096, 0));
+    assert!(loaded.answers);
     assert_eq!(loaded.device.id, format!("{}/v1", server.url));
     let mut texts = Vec::new();
     let finished = plugin.answer(&hello(), &mut |piece| {
@@ -198,7 +199,8 @@ fn a_device_that_is_another_is_refused() {
 fn the_length_of_embeddings_is_known_where_a_model_makes_some() {
     let server = server();
     let mut plugin = plugin(json!({ "embeddings": ["small"] }), &server.url);
-    assert_eq!(plugin.load(named("small"), any()).unwrap().dimensions, 3);
+    let loaded = plugin.load(named("small"), any()).unwrap();
+    assert_eq!((loaded.dimensions, loaded.answers), (3, false));
     let embedded = plugin.embed(vec!["x".to_owned()]).unwrap();
     assert_eq!(embedded.numbers, [0.0, 0.6, 0.8]);
 }

@@ -83,6 +83,7 @@ impl InferenceBackend for Parrot {
             layers: 0,
             memory: 0,
             dimensions: 2,
+            answers: true,
         })
     }
 
