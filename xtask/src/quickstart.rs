@@ -38,7 +38,7 @@ pub fn run(workspace: &Workspace) -> anyhow::Result<()> {
          To try next:\n\
          \x20   {vox} plugin list\n\
          \x20   {vox} run {PIPELINE} --format json\n\
-         \x20   {vox} generate target/quickstart/{NOVELIST}/model --prompt \"Emma was\"\n\
+         \x20   {vox} generate target/quickstart/{NOVELIST}/model \"Emma was\"\n\
          \x20   {vox} plugin new shout --path ../shout\n\n\
          The tutorial: docs/src/tutorial.md",
         directory = workspace.name(&sandbox.distribution),

@@ -69,6 +69,11 @@ fn ask(host: &Host) -> Dispatcher {
 
 /// On a machine with this hardware.
 fn ask_on(host: &Host, probe: &MockProbe) -> Dispatcher {
+    ask_for(host, probe, None)
+}
+
+/// For a context.
+fn ask_for(host: &Host, probe: &MockProbe, context: Option<u32>) -> Dispatcher {
     let model = Model {
         adapter: None,
         name: "seed".to_owned(),
@@ -78,7 +83,7 @@ fn ask_on(host: &Host, probe: &MockProbe) -> Dispatcher {
         device: None,
         threads: 0,
         format: None,
-        context: None,
+        context,
     };
     Dispatcher::ask(host, model, options, None, probe, CancelToken::new()).unwrap()
 }
@@ -355,6 +360,65 @@ fn of_one_kind_the_device_with_the_higher_tier_comes_first_and_cuda_before_metal
     // They are also loaded in that order.
     assert_eq!(dispatcher.load().unwrap().plugin().as_str(), "young");
     assert_eq!(dispatcher.load().unwrap().plugin().as_str(), "old");
+}
+
+#[test]
+fn a_backend_says_the_tier_of_a_device_that_the_probe_does_not_find() {
+    let aviary = Aviary::with(&[
+        // What the probe knows better.
+        ("boaster", Payload::Native, "device = \"cpu\"\ntier = 99"),
+        ("weak", Payload::Native, "device = \"remote\"\ntier = 5"),
+        ("alike", Payload::Native, "device = \"remote\"\ntier = 12"),
+        ("far", Payload::Native, "device = \"remote\""),
+        (
+            "strange",
+            Payload::Component,
+            "device = \"metal:3\"\ntier = 40",
+        ),
+        (
+            "strong",
+            Payload::Component,
+            "device = \"remote\"\ntier = 200",
+        ),
+    ]);
+    let dispatcher = ask_on(&aviary.host(), &MockProbe::cpu());
+    let considered = &dispatcher.explanation().considered;
+    let order: Vec<_> = considered
+        .iter()
+        .map(|entry| (entry.plugin.as_str(), entry.tier))
+        .collect();
+    assert_eq!(
+        order,
+        [
+            ("strong", Some(100)),
+            ("strange", Some(40)),
+            ("boaster", Some(12)),
+            ("alike", Some(12)),
+            ("weak", Some(5)),
+            ("far", None),
+        ]
+    );
+    assert!(considered[0].chosen);
+}
+
+#[test]
+fn a_context_above_a_backends_own_limit_is_refused_with_both_numbers() {
+    let aviary = Aviary::with(&[
+        ("any", Payload::Native, ""),
+        ("short", Payload::Native, "context = 32"),
+    ]);
+    let host = aviary.host();
+    let serving = |context| {
+        let dispatcher = ask_for(&host, &MockProbe::cpu(), context);
+        let considered = dispatcher.explanation().considered.clone();
+        let serving = considered.iter().filter(|entry| entry.serves).count();
+        (serving, considered[1].reason.clone())
+    };
+    assert_eq!(serving(None).0, 2);
+    assert_eq!(serving(Some(32)).0, 2);
+    let (count, reason) = serving(Some(33));
+    assert_eq!(count, 1);
+    assert!(reason.contains("33") && reason.contains("32"), "{reason}");
 }
 
 #[test]

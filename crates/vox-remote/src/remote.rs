@@ -67,6 +67,20 @@ impl Access {
     }
 }
 
+/// The tier that the configuration gives a server.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] where it is none.
+pub fn tier(written: Option<u8>) -> Result<Option<u8>> {
+    if written.is_some_and(|tier| !(1..=100).contains(&tier)) {
+        return Err(Error::Invalid(
+            "`tier` is a number from 1 to 100, on the scale of `vox probe`".to_owned(),
+        ));
+    }
+    Ok(written)
+}
+
 /// A server as a device: its address, and nothing known of its memory.
 pub fn device(address: &Address, name: &str) -> Device {
     Device {

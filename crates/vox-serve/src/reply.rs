@@ -187,12 +187,19 @@ pub fn error_event(refusal: &crate::refusal::Refusal) -> Bytes {
 
 /// A model, as `/v1/models` has it.
 pub fn model(card: &ModelCard) -> Value {
+    let able = [
+        (card.can_complete, "completion"),
+        (card.can_embed, "embedding"),
+    ];
+    let able = able.into_iter().filter(|(can, _)| *can);
+    let capabilities: Vec<_> = able.map(|(_, capability)| capability).collect();
     json!({
         "id": card.id,
         "object": "model",
         "created": card.created,
         "owned_by": card.owned_by,
         "context_length": card.context,
+        "capabilities": capabilities,
     })
 }
 

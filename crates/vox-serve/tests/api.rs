@@ -281,9 +281,11 @@ fn models_are_listed_and_found_by_name() {
         list["data"][0],
         json!({
             "id": "words", "object": "model", "created": 1_700_000_000, "owned_by": "tests",
-            "context_length": 4096,
+            "context_length": 4096, "capabilities": ["completion"],
         })
     );
+    let vectors = served.get("/v1/models/org/vectors").json();
+    assert_eq!(vectors["capabilities"], json!(["embedding"]));
     for path in ["/v1/models/org/vectors", "/v1/models/org%2Fvectors"] {
         assert_eq!(served.get(path).json()["id"], "org/vectors");
     }
@@ -424,6 +426,15 @@ fn a_member_that_is_wrong_is_named_with_what_it_should_be() {
         assert_eq!(error["param"], param, "{error}");
         assert!(error["message"].as_str().unwrap().contains(word), "{error}");
     }
+    let body = json!({"model": "org/vectors", "prompt": "a"});
+    let error = served.post("/v1/completions", &body).error(400);
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("/v1/embeddings"),
+        "{error}"
+    );
     let body = json!({"model": "words", "input": "a"});
     let error = served.post("/v1/embeddings", &body).error(400);
     assert!(

@@ -113,7 +113,9 @@ impl InferenceBackend for LlamaCpp {
         let devices = devices::list(&program).into_iter();
         Ok(Abilities {
             devices: devices.map(|known| known.device).collect(),
+            tier: None,
             formats: Vec::new(),
+            context: None,
             streaming: true,
             embeddings: true,
             log_probabilities: true,
@@ -148,6 +150,7 @@ impl InferenceBackend for LlamaCpp {
             layers: plan.head.layers(),
             memory: plan.memory,
             dimensions: plan.head.dimensions(),
+            answers: !plan.head.embeds(),
         })
     }
 

@@ -128,6 +128,17 @@ fn a_model_beside_its_bundle_is_served_and_answers() {
 }
 
 #[test]
+fn an_encoder_makes_embeddings_and_answers_nothing() {
+    let stage = Stage::new("well");
+    let mut plugin = stage.plugin(&[]);
+    assert!(plugin.load(stage.model(), any()).unwrap().answers);
+    plugin.unload().unwrap();
+    std::fs::write(stage.path().join("model.gguf"), head("bert")).unwrap();
+    let loaded = plugin.load(stage.model(), any()).unwrap();
+    assert_eq!((loaded.dimensions, loaded.answers), (64, false));
+}
+
+#[test]
 fn a_graphics_processor_is_taken_where_there_is_one() {
     let stage = Stage::new("well");
     let mut plugin = stage.plugin(&[]);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use vox_plugin::{Result, from_json};
 use vox_remote::Server;
-use vox_remote::remote::Access;
+use vox_remote::remote::{self, Access};
 
 /// Where Ollama listens unless it is told otherwise.
 const USUAL: &str = "http://127.0.0.1:11434";
@@ -17,6 +17,7 @@ struct Written {
     url: Option<String>,
     models: BTreeMap<String, String>,
     context: Option<u32>,
+    tier: Option<u8>,
     timeout: Option<u64>,
     continues: bool,
 }
@@ -30,6 +31,8 @@ pub struct Config {
     pub models: BTreeMap<String, String>,
     /// Most tokens of a prompt and its answer; none for what Ollama takes by itself.
     pub context: Option<u32>,
+    /// The server's tier among the devices.
+    pub tier: Option<u8>,
     /// Whether it goes on with a conversation's answer that was begun.
     pub continues: bool,
 }
@@ -47,6 +50,7 @@ impl Config {
             server: access.open("ollama")?,
             models: written.models,
             context: written.context,
+            tier: remote::tier(written.tier)?,
             continues: written.continues,
         })
     }
@@ -69,6 +73,7 @@ mod tests {
         for (json, name) in [
             (r#"{"url":"nonsense"}"#, "`url`"),
             (r#"{"timeout":0}"#, "`timeout`"),
+            (r#"{"tier":101}"#, "`tier`"),
             (r#"{"host":"e.org"}"#, "`host`"),
         ] {
             let refused = Config::read(json);

@@ -10,6 +10,7 @@
 //! | `url` | `"http://127.0.0.1:11434"` | the server's address |
 //! | `models` | `{}` | Vox's names of models, to Ollama's; others are asked for by Vox's name |
 //! | `context` | Ollama's own | most tokens of a prompt and its answer together |
+//! | `tier` | none | its tier among the devices, 1 to 100 on the scale of `vox probe`; without one, servers come last |
 //! | `timeout` | `300` | the longest time without a byte, in seconds, as while Ollama loads a model |
 //! | `continues` | `false` | whether the models go on with a conversation's answer that was begun, which their templates decide |
 //!
@@ -107,19 +108,18 @@ impl Ollama {
 
 /// Length of a model's embeddings; 0 where it makes none.
 fn dimensions(shown: &Shown) -> u32 {
-    let embeds = shown
-        .capabilities
-        .iter()
-        .any(|ability| ability == "embedding");
-    let length = shown.number("embedding_length").filter(|_| embeds);
-    length.unwrap_or(0)
+    let length = shown.number("embedding_length");
+    length.filter(|_| shown.can("embedding")).unwrap_or(0)
 }
 
 impl InferenceBackend for Ollama {
     fn capabilities(&mut self) -> Result<Abilities> {
         Ok(Abilities {
             devices: vec![self.device()],
+            tier: self.config.tier,
             formats: Vec::new(),
+            // `context` is what it takes where nothing is asked for.
+            context: None,
             streaming: true,
             embeddings: true,
             log_probabilities: true,
@@ -167,6 +167,8 @@ impl InferenceBackend for Ollama {
             layers: shown.number("block_count").unwrap_or(0),
             memory: 0,
             dimensions: dimensions(&shown),
+            // A server that is too old to say what a model can do is believed to serve one that answers.
+            answers: shown.capabilities.is_empty() || shown.can("completion"),
         })
     }
 

@@ -41,6 +41,11 @@ pub struct Shown {
 }
 
 impl Shown {
+    /// Whether the model is said to have a capability.
+    pub fn can(&self, wanted: &str) -> bool {
+        self.capabilities.iter().any(|ability| ability == wanted)
+    }
+
     /// A number that its file says, by what follows the architecture in its name.
     pub fn number(&self, name: &str) -> Option<u32> {
         let architecture = self.model_info.get("general.architecture")?.as_str()?;

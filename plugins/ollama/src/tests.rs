@@ -116,6 +116,13 @@ fn answer(plugin: &Ollama, request: &Request) -> (Vec<String>, Result<Finished>)
 }
 
 #[test]
+fn its_tier_is_what_the_configuration_gives_it_and_its_context_is_no_limit() {
+    let config = json!({ "tier": 20, "context": 100 });
+    let abilities = plugin(config, "http://127.0.0.1:1").capabilities().unwrap();
+    assert_eq!((abilities.tier, abilities.context), (Some(20), None));
+}
+
+#[test]
 fn a_conversation_is_answered_line_by_line() {
     let server = server(Reply::parts(LINES, [chat("Hel"), chat("lo"), done("stop")]));
     let plugin = loaded(json!({}), &server);
@@ -286,6 +293,23 @@ fn models_are_found_by_name_tag_and_mapping() {
     assert_eq!(plugin.ready(), Ok(()));
     plugin.unload().unwrap();
     assert!(matches!(plugin.ready(), Err(Error::Unavailable(_))));
+}
+
+#[test]
+fn a_model_answers_unless_the_server_says_that_it_makes_embeddings_alone() {
+    for (capabilities, answers) in [
+        (json!(["completion", "embedding"]), true),
+        (json!(["embedding"]), false),
+        // A server that is too old to say.
+        (json!([]), true),
+    ] {
+        let server = Scripted::new(move |seen| match seen.line.as_str() {
+            "POST /api/show" => Reply::json(200, json!({ "capabilities": capabilities })),
+            line => about(line).unwrap(),
+        });
+        let loaded = plugin(json!({}), &server.url).load(named("small"), any());
+        assert_eq!(loaded.unwrap().answers, answers);
+    }
 }
 
 #[test]

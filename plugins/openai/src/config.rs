@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use vox_plugin::{Error, Result, from_json};
 use vox_remote::openai::{Continues, Dialect, Extensions, OpenAi};
-use vox_remote::remote::Access;
+use vox_remote::remote::{self, Access};
 
 /// The configuration as it is written.
 #[derive(Default, Deserialize)]
@@ -18,6 +18,7 @@ struct Written {
     models: BTreeMap<String, String>,
     embeddings: BTreeSet<String>,
     context: Option<u32>,
+    tier: Option<u8>,
     timeout: Option<u64>,
     continues: Continuing,
     extensions: bool,
@@ -58,10 +59,12 @@ pub struct Config {
     pub client: OpenAi,
     /// Vox's names of models, to the server's.
     pub models: BTreeMap<String, String>,
-    /// Names of models, as Vox has them, that make embeddings.
+    /// Names of models, as Vox has them, that make embeddings and are not asked for answers.
     pub embeddings: BTreeSet<String>,
-    /// Most tokens of a prompt and its answer, where the server does not say.
+    /// Most tokens of a prompt and its answer, whatever the model; none for what the server says.
     pub context: Option<u32>,
+    /// The server's tier among the devices.
+    pub tier: Option<u8>,
 }
 
 impl Config {
@@ -75,6 +78,12 @@ impl Config {
                     .to_owned(),
             )
         })?;
+        if written.context == Some(0) {
+            return Err(Error::Invalid(
+                "`context` is a number of tokens above 0".to_owned(),
+            ));
+        }
+        let tier = remote::tier(written.tier)?;
         let access = Access {
             url,
             base: "/v1",
@@ -109,6 +118,7 @@ impl Config {
             models: written.models,
             embeddings: written.embeddings,
             context: written.context,
+            tier,
         })
     }
 }
@@ -160,6 +170,11 @@ mod tests {
         assert!(refusal("{}").contains("[plugin.openai.config]"));
         assert!(refusal(r#"{"url":"nonsense"}"#).contains("`url`"));
         assert!(refusal(r#"{"url":"http://e.org","timeout":0}"#).contains("`timeout`"));
+        assert!(refusal(r#"{"url":"http://e.org","context":0}"#).contains("`context`"));
+        for tier in [0, 101] {
+            let json = format!(r#"{{"url":"http://e.org","tier":{tier}}}"#);
+            assert!(refusal(&json).contains("`tier`"));
+        }
         assert!(refusal(r#"{"url":"http://e.org","key":"hunter2"}"#).contains("key-file"));
         assert!(refusal(r#"{"url":"http://e.org","key-file":"a","key-env":"A"}"#).contains("both"));
     }

@@ -13,8 +13,9 @@
 //! | `key-file` | none | the file with the server's key, which only you can read |
 //! | `key-env` | none | the environment variable with the key; for the native payload |
 //! | `models` | `{}` | Vox's names of models, to the server's; others are asked for by Vox's name |
-//! | `embeddings` | `[]` | Vox's names of those that make embeddings |
-//! | `context` | what the server says | most tokens of a prompt and its answer together |
+//! | `embeddings` | `[]` | Vox's names of those that make embeddings, and are not asked for answers |
+//! | `context` | what the server says | most tokens of a prompt and its answer together, whatever the model |
+//! | `tier` | none | its tier among the devices, 1 to 100 on the scale of `vox probe`; without one, servers come last |
 //! | `timeout` | `300` | the longest time without a byte, in seconds, as before the first token |
 //! | `continues` | `false` | how the server goes on with a conversation's answer that was begun: `true` by vLLM's fields, `"prefix"` by Mistral's, `"always"` without being told |
 //! | `extensions` | `false` | whether it knows `top_k`, `min_p` and `repetition_penalty`; they are not sent otherwise |
@@ -143,7 +144,9 @@ impl InferenceBackend for OpenAiServer {
     fn capabilities(&mut self) -> Result<Abilities> {
         Ok(Abilities {
             devices: vec![self.device()],
+            tier: self.config.tier,
             formats: Vec::new(),
+            context: self.config.context,
             streaming: true,
             embeddings: true,
             log_probabilities: true,
@@ -172,17 +175,19 @@ impl InferenceBackend for OpenAiServer {
         remote::check(&model, &options, &device).map_err(Error::NotFound)?;
         let found = self.find(&model.name)?.model;
         let meta = found.meta.unwrap_or_default();
-        let dimensions = if self.config.embeddings.contains(&model.name) {
+        let embeds = self.config.embeddings.contains(&model.name);
+        let dimensions = if embeds {
             let probe = ["a".to_owned()];
             self.config.client.embed(&found.id, &probe)?.numbers.len()
         } else {
             0
         };
-        let context = found
+        let said = found
             .max_model_len
-            .or(found.context_length.filter(|&tokens| tokens > 0))
-            .or(self.config.context)
-            .or(meta.n_ctx_train);
+            .or(found.context_length.filter(|&tokens| tokens > 0));
+        // What a model was trained with is no more than a guess at what the server serves.
+        let known = [self.config.context, said].into_iter().flatten().min();
+        let context = known.or(meta.n_ctx_train);
         self.loaded = Some(found.id);
         Ok(Loaded {
             device,
@@ -196,6 +201,7 @@ impl InferenceBackend for OpenAiServer {
             layers: 0,
             memory: 0,
             dimensions: u32::try_from(dimensions).unwrap_or(u32::MAX),
+            answers: !embeds,
         })
     }
 

@@ -81,6 +81,7 @@ fn a_model_that_the_server_lists_is_served_and_answers() {
     );
     let loaded = plugin.load(named("small"), any()).unwrap();
     assert_eq!((loaded.context, loaded.dimensions), (4096, 0));
+    assert!(loaded.answers);
     assert_eq!(loaded.device.id, format!("{}/v1", server.url));
     let mut texts = Vec::new();
     let finished = plugin.answer(&hello(), &mut |piece| {
@@ -111,7 +112,7 @@ fn a_model_is_asked_for_by_the_servers_name() {
 }
 
 #[test]
-fn the_context_is_what_the_server_says_by_either_name() {
+fn the_context_is_what_the_server_says_by_either_name_and_at_most_what_the_configuration_does() {
     let server = Scripted::new(|_| {
         Reply::json(
             200,
@@ -121,10 +122,24 @@ fn the_context_is_what_the_server_says_by_either_name() {
                 { "id": "silent", "context_length": 0 }] }),
         )
     });
-    for (name, context) in [("vllm", 4096), ("vox", 2048), ("silent", 100)] {
-        let mut plugin = plugin(json!({ "context": 100 }), &server.url);
-        let loaded = plugin.load(named(name), any()).unwrap();
-        assert_eq!(loaded.context, context, "{name}");
+    let limited = json!({ "context": 3000 });
+    for (config, contexts) in [(json!({}), [4096, 2048, 0]), (limited, [3000, 2048, 3000])] {
+        for (name, context) in ["vllm", "vox", "silent"].into_iter().zip(contexts) {
+            let mut plugin = plugin(config.clone(), &server.url);
+            let loaded = plugin.load(named(name), any()).unwrap();
+            assert_eq!(loaded.context, context, "{name} with {config}");
+        }
+    }
+}
+
+#[test]
+fn tier_and_context_are_what_the_configuration_gives_them() {
+    for (config, tier, context) in [
+        (json!({}), None, None),
+        (json!({ "tier": 84, "context": 3000 }), Some(84), Some(3000)),
+    ] {
+        let abilities = plugin(config, "http://127.0.0.1:1").capabilities().unwrap();
+        assert_eq!((abilities.tier, abilities.context), (tier, context));
     }
 }
 
@@ -184,7 +199,8 @@ fn a_device_that_is_another_is_refused() {
 fn the_length_of_embeddings_is_known_where_a_model_makes_some() {
     let server = server();
     let mut plugin = plugin(json!({ "embeddings": ["small"] }), &server.url);
-    assert_eq!(plugin.load(named("small"), any()).unwrap().dimensions, 3);
+    let loaded = plugin.load(named("small"), any()).unwrap();
+    assert_eq!((loaded.dimensions, loaded.answers), (3, false));
     let embedded = plugin.embed(vec!["x".to_owned()]).unwrap();
     assert_eq!(embedded.numbers, [0.0, 0.6, 0.8]);
 }

@@ -1,4 +1,4 @@
-//! `vox chat` and `vox embed`, and models of the store that are damaged.
+//! `vox generate`, `vox chat` and `vox embed`, and models of the store that are damaged.
 //!
 //! A parrot repeats the text that it is to answer, so that its answer shows what a conversation is made of.
 
@@ -33,6 +33,58 @@ fn chat(place: &Place, words: &[&str], lines: &[&str]) -> Ended {
         .args(words)
         .stdin(fs::File::open(input).unwrap());
     Ended::of(&mut command)
+}
+
+/// What a parrot says to these words and this file as standard input.
+fn generate(place: &Place, words: &[&str], input: &Path) -> Ended {
+    let mut command = place.vox();
+    command
+        .args(["generate", "./talker"])
+        .args(words)
+        .stdin(fs::File::open(input).unwrap());
+    Ended::of(&mut command)
+}
+
+#[test]
+fn a_prompt_stands_after_the_model_or_behind_its_option_and_not_in_both_places() {
+    let place = talker("");
+    let nothing = Path::new("/dev/null");
+    for words in [&["one two"][..], &["--prompt", "one two"]] {
+        let ended = generate(&place, words, nothing).succeeded();
+        assert_eq!(ended.stdout, "one two\n");
+    }
+    generate(&place, &["one", "--prompt", "two"], nothing)
+        .failed(2, &["cannot be used with", "--prompt", "PROMPT"]);
+}
+
+#[test]
+fn what_is_piped_is_the_prompt_without_the_end_of_its_last_line() {
+    let place = talker("");
+    let ways: [&[&str]; 3] = [&[], &["-"], &["--prompt", "-"]];
+    for (piped, prompt) in [
+        ("one two\n", "one two"),
+        ("one\n\n", "one\n"),
+        ("one", "one"),
+    ] {
+        let input = place.write("prompt", piped);
+        for words in ways {
+            let ended = generate(&place, words, &input).succeeded();
+            assert_eq!(ended.stdout, format!("{prompt}\n"), "{words:?}");
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn without_a_prompt_a_terminal_is_told_how_to_give_one() {
+    let place = talker("");
+    // Either end of one is a terminal.
+    let terminal = Path::new("/dev/ptmx");
+    let ways: [&[&str]; 2] = [&[], &["-"]];
+    for words in ways {
+        generate(&place, words, terminal)
+            .failed(2, &["there is no prompt", "vox generate MODEL", "pipe"]);
+    }
 }
 
 #[test]
@@ -214,8 +266,8 @@ fn a_trained_model_talks_through_its_template_and_a_question_that_is_too_long_co
     let template = "{% for message in messages %}{{ message.content }}{% endfor %}";
     place.write("out/model/chat_template.jinja", template);
     let words = ["out/model", "--temperature", "0", "-n", "8"];
-    let generate = ["generate", "--chat", "--prompt", "the cat"];
-    let answer = place.run(generate.iter().chain(&words)).succeeded().stdout;
+    let asked = ["generate", "--chat", "--prompt", "the cat"];
+    let answer = place.run(asked.iter().chain(&words)).succeeded().stdout;
     let long = "the cat ".repeat(100);
     let ended = chat(place, &words, &[&long, "the cat"]).succeeded();
     // The long one is answered with a note alone.
@@ -317,7 +369,7 @@ fn a_model_with_a_byte_that_was_flipped_is_neither_run_nor_trained_nor_merged() 
     place.run(import).succeeded();
     let adapt = trainer.adapter("tiny", "adapted");
     trainer.train(&adapt, &[]).succeeded();
-    let generate = ["generate", "tiny", "--prompt", "the cat", "-n", "4"];
+    let generate = ["generate", "tiny", "the cat", "-n", "4"];
     place.run(generate).succeeded();
 
     let weights = blob(place, "tiny", "model.safetensors");
@@ -327,7 +379,7 @@ fn a_model_with_a_byte_that_was_flipped_is_neither_run_nor_trained_nor_merged() 
     for words in [
         &generate[..],
         &["embed", "tiny", "the cat"],
-        &["generate", "adapted/model", "--prompt", "the cat"],
+        &["generate", "adapted/model", "the cat"],
         &["train", path(&other)],
         &["model", "merge", "adapted/model", "merged"],
     ] {

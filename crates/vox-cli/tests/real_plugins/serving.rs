@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -168,6 +169,10 @@ fn a_trained_model_is_served_to_clients_of_openais_api() {
 
     let models = server.json("GET", "/v1/models", &Value::Null);
     assert_eq!(models["data"][0]["id"], "out/model");
+    assert_eq!(
+        models["data"][0]["capabilities"],
+        json!(["completion", "embedding"])
+    );
 
     let request = json!({
         "model": "out/model", "prompt": "the cat", "max_tokens": 8, "temperature": 0, "logprobs": 1,
@@ -214,6 +219,41 @@ fn a_trained_model_is_served_to_clients_of_openais_api() {
     let (status, refusal) = server.ask("POST", "/v1/chat/completions", KEY, &chat);
     assert_eq!(status, 400, "{refusal}");
     assert!(refusal.contains("no chat template"), "{refusal}");
+}
+
+#[test]
+fn an_encoder_is_listed_as_one_and_a_question_to_it_is_sent_to_the_embeddings() {
+    let place = Place::with(&["candle-cpu"]);
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let bert = here.join("../../plugins/candle/tests/reference/models/bert");
+    let encoder = place.path().join("encoder");
+    fs::create_dir(&encoder).unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(bert.join(file), encoder.join(file)).unwrap();
+    }
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": { "type": "WhitespaceSplit" }, "post_processor": null, "decoder": null,
+        "model": {
+            "type": "WordLevel", "unk_token": "[UNK]", "vocab": { "[UNK]": 0, "the": 1, "cat": 2 },
+        },
+    });
+    place.write("encoder/tokenizer.json", &tokenizer.to_string());
+    let server = Server::of(&place, &["./encoder"]);
+
+    let models = server.json("GET", "/v1/models", &Value::Null);
+    assert_eq!(models["data"][0]["capabilities"], json!(["embedding"]));
+    let prompt = json!({ "model": "./encoder", "prompt": "the cat" });
+    let chat = json!({ "model": "./encoder", "messages": [{ "role": "user", "content": "cat" }] });
+    for (path, body) in [("/v1/completions", prompt), ("/v1/chat/completions", chat)] {
+        let (status, refusal) = server.ask("POST", path, KEY, &body);
+        assert_eq!(status, 400, "{refusal}");
+        assert!(refusal.contains("/v1/embeddings"), "{path}: {refusal}");
+    }
+    let texts = json!({ "model": "./encoder", "input": "the cat" });
+    let made = server.json("POST", "/v1/embeddings", &texts);
+    let embedding = made["data"][0]["embedding"].as_array();
+    assert_eq!(embedding.map(Vec::len), Some(64), "{made}");
 }
 
 #[test]

@@ -6,7 +6,9 @@
 //! id. One that fails to load is passed over.
 //!
 //! On which of its devices the model fits, a backend says itself. Tiers come from the probe, and so does
-//! the memory that the process may have, of which a backend sees only what the machine has.
+//! the memory that the process may have, of which a backend sees only what the machine has. Of a device that
+//! the probe does not find, the backend may say the tier; a server with one stands behind the devices of this
+//! machine that have the same.
 //!
 //! What must stay true: nothing is passed over without a reason that is told.
 
@@ -57,7 +59,8 @@ pub struct Considered {
     pub reason: String,
     /// The device that it would be on.
     pub device: Option<String>,
-    /// That device's tier, 0 to 100; none for a server, and for a device that the probe does not find.
+    /// That device's tier, 0 to 100; none where the probe does not find it, as a server, and the backend does
+    /// not say.
     pub tier: Option<u8>,
     /// Bytes of that device's memory that it needs.
     pub memory: u64,
@@ -156,25 +159,29 @@ impl Dispatcher {
     ) -> Result<Self, BackendError> {
         let _span = tracing::info_span!("vox.infer.dispatch", model = model.name).entered();
         let ids = plugins(host, ExtensionPoint::InferenceBackend, wanted)?;
-        let verdict = |plugin: &PluginId| {
-            Candidate::start(host, plugin, cancel.clone())
-                .and_then(|mut candidate| candidate.can_serve(&model, &options))
+        let answer = |plugin: &PluginId| -> Result<(Candidate, Verdict), BackendError> {
+            let mut candidate = Candidate::start(host, plugin, cancel.clone())?;
+            let verdict = candidate.can_serve(&model, &options)?;
+            Ok((candidate, verdict))
         };
         // Where programs of the system tell of the hardware, that takes as long as asking does.
-        let (hardware, verdicts) = thread::scope(|scope| {
+        let (hardware, answers) = thread::scope(|scope| {
             let hardware = scope.spawn(|| probe.probe());
-            let verdicts: Vec<_> = ids.iter().map(verdict).collect();
+            let answers: Vec<_> = ids.iter().map(answer).collect();
             let hardware = hardware.join();
             (
                 hardware.unwrap_or_else(|panic| resume_unwind(panic)),
-                verdicts,
+                answers,
             )
         });
-        let asked = ids.into_iter().zip(verdicts);
+        let asked = ids.into_iter().zip(answers);
         let mut asked: Vec<_> = asked
-            .map(|(plugin, verdict)| {
-                let considered = considered(plugin, &verdict, &hardware);
-                let kind = verdict.ok().and_then(|verdict| verdict.device);
+            .map(|(plugin, answer)| {
+                let judged = answer.and_then(|(mut candidate, verdict)| {
+                    Judged::of(&mut candidate, verdict, options.context, &hardware)
+                });
+                let considered = considered(plugin, &judged, options.context, &hardware);
+                let kind = judged.ok().and_then(|judged| judged.verdict.device);
                 (kind.map(|device| device.kind), considered)
             })
             .collect();
@@ -252,22 +259,67 @@ impl Dispatcher {
     }
 }
 
+/// A verdict, with what else of its backend decides who is chosen.
+struct Judged {
+    verdict: Verdict,
+    /// The tier of the verdict's device.
+    tier: Option<u8>,
+    /// Most tokens of a prompt and its answer that the backend serves, whatever the model.
+    context: Option<u32>,
+}
+
+impl Judged {
+    /// Asks a backend that can serve the model for its abilities too, where they decide something: to know them
+    /// may take it another look at its devices.
+    fn of(
+        candidate: &mut Candidate,
+        verdict: Verdict,
+        context: Option<u32>,
+        hardware: &Hardware,
+    ) -> Result<Self, BackendError> {
+        let device = verdict.device.as_ref();
+        let tier = device.and_then(|device| tier(device, hardware));
+        if !verdict.serves || (tier.is_some() && context.is_none()) {
+            return Ok(Self {
+                verdict,
+                tier,
+                context: None,
+            });
+        }
+        let abilities = candidate.capabilities()?;
+        Ok(Self {
+            verdict,
+            tier: tier.or(abilities.tier.map(|tier| tier.min(100))),
+            context: abilities.context,
+        })
+    }
+}
+
 /// How good a backend on a device of this kind is: greater ones are better.
-fn rank(kind: Option<DeviceKind>, considered: &Considered) -> (u8, u8, Reverse<u64>) {
+fn rank(kind: Option<DeviceKind>, considered: &Considered) -> (u8, u8, bool, Reverse<u64>) {
+    let tier = considered.tier.unwrap_or(0);
+    let is_here = !matches!(kind, Some(DeviceKind::Remote) | None);
     let rank = match kind {
         _ if !considered.serves => 0,
         Some(DeviceKind::Cuda) => 4,
         Some(DeviceKind::Metal) => 3,
         Some(DeviceKind::Cpu) => 2,
-        Some(DeviceKind::Remote) | None => 1,
+        // A server is as good as what has its tier here.
+        Some(DeviceKind::Remote) | None => match tier {
+            0 => 1,
+            1..=30 => 2,
+            31..=60 => 3,
+            61.. => 4,
+        },
     };
-    let tier = considered.tier.unwrap_or(0);
-    (rank, tier, Reverse(considered.memory))
+    (rank, tier, is_here, Reverse(considered.memory))
 }
 
+/// What came of asking a backend, with `context` tokens asked for.
 fn considered(
     plugin: PluginId,
-    verdict: &Result<Verdict, BackendError>,
+    judged: &Result<Judged, BackendError>,
+    context: Option<u32>,
     hardware: &Hardware,
 ) -> Considered {
     let none = Considered {
@@ -280,8 +332,8 @@ fn considered(
         memory: 0,
         available: 0,
     };
-    let verdict = match verdict {
-        Ok(verdict) => verdict,
+    let judged = match judged {
+        Ok(judged) => judged,
         Err(error) => {
             return Considered {
                 reason: error.to_string(),
@@ -289,16 +341,28 @@ fn considered(
             };
         }
     };
+    let verdict = &judged.verdict;
     let device = verdict.device.as_ref();
     let considered = Considered {
         serves: verdict.serves,
         reason: verdict.reason.clone(),
         device: device.map(|device| device.id.clone()),
-        tier: device.and_then(|device| tier(device, hardware)),
+        tier: judged.tier,
         memory: verdict.memory,
         available: device.map_or(0, |device| device.available),
         ..none
     };
+    if let (Some(context), Some(most)) = (context, judged.context)
+        && context > most
+    {
+        return Considered {
+            serves: false,
+            reason: format!(
+                "a context of {context} tokens is asked for, and it serves {most} at most, whatever the model"
+            ),
+            ..considered
+        };
+    }
     match device {
         Some(device) if device.kind == DeviceKind::Cpu => within_limits(considered, hardware),
         _ => considered,

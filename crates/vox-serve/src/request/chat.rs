@@ -11,14 +11,7 @@ use crate::refusal::Refusal;
 /// Reads a body.
 pub fn chat(body: &Value, reading: Reading<'_>) -> Result<Answering, Refusal> {
     let fields = Fields::of(body)?;
-    let model = reading.model(fields)?;
-    if !model.can_complete {
-        let message = format!(
-            "is `{}`, which makes embeddings and answers nothing",
-            model.id
-        );
-        return Err(Refusal::param("model", message));
-    }
+    let model = reading.answering_model(fields)?;
     refuse_unsupported(fields)?;
     let messages = messages(fields, reading)?;
     let most = reading.options.alternatives;

@@ -16,14 +16,7 @@ const TOKEN_BYTES: usize = 4;
 /// Reads a body.
 pub fn completion(body: &Value, reading: Reading<'_>) -> Result<Answering, Refusal> {
     let fields = Fields::of(body)?;
-    let model = reading.model(fields)?;
-    if !model.can_complete {
-        let message = format!(
-            "is `{}`, which makes embeddings and answers nothing",
-            model.id
-        );
-        return Err(Refusal::param("model", message));
-    }
+    let model = reading.answering_model(fields)?;
     refuse_unsupported(fields)?;
     let prompt = prompt(fields, reading)?;
     let most = reading.options.alternatives;

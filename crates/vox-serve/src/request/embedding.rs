@@ -32,7 +32,10 @@ pub fn embedding(body: &Value, reading: Reading<'_>) -> Result<Embedding, Refusa
     let fields = Fields::of(body)?;
     let model = reading.model(fields)?;
     if !model.can_embed {
-        let message = format!("is `{}`, which makes no embeddings", model.id);
+        let message = format!(
+            "is `{}`, which makes no embeddings: ask /v1/chat/completions or /v1/completions of it",
+            model.id
+        );
         return Err(Refusal::param("model", message));
     }
     if fields.get("dimensions").is_some() {

@@ -58,6 +58,19 @@ impl<'a> Reading<'a> {
             .ok_or_else(|| missing("model", &format!("there are {}", names(self.models))))?;
         find(self.models, name)
     }
+
+    /// The same where it is to answer.
+    fn answering_model(&self, fields: Fields<'_>) -> Result<&'a ModelCard, Refusal> {
+        let model = self.model(fields)?;
+        if model.can_complete {
+            return Ok(model);
+        }
+        let message = format!(
+            "is `{}`, which makes embeddings and answers nothing: ask /v1/embeddings of it",
+            model.id
+        );
+        Err(Refusal::param("model", message))
+    }
 }
 
 /// A model by its name.

@@ -31,7 +31,9 @@ impl InferenceBackend for Serving {
     fn capabilities(&mut self) -> vox_plugin::Result<contract::Abilities> {
         Ok(contract::Abilities {
             devices: devices().into_iter().map(device).collect(),
+            tier: None,
             formats: WeightFormat::ALL.iter().map(|&held| format(held)).collect(),
+            context: None,
             streaming: true,
             embeddings: true,
             log_probabilities: true,
@@ -96,6 +98,7 @@ impl InferenceBackend for Serving {
             layers: count(loaded.layers),
             memory: loaded.memory,
             dimensions: count(loaded.dimensions),
+            answers: loaded.answers,
         })
     }
 
@@ -313,6 +316,7 @@ mod tests {
             (64, 3, 32)
         );
         assert_eq!(loaded.format, Some(Format::F32));
+        assert!(loaded.answers);
         let again = serving.load(model(Some(directory.path())), options());
         assert!(matches!(again, Err(Answer::Invalid(_))));
         let embeddings = serving
@@ -325,6 +329,17 @@ mod tests {
         assert!(matches!(refused, Err(Answer::Invalid(_))));
         serving.unload().unwrap();
         assert!(serving.ready().is_err());
+    }
+
+    #[test]
+    fn an_encoder_says_that_it_makes_embeddings_and_answers_nothing() {
+        let directory = TempDir::new().unwrap();
+        tiny::write(directory.path(), &tiny::config(Family::Bert));
+        let mut serving = Serving::default();
+        let loaded = serving
+            .load(model(Some(directory.path())), options())
+            .unwrap();
+        assert_eq!((loaded.dimensions, loaded.answers), (32, false));
     }
 
     #[test]

@@ -58,6 +58,8 @@ pub struct Loaded {
     pub memory: u64,
     /// Length of an embedding.
     pub dimensions: usize,
+    /// It answers prompts; an encoder does not.
+    pub answers: bool,
 }
 
 /// A model that answers one request after the other, and remembers the tokens of the last: a prompt that begins
@@ -144,6 +146,7 @@ impl Session {
             layers: self.shared.architecture.layers(),
             memory: self.shared.bytes() + sequence + embedder + part,
             dimensions: self.shared.architecture.hidden(),
+            answers: self.sequence.is_some(),
         }
     }
 

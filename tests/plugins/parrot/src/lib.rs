@@ -1,8 +1,9 @@
 //! A backend for the tests: its answer is its prompt, a word a token. By its configuration it says that it is
 //! on another device (`device = "cuda"`, `"cuda:1"`, `"metal"`, `"remote"`), with so many bytes free
-//! (`available = 9000`) of which it needs some (`needs = 5000`); refuses every model (`refuses = "why"`), dies
-//! before the token of a number (`dies-before = 2`), talks on when no more is wanted (`deaf = true`) or when it
-//! is cancelled (`heedless = true`), or never comes to an end by itself (`endless = true`).
+//! (`available = 9000`) of which it needs some (`needs = 5000`), with a tier (`tier = 40`) and a most of context
+//! (`context = 32`) of its own; refuses every model (`refuses = "why"`), dies before the token of a number
+//! (`dies-before = 2`), talks on when no more is wanted (`deaf = true`) or when it is cancelled
+//! (`heedless = true`), or never comes to an end by itself (`endless = true`).
 
 use std::iter;
 
@@ -51,7 +52,9 @@ impl InferenceBackend for Parrot {
     fn capabilities(&mut self) -> Result<Abilities> {
         Ok(Abilities {
             devices: vec![device()],
+            tier: text("tier").and_then(|tier| tier.parse().ok()),
             formats: Vec::new(),
+            context: text("context").and_then(|context| context.parse().ok()),
             streaming: true,
             embeddings: true,
             log_probabilities: false,
@@ -80,6 +83,7 @@ impl InferenceBackend for Parrot {
             layers: 0,
             memory: 0,
             dimensions: 2,
+            answers: true,
         })
     }
 

@@ -21,15 +21,12 @@ use crate::output::{self, View};
 pub struct GenerateArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// What the model goes on after; `-` reads it from standard input
-    #[arg(
-        short,
-        long,
-        value_name = "TEXT",
-        default_value = "-",
-        hide_default_value = true
-    )]
-    prompt: String,
+    /// What the model goes on after; `-`, or nothing, reads it from standard input
+    #[arg(value_name = "PROMPT")]
+    text: Option<String>,
+    /// The same as an option
+    #[arg(short, long, value_name = "TEXT", conflicts_with = "text")]
+    prompt: Option<String>,
     /// Put the prompt as a question, through the model's chat template
     #[arg(long)]
     chat: bool,
@@ -41,6 +38,29 @@ pub struct GenerateArgs {
     /// Print the log-probabilities of the tokens, with so many alternatives; with --format json
     #[arg(long, value_name = "NUMBER", num_args = 0..=1, default_missing_value = "0")]
     logprobs: Option<u32>,
+}
+
+impl GenerateArgs {
+    /// The prompt as it is written, or else what standard input has.
+    fn prompt(&self) -> Result<String, Failure> {
+        match self.text.as_ref().or(self.prompt.as_ref()) {
+            Some(prompt) if prompt != "-" => return Ok(prompt.clone()),
+            _ => {}
+        }
+        if io::stdin().is_terminal() {
+            let hint = "write one after the model, as in `vox generate MODEL \"Once upon a time\"`, or pipe one in";
+            return Err(Failure::usage("there is no prompt").hint(hint));
+        }
+        let mut bytes = Vec::new();
+        io::stdin().read_to_end(&mut bytes)?;
+        let mut prompt = String::from_utf8(bytes)
+            .map_err(|_| Failure::new(Exit::InvalidInput, "standard input is not UTF-8"))?;
+        // That ends a file, or what `echo` prints, and was not meant to be gone on after.
+        if prompt.ends_with('\n') {
+            prompt.pop();
+        }
+        Ok(prompt)
+    }
 }
 
 /// An answer.
@@ -73,17 +93,7 @@ pub(crate) fn run(context: &Context, arguments: &GenerateArgs) -> Result<Exit, F
     let Opened {
         found, dispatcher, ..
     } = opened;
-    let mut prompt = arguments.prompt.clone();
-    if prompt == "-" {
-        if io::stdin().is_terminal() {
-            return Err(Failure::usage("there is no prompt").hint("write one with `--prompt`"));
-        }
-        prompt.clear();
-        let mut bytes = Vec::new();
-        io::stdin().read_to_end(&mut bytes)?;
-        prompt = String::from_utf8(bytes)
-            .map_err(|_| Failure::new(Exit::InvalidInput, "standard input is not UTF-8"))?;
-    }
+    let mut prompt = arguments.prompt()?;
     if arguments.chat {
         let template = found.template.as_ref().ok_or_else(|| {
             Failure::new(Exit::InvalidInput, "the model has no chat template")

@@ -17,7 +17,7 @@ use crate::output::{self, View, bytes};
 #[command(
     after_help = "A tier is a number from 0 to 100 by which devices are ordered. Of the backends that can run a model, \
                   those\non CUDA devices are tried first, then Metal, then the processor; of one kind, the higher \
-                  tier first."
+                  tier first.\nServers come last, or by the tier that their configuration gives them."
 )]
 pub struct ProbeArgs {
     /// The same as --format json

@@ -338,8 +338,7 @@ pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> Result<Exit, Fail
         created: now().unsigned_abs() / 1_000_000,
         owned_by: plugin.clone(),
         context: loaded.context,
-        // A server may say neither, and then makes embeddings or answers.
-        can_complete: loaded.vocabulary > 0 || loaded.layers > 0 || loaded.dimensions == 0,
+        can_complete: loaded.answers,
         can_embed: loaded.dimensions > 0,
         fingerprint: found
             .bundle
