@@ -139,9 +139,9 @@ pub struct Provides {
     /// before it runs. A runner that is left out may have any.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ports: BTreeMap<RunnerName, RunnerPorts>,
-    /// Runners whose steps see of the environment only what the plan and `vox run --env` declare. Other
-    /// runners also get what programs need in order to run here, such as `PATH`, which means nothing
-    /// where theirs run elsewhere, as in a container.
+    /// Runners whose steps see of the environment only what the plan and `vox run --env` declare, as those
+    /// of a component always do. Other native runners also get what programs need in order to run here,
+    /// such as `PATH`, which means nothing where theirs run elsewhere, as in a container.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub declared_environment: Vec<RunnerName>,
     /// What its stage takes and makes. Anything, unchanged in kind, when left out.

@@ -37,7 +37,8 @@ pub struct Settings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct HostSettings {
-    /// Memory of all plugins together: a whole number and B, KiB, MiB or GiB.
+    /// Memory of all plugins together: a whole number and B, KiB, MiB or GiB. When left out: half of what the
+    /// machine and the control groups of the process allow it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Bytes>,
     /// Native libraries that are kept after newer ones took over: a whole number and B, KiB, MiB

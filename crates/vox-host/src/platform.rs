@@ -157,15 +157,15 @@ pub fn lower_thread_priority() {
     }
 }
 
-/// Memory of this machine in bytes, where the system tells.
-pub fn machine_memory() -> Option<u64> {
+/// The memory that this process may have, the limits of its control groups among it. Nothing is known
+/// where programs of the system would have to be asked, which takes as long as a second.
+pub fn memory() -> vox_probe::Memory {
     #[cfg(target_os = "linux")]
     {
-        let info = rustix::system::sysinfo();
-        Some((info.totalram as u64).saturating_mul(u64::from(info.mem_unit)))
+        vox_probe::SystemProbe::memory()
     }
     #[cfg(not(target_os = "linux"))]
-    None
+    vox_probe::Memory::default()
 }
 
 /// The variable in which a user names more directories for the dynamic linker.

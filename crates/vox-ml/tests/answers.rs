@@ -166,6 +166,7 @@ fn where_a_backend_dies_another_goes_on_after_what_was_said() {
         );
         // The one that goes on answers from now on.
         assert_eq!(answerer.model().plugin().as_str(), "next");
+        assert_eq!(answerer.replaced(), 1);
         let considered = &answerer.dispatcher().explanation().considered;
         let chosen: Vec<_> = considered.iter().filter(|entry| entry.chosen).collect();
         assert_eq!(chosen.len(), 1);
@@ -201,6 +202,7 @@ fn where_every_backend_dies_the_reason_is_told_and_what_was_said_stays_said() {
     let error = answered.unwrap_err().to_string();
     assert!(error.contains("the parrot is no more"), "{error}");
     assert_eq!(heard.len(), 1);
+    assert_eq!(answerer.replaced(), 0);
 }
 
 #[test]

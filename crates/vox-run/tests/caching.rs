@@ -140,7 +140,7 @@ fn another_variable_that_the_user_gave_the_run_is_another_result() {
 }
 
 #[test]
-fn the_environment_that_every_step_gets_makes_no_difference() {
+fn the_environment_that_native_runners_inherit_makes_no_difference() {
     let project = Project::new();
     let steps = [maker("whole")];
     let first = project.run(&steps).report.run;
@@ -148,6 +148,31 @@ fn the_environment_that_every_step_gets_makes_no_difference() {
         options.environment.insert("PATH".into(), "/bin".into());
     });
     assert_eq!(taken_from(&told.report, "maker"), Some(first));
+}
+
+#[test]
+fn what_a_component_does_not_see_makes_no_difference_and_what_is_declared_does() {
+    let project = Project::on(Carrier::Component);
+    let run = |home: &str, language: &str, cache: CacheUse| {
+        let declared = json!({ "env": { "LANG": language } });
+        let steps = [step("seen", json!({ "do": "echo" }), declared)];
+        let told = project.run_with(&steps, |options| {
+            options.environment.insert("HOME".into(), home.into());
+            options.cache = cache;
+        });
+        let report = told.report;
+        assert_eq!(fact(&report, "seen", "HOME"), None);
+        assert_eq!(fact(&report, "seen", "LANG"), Some(language));
+        report
+    };
+    let first = run("/home/one", "C", CacheUse::Full);
+    let second = run("/home/two", "C", CacheUse::Full);
+    assert_eq!(taken_from(&second, "seen"), Some(first.run));
+    // What it takes over is what it would have seen itself.
+    let anew = run("/home/two", "C", CacheUse::Off);
+    assert_eq!(taken_from(&anew, "seen"), None);
+    let third = run("/home/two", "de", CacheUse::Full);
+    assert_eq!(taken_from(&third, "seen"), None);
 }
 
 #[test]

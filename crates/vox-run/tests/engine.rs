@@ -3,6 +3,7 @@
 mod steps;
 
 use serde_json::{Value, json};
+use vox_contract::Carrier;
 use vox_run::{
     Engine, Error, EventKind, Plan, RunEvent, RunOptions, RunOutcome, RunReport, StepOutcome,
     Surroundings,
@@ -139,10 +140,7 @@ fn events_begin_with_the_run_and_end_with_it_and_each_step_ends_once() {
 #[test]
 fn a_runner_is_told_its_place_in_the_run() {
     let more = json!({ "env": { "LANG": "C" } });
-    let (report, _) = run(vec![step("a", json!({ "do": "echo" }), more)], |options| {
-        options.environment.insert("PATH".into(), "/bin".into());
-        options.environment.insert("LANG".into(), "de".into());
-    });
+    let (report, _) = run(vec![step("a", json!({ "do": "echo" }), more)], |_| ());
     let StepOutcome::Succeeded { attributes, .. } = &of(&report, "a").outcome else {
         panic!("{report:?}")
     };
@@ -158,25 +156,42 @@ fn a_runner_is_told_its_place_in_the_run() {
     assert_eq!(told("idempotency-key"), format!("{}/a", report.run));
     assert_eq!(told("attempt"), "1");
     assert_eq!(told("LANG"), "C");
-    assert_eq!(told("PATH"), "/bin");
     assert!(told("directory").starts_with('/'));
 }
 
+/// Runs a step that answers its environment, of which everything is set that there can be: a step of the
+/// plugin `id`, carried so.
+fn run_with_variables(world: &World, id: &str, carrier: Carrier) -> RunReport {
+    world.settings(&format!("[plugin.{id}]\nprefer = \"{carrier}\"\n"));
+    let env = json!({ "env": { "LANG": "C" } });
+    let engine = engine(world, vec![step("a", json!({ "do": "echo" }), env)]).unwrap();
+    let mut options = RunOptions::new(world.path());
+    options.environment.insert("PATH".into(), "/bin".into());
+    options.environment.insert("LANG".into(), "de".into());
+    options.variables.insert("STAGE".into(), "live".into());
+    engine.run(&options, &mut |_| ()).unwrap()
+}
+
 #[test]
-fn a_runner_may_ask_for_declared_variables_alone() {
+fn a_native_runner_inherits_and_a_component_sees_what_is_declared_alone() {
+    let world = World::with(&["conformance"]);
+    for (carrier, inherited) in [(Carrier::Native, Some("/bin")), (Carrier::Component, None)] {
+        let report = run_with_variables(&world, "conformance", carrier);
+        assert_eq!(fact(&report, "a", "LANG"), Some("C"), "{carrier}");
+        assert_eq!(fact(&report, "a", "STAGE"), Some("live"), "{carrier}");
+        assert_eq!(fact(&report, "a", "PATH"), inherited, "{carrier}");
+    }
+}
+
+#[test]
+fn a_native_runner_may_ask_for_declared_variables_alone() {
     let world = World::new();
     let provides = json!({
         "extension-points": { "step": 1 }, "runners": ["conformance"],
         "declared-environment": ["conformance"],
     });
     world.add_variant("elsewhere", &json!({ "provides": provides }));
-    let env = json!({ "env": { "LANG": "C" } });
-    let engine = engine(&world, vec![step("a", json!({ "do": "echo" }), env)]).unwrap();
-    let mut options = RunOptions::new(world.path());
-    options.environment.insert("PATH".into(), "/bin".into());
-    options.environment.insert("LANG".into(), "de".into());
-    options.variables.insert("STAGE".into(), "live".into());
-    let report = engine.run(&options, &mut |_| ()).unwrap();
+    let report = run_with_variables(&world, "elsewhere", Carrier::Native);
     assert_eq!(fact(&report, "a", "LANG"), Some("C"));
     assert_eq!(fact(&report, "a", "STAGE"), Some("live"));
     assert_eq!(fact(&report, "a", "PATH"), None);

@@ -35,6 +35,19 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// What keeps it from that, for people.
     fn ready(&self) -> Result<(), String>;
+
+    /// What befell the backends, for `/metrics`. It answers at once, from what it knows; no number falls.
+    fn backends(&self) -> Backends;
+}
+
+/// What befell the backends of an engine since it was made; nothing where it has none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backends {
+    /// How many died.
+    pub died: u64,
+    /// In how many of their places there was another again: one that went on with the answer, or that loaded the
+    /// model anew.
+    pub replaced: u64,
 }
 
 /// A model that is served.

@@ -64,8 +64,8 @@ mod service;
 mod work;
 
 pub use engine::{
-    Alternative, Completion, Embeddings, Engine, EngineError, Finish, Finished, Message, ModelCard,
-    Part, Prompt, Sampling, Token,
+    Alternative, Backends, Completion, Embeddings, Engine, EngineError, Finish, Finished, Message,
+    ModelCard, Part, Prompt, Sampling, Token,
 };
 pub use error::{KeyError, ServeError};
 pub use keys::Keys;

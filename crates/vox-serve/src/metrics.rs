@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::engine::Finished;
+use crate::engine::{Backends, Finished};
 
 /// Upper bounds of the histograms, in seconds.
 const BOUNDS: [f64; 14] = [
@@ -150,8 +150,8 @@ impl Metrics {
         self.cancelled[why as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// All of it, with how many requests wait and are answered now.
-    pub fn text(&self, waiting: usize, running: usize) -> String {
+    /// All of it, with how many requests wait and are answered now, and what befell the backends.
+    pub fn text(&self, waiting: usize, running: usize, backends: Backends) -> String {
         let mut text = Text::default();
         text.family(
             "requests_total",
@@ -214,6 +214,17 @@ impl Metrics {
         ] {
             text.family(name, "counter", help);
             text.sample(name, "", value.load(Ordering::Relaxed));
+        }
+        for (name, help, value) in [
+            ("backends_died_total", "Backends that died.", backends.died),
+            (
+                "backends_replaced_total",
+                "Those of them in whose place there was another again.",
+                backends.replaced,
+            ),
+        ] {
+            text.family(name, "counter", help);
+            text.sample(name, "", value);
         }
         text.family(
             "cancelled_total",
@@ -283,7 +294,7 @@ mod tests {
         for millis in [5, 6, 400_000] {
             metrics.first_token(Duration::from_millis(millis));
         }
-        let text = metrics.text(2, 1);
+        let text = metrics.text(2, 1, Backends::default());
         for line in [
             "vox_serve_first_token_seconds_bucket{le=\"0.005\"} 1",
             "vox_serve_first_token_seconds_bucket{le=\"0.01\"} 2",
@@ -305,7 +316,7 @@ mod tests {
         let mut meter = Meter::new(Arc::clone(&metrics), "chat");
         meter.answer(200);
         drop(meter);
-        let text = metrics.text(0, 0);
+        let text = metrics.text(0, 0, Backends::default());
         assert!(text.contains("requests_total{route=\"chat\",status=\"200\"} 1"));
         assert!(text.contains("requests_total{route=\"chat\",status=\"499\"} 1"));
         assert!(text.contains("request_duration_seconds_count{route=\"chat\"} 2"));

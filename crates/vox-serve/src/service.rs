@@ -197,10 +197,12 @@ impl Service {
             }),
             Route::Metrics => {
                 let (waiting, running) = (self.gate.waiting(), self.gate.running());
+                let backends = self.bench.engine.backends();
+                let text = self.bench.metrics.text(waiting, running, backends);
                 Ok(Outcome {
                     status: StatusCode::OK,
                     kind: METRICS,
-                    content: Content::Whole(self.bench.metrics.text(waiting, running).into()),
+                    content: Content::Whole(text.into()),
                 })
             }
             Route::Models => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use kit::{Event, Streamed, chat, options, post_bytes, serve};
 use serde_json::json;
-use vox_serve::{Engine, Keys, Options, ServeError, Server};
+use vox_serve::{Backends, Engine, Keys, Options, ServeError, Server};
 
 const CHAT: &str = "/v1/chat/completions";
 const KEY: &str = "0123456789abcdef-key";
@@ -280,6 +280,20 @@ fn what_happened_is_counted() {
             answer.body
         );
     }
+}
+
+#[test]
+fn backends_that_died_and_were_replaced_are_counted_while_the_engine_is_healthy() {
+    let served = serve(Options::default());
+    served.until_metric("vox_serve_backends_died_total 0");
+    served.until_metric("vox_serve_backends_replaced_total 0");
+    *served.script.backends.lock().unwrap() = Backends {
+        died: 3,
+        replaced: 2,
+    };
+    served.until_metric("vox_serve_backends_died_total 3");
+    served.until_metric("vox_serve_backends_replaced_total 2");
+    assert_eq!(served.get("/health").status, 200);
 }
 
 #[test]

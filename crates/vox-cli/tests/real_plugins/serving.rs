@@ -151,6 +151,19 @@ impl Server {
         (status, serde_json::from_str(&health).unwrap())
     }
 
+    /// How many backends died, and how many were replaced, as the metrics tell.
+    fn backends(&self) -> (u64, u64) {
+        let (status, metrics) = self.ask("GET", "/metrics", KEY, &Value::Null);
+        assert_eq!(status, 200, "{metrics}");
+        let count = |what: &str| -> u64 {
+            let name = format!("vox_serve_backends_{what}_total ");
+            let mut lines = metrics.lines();
+            let count = lines.find_map(|line| line.strip_prefix(name.as_str()));
+            count.unwrap().parse().unwrap()
+        };
+        (count("died"), count("replaced"))
+    }
+
     /// Asks for the next words of the tiny model, and answers how many tokens of the prompt were known.
     fn cached(&self, prompt: &str) -> u64 {
         let request = json!({ "model": "out/model", "prompt": prompt, "max_tokens": 2 });
@@ -314,11 +327,14 @@ fn where_a_backend_dies_another_goes_on_and_the_client_notices_nothing() {
     ]);
     let server = Server::of(&place, &["./seed"]);
     let request = json!({ "model": "./seed", "prompt": "one two three four", "max_tokens": 8 });
+    assert_eq!(server.backends(), (0, 0));
     for _ in 0..2 {
         let answer = server.json("POST", "/v1/completions", &request);
         assert_eq!(answer["choices"][0]["text"], "one two three four");
         assert_eq!(answer["usage"]["completion_tokens"], 4, "{answer}");
         assert_eq!(server.health().0, 200);
+        // The second time it is the other that is asked.
+        assert_eq!(server.backends(), (1, 1));
     }
 }
 
@@ -333,6 +349,7 @@ fn a_backend_that_died_is_started_anew() {
     assert!(refusal.contains("the parrot is no more"), "{refusal}");
     server.says("again by mortal");
     assert_eq!(server.health(), (200, json!({ "status": "ok" })));
+    assert_eq!(server.backends(), (1, 1));
     let answer = server.json("POST", "/v1/completions", &request(1));
     assert_eq!(answer["choices"][0]["text"], "one ");
 }
@@ -361,6 +378,8 @@ fn health_says_what_is_wrong_until_a_backend_is_back() {
         health["reason"].as_str().unwrap().contains(&address),
         "{health}"
     );
+    // It died once, whoever asks for it since.
+    assert_eq!(front.backends(), (1, 0));
 
     let _behind = Server::at(
         &address,
@@ -370,6 +389,7 @@ fn health_says_what_is_wrong_until_a_backend_is_back() {
     // Nobody has to ask for it.
     front.says("again by openai");
     assert_eq!(front.health().0, 200);
+    assert_eq!(front.backends(), (1, 1));
     front.json("POST", "/v1/completions", &request);
 }
 

@@ -185,7 +185,7 @@ impl Host {
         let budget = settings
             .host
             .memory
-            .map_or_else(default_budget, |bytes| bytes.0);
+            .map_or_else(|| default_budget(&platform::memory()), |bytes| bytes.0);
         Ok(Self(Arc::new_cyclic(|this| Inner {
             extra_grants: options.grants,
             extra_trust: options.trust,
@@ -322,12 +322,46 @@ impl Inner {
     }
 }
 
-/// Memory for all plugins where the user sets none: half of the machine's, and where the system
-/// does not tell, 1 GiB.
-fn default_budget() -> u64 {
-    platform::machine_memory().map_or(1 << 30, |bytes| bytes / 2)
+/// Memory for all plugins where the user sets none: half of what this process can ever have, and where
+/// the system does not tell, 1 GiB.
+fn default_budget(memory: &vox_probe::Memory) -> u64 {
+    memory.most().map_or(1 << 30, |bytes| bytes / 2)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use vox_probe::Memory;
+
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    /// The memory of a machine with 16 GiB, of which control groups allow the process so much.
+    fn limited(limit: Option<u64>) -> Memory {
+        Memory {
+            total: Some(16 * GIB),
+            limit,
+            ..Memory::default()
+        }
+    }
+
+    #[test]
+    fn plugins_share_half_of_what_the_control_groups_allow() {
+        assert_eq!(default_budget(&limited(None)), 8 * GIB);
+        assert_eq!(default_budget(&limited(Some(2 * GIB))), GIB);
+        assert_eq!(default_budget(&Memory::default()), GIB);
+    }
+
+    #[test]
+    fn a_host_is_opened_with_half_of_what_this_process_can_have() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        let directories = Directories::new(at("data"), at("cache"));
+        let host = Host::open(directories, HostOptions::default()).unwrap();
+        assert_eq!(host.0.budget.total(), default_budget(&platform::memory()));
+    }
 }

@@ -16,6 +16,7 @@ use crate::stop::StopStrings;
 pub struct Answerer {
     dispatcher: Dispatcher,
     model: Model,
+    replaced: u64,
 }
 
 /// A part of an answer, fit to be shown: its text is whole characters and holds no part of a text that
@@ -48,7 +49,11 @@ impl Answerer {
     /// None can serve it.
     pub fn load(mut dispatcher: Dispatcher) -> Result<Self, DispatchError> {
         let model = dispatcher.load()?;
-        Ok(Self { dispatcher, model })
+        Ok(Self {
+            dispatcher,
+            model,
+            replaced: 0,
+        })
     }
 
     /// The model as it is loaded now.
@@ -61,6 +66,11 @@ impl Answerer {
     pub fn set_cancel(&mut self, cancel: CancelToken) {
         self.dispatcher.set_cancel(cancel.clone());
         self.model.set_cancel(cancel);
+    }
+
+    /// How many backends died in whose place another went on, in all answers so far.
+    pub fn replaced(&self) -> u64 {
+        self.replaced
     }
 
     /// Which backends were considered.
@@ -148,6 +158,7 @@ impl Answerer {
                         // Nobody is left: the first thing that went wrong is what matters.
                         Err(_) => return Err(error.into()),
                     };
+                    self.replaced += 1;
                     asked.answered.push_str(&said);
                     asked.max_tokens = request.max_tokens.saturating_sub(tokens);
                 }

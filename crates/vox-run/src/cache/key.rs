@@ -15,7 +15,8 @@
 //! | `hook.PLUGIN` | a hook with its code, where hooks may change what flows through streams |
 //!
 //! The step's own key and label are not among them: a step that is only called otherwise has the same
-//! result. Nor is what steps inherit of the machine, such as `PATH`.
+//! result. Nor is what native runners inherit of the machine, such as `PATH`: a result of theirs is kept
+//! only by the plan's word. A component inherits nothing.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -37,8 +37,9 @@ use crate::event::RunId;
 /// The namespace of results in the store.
 pub const NAMESPACE: &str = "run-cache";
 
-/// Version of what stands in the cache; another one is another key.
-pub(crate) const VERSION: u32 = 1;
+/// Version of what stands in the cache; another one is another key. Results of version 1 may depend on
+/// variables that components inherited.
+pub(crate) const VERSION: u32 = 2;
 
 /// The result of a group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

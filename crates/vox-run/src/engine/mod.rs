@@ -81,9 +81,9 @@ pub struct RunOptions {
     pub id: RunId,
     /// Where relative paths of steps start; made absolute.
     pub directory: PathBuf,
-    /// What steps inherit, before the variables that are declared. Nothing is added to it, so a step sees
-    /// of the caller's environment what is put here, and nothing of that where the plugin's manifest names
-    /// its runner in `declared-environment`. Empty unless it is set.
+    /// What steps of native runners inherit, before the variables that are declared. Nothing is added to it,
+    /// so a step sees of the caller's environment what is put here, and nothing of that where its runner is
+    /// a component or named in the manifest's `declared-environment`. Empty unless it is set.
     pub environment: BTreeMap<String, String>,
     /// Variables that the user gave this run, on top of these. They count as declared: a result that
     /// was made with others is not taken from the cache.

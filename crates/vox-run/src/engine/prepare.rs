@@ -80,7 +80,8 @@ pub(crate) enum Runner {
         plugin: PluginId,
         runner: RunnerName,
         arguments: Arguments,
-        /// Whether its steps inherit variables besides those that are declared.
+        /// Whether its steps inherit variables besides those that are declared. Those are in no key, so what
+        /// may be cached without the plan's word has to do without.
         inherits: bool,
     },
     /// Vox itself.
@@ -360,10 +361,11 @@ impl<'a> Casting<'a> {
             Ok((schema, carrier)) => Some(Known {
                 schema,
                 pure: carrier == Carrier::Component && super::facts::is_pure(self.host, plugin),
-                inherits: self.host.plugin(plugin).is_ok_and(|plugin| {
-                    let declared = &plugin.manifest.provides.declared_environment;
-                    !declared.contains(name)
-                }),
+                inherits: carrier == Carrier::Native
+                    && self.host.plugin(plugin).is_ok_and(|plugin| {
+                        let declared = &plugin.manifest.provides.declared_environment;
+                        !declared.contains(name)
+                    }),
             }),
             Err(fault) => {
                 let place = self.plan.way_to(index).into_iter().chain(["uses".into()]);

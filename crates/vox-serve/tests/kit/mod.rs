@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use vox_serve::{
-    Alternative, Completion, Embeddings, Engine, EngineError, Finish, Finished, ModelCard, Options,
-    Part, Server, Token,
+    Alternative, Backends, Completion, Embeddings, Engine, EngineError, Finish, Finished,
+    ModelCard, Options, Part, Server, Token,
 };
 
 /// How long a test waits for what is to happen; then it has failed.
@@ -37,6 +37,7 @@ pub struct Script {
     events: Mutex<Sender<Event>>,
     steps: Mutex<Receiver<()>>,
     pub unready: Mutex<Option<String>>,
+    pub backends: Mutex<Backends>,
 }
 
 /// A server over a script.
@@ -127,6 +128,10 @@ impl Engine for Script {
 
     fn ready(&self) -> Result<(), String> {
         self.unready.lock().unwrap().clone().map_or(Ok(()), Err)
+    }
+
+    fn backends(&self) -> Backends {
+        *self.backends.lock().unwrap()
     }
 }
 
@@ -219,6 +224,7 @@ pub fn serve(options: Options) -> Served {
         events: Mutex::new(sender),
         steps: Mutex::new(receiver),
         unready: Mutex::default(),
+        backends: Mutex::default(),
     });
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let engine = Arc::clone(&script) as Arc<dyn Engine>;

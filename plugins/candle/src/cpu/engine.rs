@@ -46,6 +46,7 @@ impl CpuEngine {
     /// # Errors
     ///
     /// [`Error::Request`] for an architecture that is not [served](Self::serves); those of
+    /// [`Weights::check_numbers`](crate::weights::Weights::check_numbers) and
     /// [`Weights::read_rows`](crate::weights::Weights::read_rows).
     pub fn load(
         architecture: &DecoderArchitecture,
@@ -159,11 +160,12 @@ struct Bundle<'a>(&'a Weights);
 
 impl Source for Bundle<'_> {
     fn row(&self, name: &str, row: usize, to: &mut [f32]) -> Result<()> {
-        self.0.read_rows(name, row..row + 1, to)?;
-        self.check(name, to)
+        self.0.check_rows(name, row..row + 1)?;
+        self.0.read_rows(name, row..row + 1, to)
     }
 
     fn vector(&self, name: &str, length: usize) -> Result<Vec<f32>> {
+        self.0.check_numbers(name)?;
         let vector = self.0.floats(name)?;
         if vector.len() != length {
             return Err(Error::Shape {
@@ -173,24 +175,11 @@ impl Source for Bundle<'_> {
                 wanted: vec![length],
             });
         }
-        self.check(name, &vector)?;
         Ok(vector)
     }
 
     fn blocks(&self, name: &str, row: usize, format: Format) -> Option<&[u8]> {
         self.0.row_blocks(name, row, format.blocks()?)
-    }
-}
-
-impl Bundle<'_> {
-    /// Refuses what is no number: rounding to blocks would make zeros of it, and nobody would know.
-    fn check(&self, name: &str, numbers: &[f32]) -> Result<()> {
-        let are_numbers = numbers.iter().fold(true, |all, x| all & x.is_finite());
-        if are_numbers {
-            return Ok(());
-        }
-        let why = format!("the tensor `{name}` holds what is no number, or is infinite");
-        Err(Error::format(self.0.directory())(why))
     }
 }
 

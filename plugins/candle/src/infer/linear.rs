@@ -50,12 +50,18 @@ impl Loader<'_> {
 
     /// A vector, or a table that is read by rows.
     pub(super) fn plain(&self, name: &str) -> Result<Tensor> {
-        self.weights.tensor(name, self.dtype, self.device)
+        self.tensor(name, self.dtype, self.device)
+    }
+
+    /// A tensor, all of whose numbers are such.
+    fn tensor(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
+        self.weights.check_numbers(name)?;
+        self.weights.tensor(name, dtype, device)
     }
 
     /// The weight of a norm; `plus` is added to it.
     pub(super) fn norm(&self, name: &str, plus: f64, epsilon: f64) -> Result<Norm> {
-        let weight = self.weights.tensor(name, DType::F32, self.device)?;
+        let weight = self.tensor(name, DType::F32, self.device)?;
         let weight = weight
             .affine(1.0, plus)
             .and_then(|weight| weight.to_dtype(self.dtype));
@@ -88,7 +94,7 @@ impl Loader<'_> {
             Some(kind) => {
                 let parts = names
                     .iter()
-                    .map(|name| self.weights.tensor(name, DType::F32, &Device::Cpu));
+                    .map(|name| self.tensor(name, DType::F32, &Device::Cpu));
                 let parts = parts.collect::<Result<Vec<_>>>()?;
                 let blocks = Tensor::cat(&parts, 0)
                     .and_then(|whole| QTensor::quantize_onto(&whole, kind, self.device));
@@ -99,10 +105,12 @@ impl Loader<'_> {
 
     /// A tensor as the blocks that the bundle has, where these are wanted.
     fn own_blocks(&self, name: &str) -> Result<Option<QTensor>> {
-        match self.format {
-            None => self.weights.blocks(name, self.device),
-            Some(_) => Ok(None),
+        let element = self.weights.info(name)?.element;
+        if self.format.is_some() || !matches!(element, Element::Blocks(_)) {
+            return Ok(None);
         }
+        self.weights.check_numbers(name)?;
+        self.weights.blocks(name, self.device)
     }
 
     /// The type of blocks that all of these become; `None` for plain numbers.

@@ -57,6 +57,7 @@ impl CandleEngine {
     /// # Errors
     ///
     /// [`Error::Request`] for a format that the device does not compute; those of
+    /// [`Weights::check_numbers`](crate::weights::Weights::check_numbers) and
     /// [`Weights::tensor`](crate::weights::Weights::tensor).
     pub fn load(
         architecture: &DecoderArchitecture,

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::ops::Range;
 
 use candle_core::quantized::{GgmlDType, QTensor, ggml_file};
 use candle_core::{DType, Device, Result};
@@ -127,6 +128,49 @@ fn each<const N: usize>(stored: &[u8], out: &mut [f32], float: impl Fn([u8; N]) 
     let (numbers, _) = stored.as_chunks::<N>();
     for (out, &number) in out.iter_mut().zip(numbers) {
         *out = float(number);
+    }
+}
+
+/// Whether all that stored bytes stand for are numbers, and finite. Of blocks their scales and minima say it: those
+/// are halves, and what whole numbers make of a half is finite as a float.
+pub(super) fn are_numbers(element: Element, stored: &[u8]) -> bool {
+    match element {
+        Element::Plain(DType::F32) => all(stored, |bytes| f32::from_le_bytes(bytes).is_finite()),
+        Element::Plain(DType::F16) => all(stored, |bytes| f16::from_le_bytes(bytes).is_finite()),
+        Element::Plain(DType::BF16) => all(stored, |bytes| bf16::from_le_bytes(bytes).is_finite()),
+        Element::Plain(DType::F64) => all(stored, |bytes| {
+            (f64::from_le_bytes(bytes) as f32).is_finite()
+        }),
+        // They hold no floats, which whoever reads them is told.
+        Element::Plain(_) | Element::Other(_) => true,
+        Element::Blocks(kind) => {
+            let halves = halves(kind);
+            let mut blocks = stored.chunks_exact(kind.type_size());
+            blocks.all(|block| {
+                all(&block[halves.clone()], |bytes| {
+                    f16::from_le_bytes(bytes).is_finite()
+                })
+            })
+        }
+    }
+}
+
+fn all<const N: usize>(stored: &[u8], is_number: impl Fn([u8; N]) -> bool) -> bool {
+    let (numbers, _) = stored.as_chunks::<N>();
+    numbers
+        .iter()
+        .fold(true, |so_far, &number| so_far & is_number(number))
+}
+
+/// Where the scales and minima of a block lie, which are halves (ggml, `ggml-common.h`).
+fn halves(kind: GgmlDType) -> Range<usize> {
+    match kind {
+        GgmlDType::Q4_1 | GgmlDType::Q5_1 | GgmlDType::Q4K | GgmlDType::Q5K => 0..4,
+        GgmlDType::Q2K => 80..84,
+        GgmlDType::Q3K => 108..110,
+        GgmlDType::Q6K => 208..210,
+        // Q4_0, Q5_0 and Q8_0; no others are read ([`Element::of_note`]).
+        _ => 0..2,
     }
 }
 

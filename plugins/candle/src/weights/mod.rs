@@ -244,21 +244,17 @@ impl Weights {
     ///
     /// # Errors
     ///
-    /// [`Error::MissingTensor`]; [`Error::ElementType`] where it holds no floats.
+    /// [`Error::MissingTensor`]; [`Error::ElementType`] where it holds no floats; [`Error::Format`] where an
+    /// [update](Self::update) makes something infinite of it, or no number.
     ///
     /// # Panics
     ///
     /// Where the tensor has no such rows, or `out` is not of their length.
     pub fn read_rows(&self, name: &str, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
         let info = self.info(name)?;
-        let all = info.shape.first().copied().unwrap_or(1);
         let row: usize = info.shape.iter().skip(1).product();
-        assert!(rows.end <= all, "`{name}` has {all} rows, not {rows:?}");
+        let part = self.stored_rows(name, &rows)?;
         assert_eq!(out.len(), rows.len() * row, "rows {rows:?} of `{name}`");
-        let stored = self.stored(name)?;
-        // Every row has as many bytes: blocks do not go over the end of one.
-        let bytes = stored.len().checked_div(all).unwrap_or(0);
-        let part = &stored[rows.start * bytes..rows.end * bytes];
         let are_floats = element::floats(info.element, part, &[rows.len(), row], out)
             .map_err(Error::compute(format!("read `{name}`")))?;
         if !are_floats {
@@ -266,8 +262,49 @@ impl Weights {
         }
         if let Some(update) = self.updates.get(name) {
             update.add(rows, out);
+            if !out.iter().all(|number| number.is_finite()) {
+                return Err(self.no_number(name));
+            }
         }
         Ok(())
+    }
+
+    /// Refuses a tensor that holds what is no number, or is infinite, as it is stored: rounding to blocks would make
+    /// zeros of it and products spread it, and nobody would know where it came from. Whoever computes with a tensor asks
+    /// this first. What [updates](Self::update) make of one is looked at when it is read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingTensor`]; [`Error::Format`].
+    pub fn check_numbers(&self, name: &str) -> Result<()> {
+        let rows = self.info(name)?.shape.first().copied().unwrap_or(1);
+        self.check_rows(name, 0..rows)
+    }
+
+    /// [`check_numbers`](Self::check_numbers) of some rows alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_numbers`](Self::check_numbers).
+    ///
+    /// # Panics
+    ///
+    /// Where the tensor has no such rows.
+    pub fn check_rows(&self, name: &str, rows: Range<usize>) -> Result<()> {
+        let element = self.info(name)?.element;
+        if element::are_numbers(element, self.stored_rows(name, &rows)?) {
+            return Ok(());
+        }
+        Err(self.no_number(name))
+    }
+
+    /// The bytes of rows. Every row has as many: blocks do not go over the end of one.
+    fn stored_rows(&self, name: &str, rows: &Range<usize>) -> Result<&[u8]> {
+        let all = self.info(name)?.shape.first().copied().unwrap_or(1);
+        assert!(rows.end <= all, "`{name}` has {all} rows, not {rows:?}");
+        let stored = self.stored(name)?;
+        let bytes = stored.len().checked_div(all).unwrap_or(0);
+        Ok(&stored[rows.start * bytes..rows.end * bytes])
     }
 
     /// Compares the tensors with those of an architecture.
@@ -327,6 +364,12 @@ impl Weights {
             },
             tensor: name.to_owned(),
         })
+    }
+
+    /// The error that a tensor holds what is no number.
+    fn no_number(&self, name: &str) -> Error {
+        let why = format!("the tensor `{name}` holds what is no number, or is infinite");
+        Error::format(&self.directory)(why)
     }
 
     /// The error that a tensor holds no floats.

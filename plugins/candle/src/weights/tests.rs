@@ -254,6 +254,94 @@ fn blocks_of_ggml_are_read_whole_and_by_rows() {
 }
 
 #[test]
+fn what_is_no_number_is_refused_by_its_tensor_where_its_rows_are_asked_for() {
+    let f16s = [1.0, 2.0, 3.0, f32::INFINITY].map(|x| half::f16::from_f32(x).to_le_bytes());
+    let bf16s = [1.0, 2.0, 3.0, f32::NAN].map(|x| half::bf16::from_f32(x).to_le_bytes());
+    // Infinite as a float of 32 bits.
+    let f64s = [1.0_f64, 2.0, 3.0, 1e300].map(f64::to_le_bytes);
+    for (dtype, stored) in [
+        (Dtype::F32, bytes(&[1.0, 2.0, 3.0, f32::NAN])),
+        (Dtype::F16, f16s.concat()),
+        (Dtype::BF16, bf16s.concat()),
+        (Dtype::F64, f64s.concat()),
+    ] {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("model.safetensors");
+        save(&path, &[("a", dtype, &[2, 2], &stored)], &[]);
+        let weights = Weights::open(directory.path()).unwrap();
+        weights.check_rows("a", 0..1).unwrap();
+        for refused in [weights.check_rows("a", 1..2), weights.check_numbers("a")] {
+            let message = refused.unwrap_err().to_string();
+            assert!(
+                message.contains("the tensor `a` holds what is no number, or is infinite"),
+                "{dtype:?}: {message}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_scales_of_blocks_say_whether_their_numbers_are_such() {
+    let values: Vec<f32> = (0..256_u8).map(|x| f32::from(x).sin()).collect();
+    let plain = Tensor::from_vec(values, (1, 256), &Device::Cpu).unwrap();
+    for kind in [
+        GgmlDType::Q4_0,
+        GgmlDType::Q4_1,
+        GgmlDType::Q5_0,
+        GgmlDType::Q5_1,
+        GgmlDType::Q8_0,
+        GgmlDType::Q2K,
+        GgmlDType::Q3K,
+        GgmlDType::Q4K,
+        GgmlDType::Q5K,
+        GgmlDType::Q6K,
+    ] {
+        let element = Element::Blocks(kind);
+        let blocks = QTensor::quantize(&plain, kind).unwrap();
+        let whole = blocks.data().unwrap().into_owned();
+        assert!(element::are_numbers(element, &whole), "{kind:?}");
+        let mut refused = 0;
+        for at in 0..kind.type_size() - 1 {
+            for half in [half::f16::NAN, half::f16::INFINITY] {
+                let mut stored = whole.clone();
+                stored[at..at + 2].copy_from_slice(&half.to_le_bytes());
+                let mut floats = [0.0; 256];
+                element::floats(element, &stored, &[1, 256], &mut floats).unwrap();
+                let are_numbers = floats.iter().all(|x: &f32| x.is_finite());
+                assert_eq!(
+                    element::are_numbers(element, &stored),
+                    are_numbers,
+                    "{kind:?} at {at}"
+                );
+                refused += usize::from(!are_numbers);
+            }
+        }
+        assert!(refused >= 2, "{kind:?}");
+    }
+}
+
+#[test]
+fn an_update_that_makes_something_infinite_of_a_row_is_refused_by_its_tensor() {
+    let directory = shards();
+    let mut weights = Weights::open(directory.path()).unwrap();
+    let update = Update {
+        a: vec![1e30, 0.0],
+        b: vec![0.0, 1e30],
+        rank: 1,
+        scale: 1.0,
+    };
+    weights.update("a", update).unwrap();
+    let mut row = [0.0; 2];
+    weights.read_rows("a", 0..1, &mut row).unwrap();
+    assert_eq!(row, [1.0, 2.0]);
+    let message = weights.floats("a").unwrap_err().to_string();
+    assert!(
+        message.contains("the tensor `a` holds what is no number"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_tensor_whose_memory_was_given_back_is_read_again() {
     let directory = shards();
     let weights = Weights::open(directory.path()).unwrap();

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ use vox_ml::answer::{Answerer, DispatchError, Said};
 use vox_ml::backend::BackendError;
 use vox_ml::data::{Chat, Message};
 use vox_serve::{
-    Alternative, Completion, Embeddings, Engine, EngineError, Finish, Finished, Keys, ModelCard,
-    Options, Part, Server, Token,
+    Alternative, Backends, Completion, Embeddings, Engine, EngineError, Finish, Finished, Keys,
+    ModelCard, Options, Part, Server, Token,
 };
 
 use super::instances::{Held, Instances};
@@ -104,6 +105,10 @@ struct Served {
     card: ModelCard,
     /// The weights are shared.
     instances: Instances<Answerer>,
+    /// Backends that died.
+    died: AtomicU64,
+    /// Those of them in whose place there was another again.
+    replaced: AtomicU64,
 }
 
 impl Served {
@@ -117,13 +122,19 @@ impl Served {
             // Where it fails, the answerer says why.
             let _ = self.renew(held);
         }
-        let result = work(held.answerer().map_err(EngineError::Unavailable)?);
+        let answerer = held.answerer().map_err(EngineError::Unavailable)?;
+        let before = answerer.replaced();
+        let result = work(answerer);
+        let replaced = answerer.replaced() - before;
         let died = match &result {
             Err(DispatchError::Backend(error)) => error.is_the_backends(),
             // The prompt is to blame, and what the backend remembers is kept.
             Err(DispatchError::TooLong { .. }) | Ok(_) => false,
             Err(_) => true,
         };
+        let lost = replaced + u64::from(died);
+        self.died.fetch_add(lost, Ordering::Relaxed);
+        self.replaced.fetch_add(replaced, Ordering::Relaxed);
         if let Err(error) = &result
             && died
         {
@@ -140,6 +151,7 @@ impl Served {
     fn renew(&self, held: &mut Held<'_, Answerer>) -> Result<(), String> {
         held.set(self.load());
         let plugin = held.answerer()?.model().plugin().to_string();
+        self.replaced.fetch_add(1, Ordering::Relaxed);
         output::complain(format_args!(
             "{} {} again by {}\n",
             paint(GOOD, "serving"),
@@ -308,6 +320,13 @@ impl Engine for Served {
     fn ready(&self) -> Result<(), String> {
         self.instances.ready()
     }
+
+    fn backends(&self) -> Backends {
+        Backends {
+            died: self.died.load(Ordering::Relaxed),
+            replaced: self.replaced.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// Serves.
@@ -352,6 +371,8 @@ pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> Result<Exit, Fail
         found,
         card,
         instances: Instances::new(answerers),
+        died: AtomicU64::new(0),
+        replaced: AtomicU64::new(0),
     });
     // From here on Ctrl-C ends the server in order.
     let cancel = interrupt::token();

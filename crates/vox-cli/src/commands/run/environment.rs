@@ -2,8 +2,8 @@
 //!
 //! A step is the code of a plugin or a program that a pipeline names, so it does not see what
 //! happens to stand in the caller's environment: tokens and keys among other things. It sees what
-//! programs need in order to run, and what the user passes on by name. A container has the former of
-//! its image, and sees the latter alone.
+//! programs need in order to run, and what the user passes on by name. A component runs no programs, and
+//! a container has the former of its image: both see the latter alone.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -60,7 +60,7 @@ impl FromStr for Variable {
     }
 }
 
-/// What steps inherit of the environment here.
+/// What steps of native runners inherit of the environment here.
 pub(super) fn of_steps() -> BTreeMap<String, String> {
     passed_on(&here())
 }

@@ -45,9 +45,9 @@ const MOST_EXPECTED: u64 = 2_000;
 #[command(
     after_help = "Relative paths in a pipeline count from its own directory. Of the environment, \
                         steps see what a\nprogram needs to run (PATH, HOME, the language, the place \
-                        for temporary files) and what --env\nnames; those in a container see \
-                        the latter alone. Ctrl-C cancels the run and cleans up; a\nsecond one ends \
-                        it at once."
+                        for temporary files) and what --env\nnames; those of components and in \
+                        containers see the latter alone. Ctrl-C cancels the run\nand cleans up; a \
+                        second one ends it at once."
 )]
 pub struct RunArgs {
     /// The pipeline, TOML or JSON; `-` reads it from standard input [default: pipeline.toml]

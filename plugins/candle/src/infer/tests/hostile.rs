@@ -10,6 +10,7 @@ use serde_json::json;
 use super::decoders::write_blocks;
 use super::*;
 use crate::Error;
+use crate::architecture::Architecture;
 use crate::random::Random;
 
 fn options() -> LoadOptions {
@@ -138,6 +139,21 @@ fn a_context_that_no_memory_holds_is_refused_with_the_numbers() {
     assert!(verdict.reason.contains(&said), "{}", verdict.reason);
 }
 
+/// What loading says on the processor's own engine, and on Candle's, which is that of GPUs.
+fn refusals(directory: &Path, format: Option<WeightFormat>) -> [String; 2] {
+    let options = LoadOptions {
+        format,
+        ..options()
+    };
+    let own = Session::load(directory, &options).err().unwrap();
+    let architecture = Architecture::read(directory).unwrap();
+    let weights = Weights::open(directory).unwrap();
+    let device = open_device(Some("cpu")).unwrap();
+    let decoder = architecture.decoder().unwrap();
+    let candle = CandleEngine::load(decoder, &weights, device, format).unwrap_err();
+    [own.to_string(), candle.to_string()]
+}
+
 #[test]
 fn weights_that_are_no_numbers_are_refused_by_their_tensor() {
     let names = [
@@ -152,13 +168,10 @@ fn weights_that_are_no_numbers_are_refused_by_their_tensor() {
                 change(directory.path(), name, |bytes| {
                     bytes[20..24].copy_from_slice(&value.to_le_bytes());
                 });
-                let options = LoadOptions {
-                    format,
-                    ..options()
-                };
-                let error = Session::load(directory.path(), &options).err().unwrap();
                 let said = format!("the tensor `{name}` holds what is no number");
-                assert!(error.to_string().contains(&said), "{error}");
+                for message in refusals(directory.path(), format) {
+                    assert!(message.contains(&said), "{message}");
+                }
             }
         }
     }
@@ -167,21 +180,30 @@ fn weights_that_are_no_numbers_are_refused_by_their_tensor() {
 #[test]
 fn blocks_whose_scale_is_no_number_are_refused_by_their_tensor() {
     let name = "model.layers.0.self_attn.v_proj.weight";
-    for kind in [
-        GgmlDType::Q8_0,
-        GgmlDType::Q5_0,
-        GgmlDType::Q4_0,
-        GgmlDType::Q4_1,
+    let mut config = tiny::config(Family::Llama);
+    // Rows of whole blocks of every kind.
+    config["hidden_size"] = 256.into();
+    config["intermediate_size"] = 256.into();
+    config["head_dim"] = 64.into();
+    for (kind, scale) in [
+        (GgmlDType::Q8_0, 0),
+        (GgmlDType::Q5_0, 0),
+        (GgmlDType::Q4_0, 0),
+        (GgmlDType::Q4_1, 0),
+        (GgmlDType::Q4K, 0),
+        (GgmlDType::Q6K, 208),
     ] {
-        let directory = bundle(&tiny::config(Family::Llama));
-        write_blocks(directory.path(), kind);
-        change(directory.path(), name, |bytes| {
-            // The scale in half precision, with which each block of these begins.
-            bytes[..2].copy_from_slice(&half::f16::NAN.to_le_bytes());
-        });
-        let error = Session::load(directory.path(), &options()).err().unwrap();
-        let said = format!("the tensor `{name}` holds what is no number");
-        assert!(error.to_string().contains(&said), "{kind:?}: {error}");
+        for value in [half::f16::NAN, half::f16::INFINITY] {
+            let directory = bundle(&config);
+            write_blocks(directory.path(), kind);
+            change(directory.path(), name, |bytes| {
+                bytes[scale..scale + 2].copy_from_slice(&value.to_le_bytes());
+            });
+            let said = format!("the tensor `{name}` holds what is no number");
+            for message in refusals(directory.path(), None) {
+                assert!(message.contains(&said), "{kind:?}: {message}");
+            }
+        }
     }
 }
 
