@@ -171,7 +171,7 @@ fn a_guest_that_waits_is_let_go_when_its_run_is_cancelled() {
             ended.saturating_duration_since(cancelled)
         });
         // 20 ms is what is promised; the rest is for a busy machine.
-        assert!(ended < Duration::from_secs(2), "{deed}: {ended:?}");
+        assert!(ended < Duration::from_secs(30), "{deed}: {ended:?}");
     }
 }
 
