@@ -51,7 +51,7 @@ fn a_run_is_cancelled_from_elsewhere_and_may_clean_up() {
         [[step]]
         key = "wait"
         uses = "exec"
-        with = { shell = "trap 'echo tidy > cleaned; exit 7' TERM; echo $$; while :; do sleep 0.05; done" }
+        with = { shell = "trap 'echo tidy > cleaned; exit 7' TERM; echo $$; while :; do sleep 0.05; done", stop = { grace = "1min" } }
         [[step]]
         key = "next"
         uses = "exec"
