@@ -65,10 +65,11 @@ fn native_code_is_told_when_its_time_is_over_and_a_late_answer_is_a_failure() {
 fn each_hook_has_its_own_time_whatever_those_before_it_took() {
     let slow = |id| {
         let hook = Hook::new(id, Carrier::Native, json!({ "pre_step": "late" }));
-        hook.entry(json!({ "timeout": "30ms", "on-failure": "open" }))
+        hook.entry(json!({ "timeout": "1s", "on-failure": "open" }))
     };
+    // It has less than those before it take together, and enough on a busy machine.
     let quick = Hook::new("z", Carrier::Component, json!({ "pre_step": "abort" }));
-    let quick = quick.entry(json!({ "timeout": "20ms", "priority": 200 }));
+    let quick = quick.entry(json!({ "timeout": "1500ms", "priority": 200 }));
     let run = Run::open(&[slow("a"), slow("b"), quick]);
     let (plugin, reason) = ends(move || run.aborted("pre_step"));
     assert_eq!((&*plugin, &*reason), ("z", "pre_step of a"));

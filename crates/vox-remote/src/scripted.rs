@@ -151,11 +151,9 @@ impl Scripted {
     }
 }
 
-/// An address at which nobody listens.
+/// An address at which nobody listens: no system gives this port out.
 pub fn deserted() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
-    let address = listener.local_addr().expect("it is bound");
-    format!("http://{address}")
+    "http://127.0.0.1:1".to_owned()
 }
 
 fn serve(

@@ -290,7 +290,10 @@ impl Service {
         let (model, texts) = (asked.model.clone(), asked.texts);
         let span = Span::current();
         spawn_blocking(move || {
-            span.in_scope(|| work::embed(&bench, &model, &texts, turn, sender));
+            let embeddings = span.in_scope(|| work::embed(&bench, &model, &texts));
+            drop((turn, span));
+            // Without a receiver there is nobody to tell.
+            let _ = sender.send(embeddings);
         });
         let embeddings = answer.await.unwrap_or_else(|_| Err(lost()))?;
         let list = embedding_list(&asked.model, &embeddings, asked.encoding);

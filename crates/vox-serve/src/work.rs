@@ -1,7 +1,8 @@
 //! An answer's thread, and what it tells the connection.
 //!
 //! The thread has the turn until the engine has ended, also where nobody listens any longer: so no more
-//! answers are computed at once than the engine has room for.
+//! answers are computed at once than the engine has room for. It gives the turn and the request's span back
+//! before the last of the answer is handed on: whoever has that finds both gone.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -64,7 +65,7 @@ impl Work {
             Ok(())
         });
         let whole = finished.map(|finished| self.reply.whole(&text, &tokens, &finished));
-        drop(self.turn);
+        drop((self.turn, self.span));
         // Without a receiver there is nobody to tell.
         let _ = answer.send(whole);
     }
@@ -92,7 +93,7 @@ impl Work {
             }
             Ok(())
         });
-        drop(self.turn);
+        drop((self.turn, self.span));
         let reply = self.reply;
         let last = match finished {
             Ok(finished) => {
@@ -172,15 +173,9 @@ impl Work {
     }
 }
 
-/// Computes embeddings and hands them on.
-pub fn embed(
-    bench: &Bench,
-    model: &str,
-    texts: &[String],
-    turn: Turn,
-    answer: oneshot::Sender<Result<Embeddings, Refusal>>,
-) {
-    let embeddings = guarded(|| bench.engine.embed(model, texts)).and_then(|embeddings| {
+/// Computes embeddings.
+pub fn embed(bench: &Bench, model: &str, texts: &[String]) -> Result<Embeddings, Refusal> {
+    guarded(|| bench.engine.embed(model, texts)).and_then(|embeddings| {
         bench.metrics.prompt_tokens(embeddings.prompt_tokens);
         if embeddings.vectors.len() == texts.len() {
             return Ok(embeddings);
@@ -188,10 +183,7 @@ pub fn embed(
         let (vectors, texts) = (embeddings.vectors.len(), texts.len());
         let message = format!("the engine made {vectors} embeddings of {texts} texts");
         Err(EngineError::Failed(message).into())
-    });
-    drop(turn);
-    // Without a receiver there is nobody to tell.
-    let _ = answer.send(embeddings);
+    })
 }
 
 /// What the engine answers; where it panics, that it did.

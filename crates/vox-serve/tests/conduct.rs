@@ -339,7 +339,10 @@ fn a_shutdown_finishes_what_is_answered_and_refuses_what_waits() {
 
 #[test]
 fn a_shutdown_cancels_what_takes_too_long() {
-    let mut served = serve(options(|options| options.drain_time = Duration::ZERO));
+    let mut served = serve(options(|options| {
+        options.drain_time = Duration::ZERO;
+        options.cancel_time = kit::PATIENCE;
+    }));
     let stream = served.begin(CHAT, &chat("held", json!({"stream": true})));
     served.began();
     served.step();
@@ -362,7 +365,7 @@ fn a_shutdown_cancels_what_takes_too_long() {
 
 #[test]
 fn an_endless_answer_ends_when_the_server_is_cancelled() {
-    let mut served = serve(Options::default());
+    let mut served = serve(options(|options| options.cancel_time = kit::PATIENCE));
     let stream = served.begin(CHAT, &chat("endless", json!({"stream": true})));
     served.began();
     let mut streamed = Streamed::read(stream);

@@ -91,7 +91,8 @@ mod linux {
     use std::fs;
     use std::os::fd::OwnedFd;
     use std::sync::Once;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
+    use std::{io, thread};
 
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::process::{
@@ -106,6 +107,8 @@ mod linux {
     const PASSES: usize = 100;
     /// How long a process that was killed may take to end.
     const KILLED: Duration = Duration::from_secs(1);
+    /// How long a process may take to become another program.
+    const STARTED: Duration = Duration::from_millis(100);
 
     /// Makes orphans of this process's descendants its own children.
     pub fn adopt_orphans() {
@@ -199,12 +202,43 @@ mod linux {
     }
 
     fn look(child: Pid, mark: &Mark) -> Child {
-        match fs::read(format!("/proc/{child}/environ")) {
+        match environment(child) {
             Ok(environment) if mark.is_in(&environment) => Child::Stray,
             Ok(environment) if !environment.is_empty() => Child::Other,
             _ if is_dead_orphan(child) => Child::Dead,
             _ => Child::Other,
         }
+    }
+
+    /// The environment of a process. One that is becoming another program has none for a moment, and would pass
+    /// for somebody else's; that is waited for.
+    fn environment(process: Pid) -> io::Result<Vec<u8>> {
+        let until = Instant::now() + STARTED;
+        loop {
+            let environment = fs::read(format!("/proc/{process}/environ"))?;
+            let is_whole = !environment.is_empty() || !is_between_programs(process);
+            if is_whole || Instant::now() >= until {
+                return Ok(environment);
+            }
+            thread::yield_now();
+        }
+    }
+
+    /// Whether a process has left one program and not begun the next: `/proc` says that its environment ends at
+    /// 0, which an empty one does not.
+    pub(super) fn is_between_programs(process: Pid) -> bool {
+        let Ok(stat) = fs::read_to_string(format!("/proc/{process}/stat")) else {
+            return false;
+        };
+        let Some((_, fields)) = stat.rsplit_once(')') else {
+            return false;
+        };
+        // After the name, the state is the third field of all, and the end of the environment the 51st.
+        let mut fields = fields.split_ascii_whitespace();
+        let is_alive = fields
+            .next()
+            .is_some_and(|state| state != "Z" && state != "X");
+        is_alive && fields.nth(47) == Some("0")
     }
 
     /// Whether a child has ended that nobody else can be waiting for. One in the host's own session
@@ -249,19 +283,25 @@ mod linux {
 
     /// Kills a process that carries the mark.
     fn kill_marked(pid: Pid, mark: &Mark, group: Pid) -> Option<OwnedFd> {
-        let environment = format!("/proc/{pid}/environ");
-        if !mark.is_in(&fs::read(&environment).ok()?) || getpgid(Some(pid)) == Ok(group) {
+        let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
+        if !mark.is_in(&environ) || getpgid(Some(pid)) == Ok(group) {
             return None;
         }
         let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
         // Read again: now it is the process behind the pidfd, which nobody else can become.
-        let is_marked = mark.is_in(&fs::read(&environment).ok()?);
+        let is_marked = mark.is_in(&environment(pid).ok()?);
         (is_marked && pidfd_send_signal(&process, Signal::KILL).is_ok()).then_some(process)
     }
 }
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use std::fs;
+    use std::io::{Read as _, Write as _};
+    use std::process::{Command, Stdio};
+
+    use rustix::process::Pid;
+
     use super::*;
 
     #[test]
@@ -283,6 +323,24 @@ mod tests {
         ] {
             assert!(!mark.is_in(environment));
         }
+    }
+
+    #[test]
+    fn a_program_with_an_empty_environment_has_begun() {
+        let mut cat = Command::new("/bin/cat")
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (mut input, mut output) = (cat.stdin.take().unwrap(), cat.stdout.take().unwrap());
+        input.write_all(b"x").unwrap();
+        output.read_exact(&mut [0]).unwrap();
+        let environment = fs::read(format!("/proc/{}/environ", cat.id())).unwrap();
+        assert_eq!(environment, b"");
+        assert!(!linux::is_between_programs(Pid::from_child(&cat)));
+        drop(input);
+        assert!(cat.wait().unwrap().success());
     }
 
     #[test]

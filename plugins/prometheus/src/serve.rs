@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn clients_that_say_nothing_are_let_go_and_make_room_for_others() {
-        let server = server(Duration::from_millis(50));
+        let server = server(Duration::from_millis(500));
         let silent: Vec<TcpStream> = (0..2 * CONNECTIONS)
             .map(|_| TcpStream::connect(server.address()).unwrap())
             .collect();

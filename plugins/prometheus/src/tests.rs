@@ -80,6 +80,13 @@ fn tell(prometheus: &mut Prometheus, events: impl IntoIterator<Item = Event>) {
     }
 }
 
+/// Where nobody else takes ports, so that one that was free stays free. Not every system has such a place.
+const APART: &str = if cfg!(target_os = "linux") {
+    "127.0.0.2:0"
+} else {
+    "127.0.0.1:0"
+};
+
 fn served(prometheus: &Prometheus, accept: &str) -> String {
     let address = prometheus.server.as_ref().expect("it serves").address();
     let mut stream = TcpStream::connect(address).unwrap();
@@ -169,7 +176,7 @@ fn a_file_is_there_whole_at_the_end_of_a_run() {
 
 #[test]
 fn where_it_cannot_serve_or_write_the_run_goes_on_and_it_says_so() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = std::net::TcpListener::bind(APART).unwrap();
     let listen = taken.local_addr().unwrap().to_string();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("none/vox.prom");
@@ -193,7 +200,7 @@ fn where_it_cannot_serve_or_write_the_run_goes_on_and_it_says_so() {
 
 #[test]
 fn runs_at_one_address_share_a_server_that_ends_with_the_last_of_them() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
+    let free = std::net::TcpListener::bind(APART)
         .unwrap()
         .local_addr()
         .unwrap();

@@ -78,7 +78,8 @@ impl World {
     }
 
     /// Makes another release of the plugin `conformance`, whose payloads carry a mark of 16 bytes:
-    /// `release:` and a word of at most 8, which says how that release behaves. Files appear whole.
+    /// `release:` and a word of at most 8, which says how that release behaves. Files appear whole, and one right
+    /// after the other, so that whoever watches takes them for one change.
     ///
     /// # Panics
     ///
@@ -88,7 +89,7 @@ impl World {
         let mark = format!("release:{word:.<8}");
         assert_eq!(mark.len(), 16, "the word has at most 8 bytes");
         let directory = self.directories.installed().join("conformance/0.1.0");
-        let mut marked = 0;
+        let mut marked = Vec::new();
         for file in std::fs::read_dir(&directory)
             .expect("the plugin is there")
             .flatten()
@@ -108,12 +109,16 @@ impl World {
             for at in places {
                 bytes[at..at + 16].copy_from_slice(mark.as_bytes());
             }
-            let aside = directory.join(".aside");
-            std::fs::write(&aside, bytes).expect("the file can be written");
-            std::fs::rename(&aside, file.path()).expect("the file can be renamed");
-            marked += 1;
+            let aside = directory.join(format!(".aside-{}", marked.len()));
+            marked.push((aside, file.path(), bytes));
         }
-        assert!(marked > 0, "no payload carries a mark");
+        assert!(!marked.is_empty(), "no payload carries a mark");
+        for (aside, _, bytes) in &marked {
+            std::fs::write(aside, bytes).expect("the file can be written");
+        }
+        for (aside, file, _) in &marked {
+            std::fs::rename(aside, file).expect("the file can be renamed");
+        }
     }
 
     /// Trusts a plugin by its name, as `vox plugin trust allow` does: what a test puts here is not

@@ -2,7 +2,7 @@
 //! programs, and people at another terminal.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ fn a_run_is_cancelled_from_elsewhere_and_may_clean_up() {
         [[step]]
         key = "wait"
         uses = "exec"
-        with = { shell = "trap 'echo tidy > cleaned; exit 7' TERM; echo $$; while :; do sleep 0.05; done" }
+        with = { shell = "trap 'echo tidy > cleaned; exit 7' TERM; echo $$; while :; do sleep 0.05; done", stop = { grace = "1min" } }
         [[step]]
         key = "next"
         uses = "exec"
@@ -104,6 +104,36 @@ fn a_run_that_is_cancelled_twice_from_elsewhere_ends_at_once_and_can_be_resumed(
     wait_for_the_end_of(&step);
     place.write("go", "");
     Ended::of(quickstart.vox().args(["run", "--resume"])).succeeded();
+}
+
+#[test]
+fn who_waited_to_go_on_with_a_run_repeats_nothing_of_what_another_did_of_it_meanwhile() {
+    let quickstart = Quickstart::new();
+    let place = &quickstart.0;
+    Underway::start(quickstart.run(IN_THREE_STEPS)).kill();
+    let resume = || {
+        let mut command = quickstart.vox();
+        command.args(["run", "--resume", "last"]);
+        command
+    };
+    let first = Underway::start(resume());
+    let mut second = resume()
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut errors = BufReader::new(second.stderr.take().unwrap());
+    let mut said = String::new();
+    errors.read_line(&mut said).unwrap();
+    assert!(said.contains("waiting until it is done"), "{said}");
+    place.write("go", "");
+    let (code, told) = first.end();
+    assert_eq!(code, Some(0), "{told}");
+    errors.read_to_string(&mut said).unwrap();
+    assert_eq!(second.wait().unwrap().code(), Some(5), "{said}");
+    assert!(said.contains("has succeeded"), "{said}");
+    let keys = fs::read_to_string(place.path().join("keys")).unwrap();
+    assert_eq!(keys.lines().count(), 1, "{keys}");
 }
 
 #[test]

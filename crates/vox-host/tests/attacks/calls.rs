@@ -11,6 +11,9 @@ use vox_testkit::{Guest, Recorder, World};
 
 use super::{LONG, LOOP, id, invoke, start, within, world};
 
+/// What a caller waits that is not to wait for long: on a busy machine it takes a while until it has called.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 const GRANTS: &str = "[plugin.caller]\nplugin_call = true\nevents = true\n\
     [plugin.callee]\nplugin_call = true\n[plugin.third]\nplugin_call = true\n";
 
@@ -170,7 +173,7 @@ fn cancelling_a_caller_reaches_its_callee_in_a_call_and_at_its_start() {
 fn a_callee_has_no_more_time_than_its_caller_in_a_call_and_at_its_start() {
     for function in ["invoke", "init"] {
         let patience = |_: &Host, caller: &mut Instance| {
-            caller.set_timeout(Some(Duration::from_millis(50)));
+            caller.set_timeout(Some(PATIENCE));
         };
         let (_, ended) = ends(&looping(function), patience, |_| {});
         assert_timed_out(&ended);
@@ -196,7 +199,7 @@ fn a_paused_callee_does_not_hold_a_caller_that_is_cancelled_or_waits_no_longer()
             &world(),
             |host, caller| {
                 prepare(host, caller);
-                caller.set_timeout(Some(Duration::from_millis(50)));
+                caller.set_timeout(Some(PATIENCE));
             },
             |_| {},
         );

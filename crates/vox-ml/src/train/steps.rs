@@ -97,7 +97,8 @@ impl Prepared<'_> {
         let _entered = span.entered();
         let total = self.notes.steps;
         let last = limit.map_or(total, |limit| total.min(self.done.saturating_add(limit)));
-        let result = self.advance(last, tell);
+        // What came of it is there once the log says that it is over.
+        let result = self.advance(last, tell).and_then(|()| self.deliver());
         let outcome = match &result {
             Ok(()) if self.done == total => "finished",
             Ok(()) => "interrupted",
@@ -110,12 +111,7 @@ impl Prepared<'_> {
         let recorded = self.append(TRAINING_ENDED, &ended, true);
         result?;
         recorded?;
-        let picture = self.place.path(CURVE_PICTURE);
-        self.curve.draw(&picture, "Training loss")?;
         let is_finished = self.done == total;
-        if is_finished {
-            self.write_model()?;
-        }
         let points = self.curve.points();
         Ok(Report {
             run: self.notes.run.clone(),
@@ -128,8 +124,23 @@ impl Prepared<'_> {
             best: self.best(),
             model: is_finished.then(|| self.place.path(MODEL)),
             table: self.place.path(CURVE_TABLE),
-            picture,
+            picture: self.place.path(CURVE_PICTURE),
         })
+    }
+
+    /// Draws the curve and, where all steps were made, writes the model.
+    fn deliver(&mut self) -> Result<(), TrainError> {
+        self.draw()?;
+        if self.done == self.notes.steps {
+            self.write_model()?;
+        }
+        Ok(())
+    }
+
+    fn draw(&self) -> Result<(), TrainError> {
+        let picture = self.place.path(CURVE_PICTURE);
+        self.curve.draw(&picture, "Training loss")?;
+        Ok(())
     }
 
     fn advance(&mut self, last: u64, tell: &mut dyn FnMut(Event<'_>)) -> Result<(), TrainError> {
@@ -199,8 +210,7 @@ impl Prepared<'_> {
         tell: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), TrainError> {
         let kept = self.save(self.done, eval_loss)?;
-        self.curve
-            .draw(&self.place.path(CURVE_PICTURE), "Training loss")?;
+        self.draw()?;
         tell(Event::Checkpoint(&kept));
         Ok(())
     }

@@ -261,7 +261,7 @@ fn a_server_that_falls_silent_is_given_up() {
     let mut client = client(&server.url);
     let address = client.server.address().clone();
     let transport = Transport::with_cancel(address.clone(), "test", Arc::new(|| false));
-    client.server = Server::new(address, transport, None, Duration::from_millis(100));
+    client.server = Server::new(address, transport, None, Duration::from_secs(1));
     let (texts, finished) = answer(&client, &conversation());
     assert_eq!(texts, ["a"]);
     assert!(matches!(finished, Err(Error::Unavailable(why)) if why.contains("`timeout`")));

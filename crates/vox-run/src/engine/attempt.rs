@@ -251,12 +251,13 @@ impl<'a> Attempt<'a> {
             attempt = self.number
         );
         let _entered = span.enter();
+        // Before its time-out begins: a step that ran into that took no less.
+        let begun = Instant::now();
         self.execution.reporter.send(Message::Started {
             step: member.step,
             attempt: self.number,
             stop: Arc::clone(&member.stop),
         });
-        let begun = Instant::now();
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
             let outcome = self.perform(member);
             let provenance = self.provenance();

@@ -451,12 +451,9 @@ impl<'a> Execution<'a> {
     /// Stops everything that runs now and is not there to clean up after others; what starts later
     /// runs.
     pub fn stop_running(&self, reason: &Reason) {
-        for (step, stop) in self.stops.iter().enumerate() {
-            if self.step(step).required() == Fate::Succeeded {
-                let stop = Arc::clone(&stop.lock().unwrap_or_else(PoisonError::into_inner));
-                stop.stop(reason.clone());
-            }
-        }
+        // First of all, for a try that is about to begin: it looks here once it can be stopped.
+        self.failing.stop(reason.clone());
+        self.stop_those(reason, |step| self.step(step).required() == Fate::Succeeded);
         let streams = self.engine.plan.graph().streams().iter();
         for (stream, channel) in streams.zip(&self.channels) {
             if self.step(stream.reader).required() == Fate::Succeeded {
@@ -466,21 +463,30 @@ impl<'a> Execution<'a> {
                     .cancel();
             }
         }
-        self.failing.stop(reason.clone());
     }
 
     /// Stops everything that runs.
     pub fn halt(&self, reason: &Reason) {
         self.halt.stop(reason.clone());
-        for stop in &self.stops {
-            let stop = Arc::clone(&stop.lock().unwrap_or_else(PoisonError::into_inner));
-            stop.stop(reason.clone());
-        }
+        self.stop_those(reason, |_| true);
         for channel in &self.channels {
             channel
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .cancel();
+        }
+    }
+
+    /// Stops the present tries of some steps. All have the reason before any of them hears of it: one that ended
+    /// at once would stop the readers of its streams for a reason of its own.
+    fn stop_those(&self, reason: &Reason, concerned: impl Fn(StepIndex) -> bool) {
+        let steps = (0..self.stops.len()).filter(|step| concerned(*step));
+        let stops: Vec<Arc<Stop>> = steps.map(|step| self.stop_of(step)).collect();
+        for stop in &stops {
+            stop.reason.get_or_init(|| reason.clone());
+        }
+        for stop in &stops {
+            stop.token.cancel();
         }
     }
 

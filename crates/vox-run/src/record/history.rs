@@ -296,12 +296,19 @@ impl History {
             limit: Some(1),
             ..Query::default()
         };
-        let last = self.reader.ops(ended).next().transpose()?;
+        let end = || -> Result<Option<RunEnded>, RecordError> {
+            let last = self.reader.ops(ended.clone()).next().transpose()?;
+            let last = last.filter(|op| op.kind.as_str() == RUN_ENDED);
+            last.map(|op| payload(&op)).transpose()
+        };
         let lock = run_directory(&self.directory, id).join("lock");
-        let state = match last {
-            Some(op) if op.kind.as_str() == RUN_ENDED => RunState::Ended(payload(&op)?),
-            _ if is_held(&lock) => RunState::Running(holder(&lock).unwrap_or(0)),
-            _ => RunState::Interrupted,
+        let state = if let Some(ended) = end()? {
+            RunState::Ended(ended)
+        } else if is_held(&lock) {
+            RunState::Running(holder(&lock).unwrap_or(0))
+        } else {
+            // Who carried it out may have recorded its end and let go of it since the first look.
+            end()?.map_or(RunState::Interrupted, RunState::Ended)
         };
         Ok(RunSummary {
             id,

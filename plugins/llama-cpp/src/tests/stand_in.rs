@@ -92,21 +92,25 @@ fn stand_in() {
         }
         "late" if !scratch.exists() => {
             fs::write(&scratch, "").unwrap();
-            eprintln!(
-                "couldn't bind HTTP server socket, port: {}",
-                after("--port")
-            );
-            std::process::exit(1);
+            cannot_bind(&after("--port"));
         }
         _ => {}
     }
-    let listener = TcpListener::bind(format!("127.0.0.1:{}", after("--port"))).unwrap();
+    let port = after("--port");
+    let listener = TcpListener::bind(format!("127.0.0.1:{port}"));
+    let listener = listener.unwrap_or_else(|_| cannot_bind(&port));
     let key = format!("Bearer {}", env::var("LLAMA_API_KEY").unwrap());
     let answers = all.clone();
     let _server = Scripted::at(listener, move |seen| reply(&role, seen, &key, &answers));
     loop {
         thread::park();
     }
+}
+
+/// Ends as `llama-server` does where somebody has its port.
+fn cannot_bind(port: &str) -> ! {
+    eprintln!("couldn't bind HTTP server socket, port: {port}");
+    std::process::exit(1);
 }
 
 fn reply(role: &str, seen: &Seen, key: &str, arguments: &str) -> Reply {

@@ -223,6 +223,13 @@ fn carry_out(
         )?),
         None => None,
     };
+    let resume = match (&record, id, &resume) {
+        (Some(record), Some(run), Some(known)) => {
+            let plan = engine.plan();
+            Some(request::done_by_now(record, run, known, plan, &directory)?)
+        }
+        _ => resume,
+    };
 
     let mut options = RunOptions::new(&directory);
     options.id = id.unwrap_or(options.id);

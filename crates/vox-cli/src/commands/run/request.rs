@@ -75,16 +75,7 @@ impl Request {
         } else {
             history.find(wanted)?
         };
-        let recorded = history.load(run)?;
-        if let RunState::Ended(_) = recorded.summary.state {
-            let became = match recorded.summary.state.name() {
-                state @ ("cancelled" | "aborted") => format!("was {state}"),
-                state => format!("has {state}"),
-            };
-            let message = format!("run {run} {became}");
-            let hint = format!("`vox runs rerun {run} --failed` runs again what did not succeed");
-            return Err(Failure::new(Exit::InvalidInput, message).hint(hint));
-        }
+        let recorded = unended(record, run)?;
         Self::of(record, &recorded, Some(Resume::of(&recorded)), Some(run))
     }
 
@@ -132,6 +123,38 @@ impl Request {
             id,
         })
     }
+}
+
+/// Everything that is known of a run that is to go on.
+fn unended(record: &Record, run: RunId) -> Result<RecordedRun, Failure> {
+    let recorded = record.history()?.load(run)?;
+    if let RunState::Ended(_) = recorded.summary.state {
+        let became = match recorded.summary.state.name() {
+            state @ ("cancelled" | "aborted") => format!("was {state}"),
+            state => format!("has {state}"),
+        };
+        let message = format!("run {run} {became}");
+        let hint = format!("`vox runs rerun {run} --failed` runs again what did not succeed");
+        return Err(Failure::new(Exit::InvalidInput, message).hint(hint));
+    }
+    Ok(recorded)
+}
+
+/// What is done of a run that is to go on, now that nobody else can carry it out: somebody may have since `known`
+/// was read.
+pub(super) fn done_by_now(
+    record: &Record,
+    run: RunId,
+    known: &Resume,
+    plan: &Plan,
+    directory: &Path,
+) -> Result<Resume, Failure> {
+    let recorded = unended(record, run)?;
+    let now = Resume::of(&recorded);
+    if now != *known {
+        now.check(plan, directory, &recorded, record)?;
+    }
+    Ok(now)
 }
 
 /// Where a plan comes from, however its file was written on the command line.

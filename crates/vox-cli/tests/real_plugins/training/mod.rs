@@ -108,7 +108,11 @@ impl Trainer {
             .args(["train", path(config), "--format", "json"])
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
-        command.spawn().unwrap()
+        let child = command.spawn().unwrap();
+        // Full soon, so that it waits where nobody reads on. One that holds more by now stays as it is.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::pipe::fcntl_setpipe_size(child.stdout.as_ref().unwrap(), 4096);
+        child
     }
 
     /// The loss curve without the speed, a line for each step below its header.

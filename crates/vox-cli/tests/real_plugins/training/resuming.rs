@@ -39,10 +39,18 @@ fn a_training_that_is_killed_goes_on_to_the_same_bytes() {
 #[test]
 fn a_training_that_is_interrupted_saves_what_was_computed_and_goes_on_to_the_same_bytes() {
     let trainer = Trainer::new();
-    let whole = trainer.config("whole");
+    // What so many steps tell fills its pipe, so that it does not end before it hears of the interruption.
+    let config = |output: &str| {
+        let text = TINY
+            .replace("OUTPUT", output)
+            .replace("steps = 12", "steps = 60");
+        let text = text.replace("checkpoint-every = 3", "checkpoint-every = 20");
+        trainer.0.write(&format!("{output}.toml"), &text)
+    };
+    let whole = config("whole");
     trainer.train(&whole, &[]).succeeded();
 
-    let config = trainer.config("interrupted");
+    let config = config("interrupted");
     let mut child = trainer.begin(&config);
     wait_for_step(&mut child, 4);
     let pid = rustix::process::Pid::from_child(&child);

@@ -98,10 +98,13 @@ impl Dispatcher<'_> {
             outcome, duration, ..
         } = &self.report;
         let (outcome, duration) = (outcome.clone(), *duration);
-        self.tell(EventKind::RunEnded {
+        // Told last, once the record has it: whoever hears it may go by the record.
+        let ended = self.event(EventKind::RunEnded {
             outcome: outcome.clone(),
             duration,
         });
+        let written = self.write(&ended);
+        self.keep_on(written);
         let events = match self.transcript.take().map(|transcript| transcript.finish()) {
             Some(Ok(digest)) => Some(digest),
             Some(Err(error)) => {
@@ -110,30 +113,38 @@ impl Dispatcher<'_> {
             }
             None => None,
         };
-        let ended = self.execution.journal.ended(&RunEnded {
+        let recorded = self.execution.journal.ended(&RunEnded {
             outcome,
             micros: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
             events,
         });
-        if let Err(error) = ended {
+        if let Err(error) = recorded {
             self.warn(format!("the end of the run is not recorded: {error}"));
         }
+        (self.observer)(&ended);
         self.report
     }
 
     pub(super) fn tell(&mut self, kind: EventKind) {
-        let event = RunEvent {
+        let event = self.event(kind);
+        let written = self.write(&event);
+        (self.observer)(&event);
+        self.keep_on(written);
+    }
+
+    fn event(&self, kind: EventKind) -> RunEvent {
+        RunEvent {
             version: EVENT_VERSION,
             run: self.execution.options.id,
             timestamp: now(),
             kind,
-        };
-        let written = self
-            .transcript
-            .as_mut()
-            .map(|transcript| transcript.write(&event));
-        (self.observer)(&event);
-        self.keep_on(written);
+        }
+    }
+
+    /// Adds an event to the transcript, where there is one.
+    fn write(&mut self, event: &RunEvent) -> Option<Result<(), RecordError>> {
+        let transcript = self.transcript.as_mut();
+        transcript.map(|transcript| transcript.write(event))
     }
 
     pub(super) fn flush(&mut self) {
