@@ -159,6 +159,29 @@ fn a_checkpoint_that_another_key_signed_is_not_resumed_from() {
 }
 
 #[test]
+fn a_checkpoint_of_another_bundle_than_the_log_says_is_not_resumed_from() {
+    let world = World::new();
+    let saved = save(&world, "a", 1).unwrap();
+    let other = save(&world, "a", 2).unwrap();
+    // Both are the author's own, and do not belong together.
+    let mixed = CheckpointRecord {
+        manifest: saved.manifest,
+        bundle_hash: other.bundle_hash,
+        step: 3,
+    };
+    let op = NewOp::new(TRAINING_CHECKPOINT, canonical::encode(&mixed).unwrap())
+        .unwrap()
+        .run("a");
+    world.log.append(op).unwrap();
+    let reader = world.log.reader().unwrap();
+    let refused = checkpoint::newest(&reader, world.store(), Some("a"));
+    assert!(
+        matches!(refused, Err(BundleError::Signature { .. })),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn a_checkpoint_of_something_else_than_files_is_not_saved() {
     let world = World::new();
     let directory = world.directory("training");

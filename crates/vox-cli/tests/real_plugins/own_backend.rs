@@ -1,5 +1,7 @@
 //! A backend of one's own in the host's loop: the plugin `bigram`, which is the example of how to write one.
 
+mod steps;
+
 use std::fs;
 use std::path::PathBuf;
 

@@ -117,3 +117,36 @@ pub struct Ended {
     /// Steps that are done.
     pub step: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use vox_probe::{MockProbe, Probe as _};
+
+    use super::*;
+
+    #[test]
+    fn another_device_another_name_and_other_features_are_differences() {
+        let then = Machine {
+            device: "cpu".to_owned(),
+            name: "Mock CPU".to_owned(),
+            features: "avx2".to_owned(),
+            processor: Fingerprint::new(&MockProbe::cpu().probe(), 4),
+        };
+        assert!(then.differences(&then).is_empty());
+        let now = Machine {
+            device: "cuda:0".to_owned(),
+            name: "Mock GPU".to_owned(),
+            features: "avx512".to_owned(),
+            processor: Fingerprint::new(&MockProbe::cpu().probe(), 2),
+        };
+        assert_eq!(
+            now.differences(&then),
+            [
+                "2 threads in place of 4",
+                "the device cuda:0 in place of cpu",
+                "a Mock GPU in place of Mock CPU",
+                "computing with avx512 in place of avx2",
+            ]
+        );
+    }
+}

@@ -450,6 +450,33 @@ mod tests {
     }
 
     #[test]
+    fn penalties_count_from_token_to_token_and_without_a_temperature() {
+        let chosen = |sampling: Sampling, prompt: &[u32]| -> Vec<u32> {
+            let mut sampler = Sampler::new(sampling, prompt, &[]).unwrap();
+            let choose = |at| sampler.choose(&[2.0, 1.5, 0.25], at, None).unwrap().token;
+            (0..4).map(choose).collect()
+        };
+        let repetition = Sampling {
+            repetition_penalty: 2.0,
+            ..Sampling::default()
+        };
+        // 1 against 1.5 and 0.25, since the prompt has the first; then against 0.75 and 0.25.
+        assert_eq!(chosen(repetition, &[0]), [1, 0, 0, 0]);
+        let presence = Sampling {
+            presence_penalty: 1.2,
+            ..Sampling::default()
+        };
+        // 2; 0.8 against 1.5; then 0.8 against 0.3 and 0.25, however often the first came.
+        assert_eq!(chosen(presence, &[]), [0, 1, 0, 0]);
+        let frequency = Sampling {
+            frequency_penalty: 1.0,
+            ..Sampling::default()
+        };
+        // 2; 1 against 1.5; 1 against 0.5 and 0.25; 0 against 0.5 and 0.25.
+        assert_eq!(chosen(frequency, &[]), [0, 1, 0, 1]);
+    }
+
+    #[test]
     fn log_probabilities_are_those_before_sampling() {
         let sampling = Sampling {
             top_k: 1,

@@ -129,3 +129,40 @@ fn on_device(parameter: &mut Parameter, gradient: &Tensor, f: Factors) -> Result
     parameter.value = parameter.value.affine(wide(f.keep), 0.0)?.sub(&change)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    /// Ones in a matrix and in a vector, after a step without a gradient: all that is left is the decay.
+    fn decayed() -> [Vec<f32>; 2] {
+        let ones = |name: &str, shape: &[usize]| {
+            let mut ones =
+                Parameter::new(name.to_owned(), vec![1.0; 4], shape, &Device::Cpu).unwrap();
+            ones.gradient = Some(host::zeros(shape, &Device::Cpu).unwrap());
+            ones
+        };
+        let mut parameters = [ones("matrix", &[2, 2]), ones("vector", &[4])];
+        let adam = AdamW {
+            weight_decay: 0.5,
+            ..AdamW::default()
+        };
+        let update = Update {
+            step: 1,
+            learning_rate: 0.1,
+            scale: 1.0,
+            clip: None,
+        };
+        step(&mut parameters, adam, &update, 1.0).unwrap();
+        parameters.map(|one| one.value.flatten_all().unwrap().to_vec1().unwrap())
+    }
+
+    #[test]
+    fn matrices_decay_by_rate_and_decay_and_vectors_do_not() {
+        let wanted = [vec![0.95; 4], vec![1.0; 4]];
+        assert_eq!(decayed(), wanted);
+        assert_eq!(host::composing::with(decayed), wanted);
+    }
+}

@@ -33,3 +33,27 @@ fn hash(name: &str) -> u64 {
     let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     name.bytes().fold(0xcbf2_9ce4_8422_2325, mix)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_differs_by_seed_rank_tensor_and_batch_and_by_nothing_else() {
+        let words = |random: Random| [0, 1, 2].map(|at| random.words(at));
+        let dropout = |seed, rank, name: &str, position| {
+            words(Randomness { seed, rank }.dropout(name, position))
+        };
+        let one = dropout(1, 0, "a", 0);
+        assert_eq!(one, dropout(1, 0, "a", 0));
+        for other in [
+            dropout(2, 0, "a", 0),
+            dropout(1, 1, "a", 0),
+            dropout(1, 0, "b", 0),
+            dropout(1, 0, "a", 1),
+            words(Randomness { seed: 1, rank: 0 }.beginning("a")),
+        ] {
+            assert_ne!(one, other);
+        }
+    }
+}

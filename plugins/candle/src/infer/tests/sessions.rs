@@ -251,6 +251,25 @@ fn an_answer_ends_at_the_token_that_ends_it_and_at_a_text_that_does() {
 }
 
 #[test]
+fn a_text_that_ends_an_answer_may_begin_in_what_was_answered_before() {
+    let directory = bundle(&endless(Family::Llama));
+    let request = Request {
+        answered: "so ends".to_owned(),
+        ..warm("the", 60)
+    };
+    let (_, all) = answer(&mut open(directory.path()), &request);
+    let first = all.iter().position(|piece| !piece.text.is_empty()).unwrap();
+    let next = all[first].text.chars().next().unwrap();
+    let request = Request {
+        stop: vec![format!("ends{next}")],
+        ..request
+    };
+    let (finished, pieces) = answer(&mut open(directory.path()), &request);
+    assert_eq!(finished.reason, Finish::Stop);
+    assert_eq!(pieces, all[..=first]);
+}
+
+#[test]
 fn log_probabilities_come_with_their_alternatives_where_they_are_asked_for() {
     let directory = bundle(&endless(Family::Gemma3));
     let mut session = open(directory.path());

@@ -65,6 +65,25 @@ fn ranks_begin_alike_and_drop_differently() {
 }
 
 #[test]
+fn batches_drop_differently() {
+    let bundle = bundle(Family::Llama);
+    let owned = Owned::drawn(0, 2, 12);
+    let at = |spec: &Spec, position| {
+        let batch = Batch {
+            position,
+            ..owned.batch()
+        };
+        let mut session = load(bundle.path(), spec);
+        session.forward_backward(&batch).unwrap();
+        gradients(&mut session)
+    };
+    assert_ne!(at(&dropped(), 0), at(&dropped(), 1));
+    // Nothing else differs by where a batch stands.
+    let whole = lora(&["all-linear"]);
+    assert_eq!(at(&whole, 0), at(&whole, 1));
+}
+
+#[test]
 fn gradient_checkpointing_changes_no_bit() {
     for family in DECODERS {
         let bundle = bundle(family);
@@ -120,6 +139,20 @@ fn a_training_goes_on_from_its_checkpoint_bit_by_bit() {
                 fs::read(two.join(file)).unwrap()
             );
         }
+    }
+}
+
+#[test]
+fn a_training_that_is_restored_has_no_gradients_of_before() {
+    let bundle = bundle(Family::Llama);
+    let mut session = load(bundle.path(), &spec());
+    let saved = bundle.path().join("checkpoint");
+    session.save_checkpoint(&saved).unwrap();
+    let owned = Owned::drawn(0, 2, 12);
+    session.forward_backward(&owned.batch()).unwrap();
+    session.restore_checkpoint(&saved).unwrap();
+    for (name, gradient) in gradients(&mut session) {
+        assert!(gradient.iter().all(|&x| x == 0.0), "{name}");
     }
 }
 
