@@ -19,12 +19,12 @@ use vox_run::record::{
     STEPS_STARTED, STREAM_ACKNOWLEDGED, StepsEnded, StepsStarted,
 };
 use vox_run::{
-    CacheUse, Engine, EventKind, RecordError, Resume, ResumeError, RunId, RunOptions, RunOutcome,
-    Surroundings,
+    CacheUse, Cause, Engine, EventKind, RecordError, Resume, ResumeError, RunEvent, RunId,
+    RunOptions, RunOutcome, Surroundings,
 };
 
-use project::{Project, contents, host_at, plan, record_at, told};
-use steps::{all, copy, course, fact, fate, make, note, notes, of, push, step, write};
+use project::{Project, Told, contents, host_at, plan, record_at, told};
+use steps::{all, cause, copy, course, fact, fate, make, note, notes, of, push, step, write};
 
 /// A step that notes what it is told of itself, and fails the first time.
 fn fails_first(key: &str, needs: &[&str]) -> Value {
@@ -348,7 +348,7 @@ fn writer_and_reader(restart: &str) -> [Value; 2] {
 }
 
 /// The numbers of the chunks that the reader told.
-fn sequences(told: &project::Told) -> Vec<u64> {
+fn sequences(told: &Told) -> Vec<u64> {
     let events = told.report.plugin_events.iter();
     events
         .filter(|event| event.name == "chunk")
@@ -478,7 +478,7 @@ fn two_processes_cannot_carry_one_run_out_and_a_killed_one_leaves_it_to_others()
 }
 
 /// The events of a run as its record has them, but for measurements, whose numbers may be rounded.
-fn transcript(project: &Project, run: RunId) -> Vec<vox_run::RunEvent> {
+fn transcript(project: &Project, run: RunId) -> Vec<RunEvent> {
     let transcript = project.history().transcript(run).unwrap().unwrap();
     let events = transcript.map(Result::unwrap);
     events
@@ -538,6 +538,13 @@ fn leaks(project: &Project) -> Vec<String> {
         .collect()
 }
 
+/// Asserts that nobody was told the secret and that it stands nowhere in the record.
+fn assert_kept(project: &Project, events: &[RunEvent]) {
+    let told = format!("{events:?}");
+    assert!(!told.contains(SECRET), "{told}");
+    assert_eq!(leaks(project), Vec::<String>::new());
+}
+
 #[test]
 fn a_secret_that_a_step_tells_stands_nowhere_in_the_record() {
     let project = secretive();
@@ -546,8 +553,7 @@ fn a_secret_that_a_step_tells_stands_nowhere_in_the_record() {
     let told = project.run(&[step("a", reveal, more)]);
     assert_eq!(fact(&told.report, "a", "value"), Some("[secret]"));
     assert_eq!(of(&told.report, "a").output[0].text, "it is [secret]");
-    assert!(!format!("{:?}", told.events).contains(SECRET));
-    assert_eq!(leaks(&project), Vec::<String>::new());
+    assert_kept(&project, &told.events);
     // It was recorded, and what makes its key says of the secret that there is one.
     let recorded = project.recorded(told.report.run);
     assert_eq!(recorded.parts["a"]["secret.TOKEN"], "set");
@@ -559,8 +565,82 @@ fn a_secret_in_an_event_of_a_step_is_masked_too() {
     let reveal = json!({ "do": "reveal", "variable": "TOKEN", "event": true });
     let told = project.run(&[step("a", reveal, json!({ "secrets": ["TOKEN"] }))]);
     assert_eq!(told.report.outcome, RunOutcome::Succeeded);
-    assert!(!format!("{:?}", told.events).contains(SECRET));
-    assert_eq!(leaks(&project), Vec::<String>::new());
+    assert_kept(&project, &told.events);
+}
+
+#[test]
+fn a_secret_in_the_error_of_a_step_is_masked_at_every_try() {
+    let project = secretive();
+    let reveal = json!({ "do": "reveal", "variable": "TOKEN", "error": true });
+    let retry = json!({ "count": 1, "delay": "1ms" });
+    let told = project.run(&[step(
+        "a",
+        reveal,
+        json!({ "secrets": ["TOKEN"], "retry": retry }),
+    )]);
+    assert_eq!(course(&told.events), ["+a 1", "~a 1", "+a 2", "-a failed"]);
+    let fate = fate(&told.report, "a");
+    assert!(fate.contains("it is [secret]"), "{fate}");
+    assert_kept(&project, &told.events);
+}
+
+/// A step `w` that pushes a secret to its port `stdout`.
+fn reveals() -> Value {
+    let reveal = json!({ "do": "reveal", "variable": "TOKEN" });
+    step("w", reveal, json!({ "secrets": ["TOKEN"] }))
+}
+
+#[test]
+fn a_secret_that_a_stage_quotes_is_masked_in_why_the_stream_broke_and_why_its_reader_failed() {
+    let project = secretive();
+    let quotes = json!([{ "stage": "conformance", "with": { "do": "quote" } }]);
+    let reader = step(
+        "r",
+        json!({ "do": "wait", "file": "broken" }),
+        json!({ "inputs": { "in": { "from": "w.stdout", "through": quotes } } }),
+    );
+    // As one of the readers takes what is pushed, the writer ends well.
+    let other = copy("other", "w.stdout", json!([]));
+    let engine = project.engine(&[reveals(), reader, other]);
+    let (mut events, mut broken) = (Vec::new(), Vec::new());
+    let report = engine.run(&project.options(), &mut |event| {
+        if let EventKind::StreamEnded(stream) = &event.kind
+            && let Some(reason) = &stream.broken
+        {
+            broken.push(reason.clone());
+            project.write("broken", "");
+        }
+        events.push(event.clone());
+    });
+    let report = report.unwrap();
+    let why = "cannot handle `it is [secret]";
+    assert!(broken[0].contains(why), "{broken:?}");
+    assert_eq!(cause(&report, "r"), Cause::Input);
+    let fate = fate(&report, "r");
+    assert!(
+        fate.contains("input `in` ended before its time: ") && fate.contains(why),
+        "{fate}"
+    );
+    assert_kept(&project, &events);
+}
+
+#[test]
+fn a_secret_that_a_hook_quotes_is_masked_whether_the_hook_stops_something_or_not() {
+    for policy in ["closed", "open"] {
+        let project = secretive();
+        let watch = json!([{ "point": "post_chunk", "on-failure": policy }]);
+        project.world.add_hook("guard", &watch);
+        let steps = [reveals(), copy("r", "w.stdout", json!([]))];
+        let engine = project.guarded(&steps, "post_chunk", &["quote"]);
+        let Told { report, events } = told(&engine, &project.options());
+        let why = match policy {
+            "closed" => report.streams[0].broken.as_ref(),
+            _ => report.warnings.first(),
+        };
+        let why = why.unwrap();
+        assert!(why.contains("cannot handle `it is [secret]"), "{why}");
+        assert_kept(&project, &events);
+    }
 }
 
 #[test]

@@ -11,11 +11,9 @@ use vox_contract::Carrier;
 use vox_crypto::canonical;
 use vox_oplog::NewOp;
 use vox_run::record::{RUN_STARTED, RunStarted};
-use vox_run::{
-    Cause, Engine, EventKind, Plan, RunEvent, RunId, RunOutcome, RunReport, StepOutcome,
-};
+use vox_run::{Cause, EventKind, RunEvent, RunId, RunOutcome, RunReport, StepOutcome};
 
-use project::{GRANTS, Project, Told, told};
+use project::{Project, Told, told};
 use steps::{all, cause, copy, course, fact, fate, make, note, notes, of, push, step, write};
 
 /// A step that ends with a code.
@@ -143,17 +141,10 @@ fn a_stage_may_let_nothing_through() {
 /// Runs steps with a hook, `guard`, that reacts so at this point.
 fn guarded(steps: &[Value], point: &str, reaction: &str) -> RunReport {
     let project = Project::new();
-    let watch = json!([{ "point": point, "priority": 1 }]);
-    project.world.add_hook("guard", &watch);
-    let host = project
+    project
         .world
-        .host(&format!("{GRANTS}[plugin.guard]\nevents = true\n"));
-    let plan = json!({
-        "pipeline": { "name": "test" }, "step": steps,
-        "hook": [{ "uses": "guard", "with": { "hooks": { point: reaction } } }],
-    });
-    let plan = Plan::parse(&plan.to_string(), "test.json").unwrap();
-    let engine = Engine::prepare(&host, plan, project.surroundings.clone()).unwrap();
+        .add_hook("guard", &json!([{ "point": point }]));
+    let engine = project.guarded(steps, point, &[reaction]);
     told(&engine, &project.options()).report
 }
 

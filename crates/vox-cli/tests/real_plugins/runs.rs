@@ -1,7 +1,7 @@
 //! Pipelines: what a run shows, how it ends, and how it is interrupted.
 
 use std::io::{BufRead as _, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -206,6 +206,56 @@ fn a_step_that_fails_fails_the_run() {
         shown.contains("after skipped") && shown.contains("test failed"),
         "{shown}"
     );
+}
+
+/// The files below a directory in which a text stands.
+fn files_with(directory: &Path, text: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap().flatten();
+    let found = entries.flat_map(|entry| {
+        let (path, kind) = (entry.path(), entry.file_type().unwrap());
+        if kind.is_dir() {
+            return files_with(&path, text);
+        }
+        let is_found = kind.is_file() && {
+            let bytes = std::fs::read(&path).unwrap();
+            bytes
+                .windows(text.len())
+                .any(|part| part == text.as_bytes())
+        };
+        Vec::from_iter(is_found.then_some(path))
+    });
+    found.collect()
+}
+
+#[test]
+fn a_secret_in_the_last_words_of_a_program_is_told_nowhere_and_to_no_hook() {
+    const SECRET: &str = "correct-horse-battery-staple";
+    let quickstart = Quickstart::new();
+    let place = &quickstart.0;
+    let mut run = quickstart.run(
+        r#"
+        [[step]]
+        key = "a"
+        uses = "exec"
+        secrets = ["TOKEN"]
+        with = { shell = "echo it is $TOKEN >&2; exit 3" }
+        [[hook]]
+        uses = "journal"
+        "#,
+    );
+    let ended = Ended::of(run.env("TOKEN", SECRET)).failed(1, &[]);
+    let said = ended.stdout + &ended.stderr;
+    assert!(
+        said.contains("it is [secret]") && !said.contains(SECRET),
+        "{said}"
+    );
+    let shown = place.json(&["runs", "show", "last"]);
+    let message = shown["steps"][0]["message"].as_str().unwrap();
+    assert!(message.contains("it is [secret]"), "{message}");
+    assert_eq!(files_with(place.data(), SECRET), Vec::<PathBuf>::new());
+    // What the journal was told it keeps.
+    let journal = place.data().join("kv/journal");
+    assert!(!files_with(&journal, "it is [secret]").is_empty());
 }
 
 #[test]

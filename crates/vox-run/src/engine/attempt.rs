@@ -279,7 +279,6 @@ impl<'a> Attempt<'a> {
         let Member {
             step, ports, stop, ..
         } = member;
-        let mask = |text: String| self.execution.reporter.masked(text);
         if let Some(reason) = stop.reason() {
             return reason.outcome();
         }
@@ -289,17 +288,12 @@ impl<'a> Attempt<'a> {
             Ok(step::Outcome {
                 code: 0,
                 summary,
-                mut attributes,
+                attributes,
             }) => match (ports.broken_input(), written) {
-                (None, Ok(())) => {
-                    for attribute in &mut attributes {
-                        attribute.value = mask(std::mem::take(&mut attribute.value));
-                    }
-                    StepOutcome::Succeeded {
-                        summary: mask(summary),
-                        attributes,
-                    }
-                }
+                (None, Ok(())) => StepOutcome::Succeeded {
+                    summary,
+                    attributes,
+                },
                 (Some((port, reason)), _) => StepOutcome::failed(
                     Cause::Input,
                     format!("input `{port}` ended before its time: {reason}"),
@@ -314,10 +308,10 @@ impl<'a> Attempt<'a> {
                 StepOutcome::Failed {
                     cause: Cause::Code,
                     code: Some(code),
-                    message: mask(message.unwrap_or_else(unexplained)),
+                    message: message.unwrap_or_else(unexplained),
                 }
             }
-            Err(Trouble { cause, message }) => StepOutcome::failed(cause, mask(message)),
+            Err(Trouble { cause, message }) => StepOutcome::failed(cause, message),
         };
         if let Some(reason @ Reason::TimedOut(_)) = stop.reason() {
             return reason.outcome();

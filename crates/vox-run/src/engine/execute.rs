@@ -203,7 +203,8 @@ impl<'a> Execution<'a> {
             return Ended::of_all(members, members[0], &outcome);
         };
         let refused = |(step, trouble): (StepIndex, Trouble)| {
-            let Trouble { cause, message } = trouble;
+            let Trouble { cause, mut message } = trouble;
+            self.reporter.mask().text(&mut message);
             let detail = json!({ "message": message });
             hooks.tell(&HookPoint::OnError, &self.step(step).key, &detail);
             Ended::of_all(members, step, &StepOutcome::failed(cause, message))
@@ -327,8 +328,12 @@ impl<'a> Execution<'a> {
         (attempt <= retry.count && retry.on.contains(cause)).then(|| retry.wait(attempt))
     }
 
-    /// Records how a group has ended; a record that cannot be written makes a failure of it.
+    /// Records how a group has ended, without the secrets of the run; a record that cannot be written
+    /// makes a failure of it.
     fn recorded(&self, mut ends: Vec<Ended>, key: Option<Keyed>, wait: bool) -> Vec<Ended> {
+        for end in &mut ends {
+            self.reporter.mask().outcome(&mut end.outcome);
+        }
         let (key, parts) = key.unzip();
         let recorded = self.journal.steps_ended(
             StepsEnded {
@@ -357,7 +362,7 @@ impl<'a> Execution<'a> {
         }
     }
 
-    /// Lets the hooks judge how a step has ended.
+    /// Lets the hooks judge how a step has ended. Neither they nor the cache get secrets with it.
     pub fn review(
         &self,
         step: StepIndex,
@@ -367,13 +372,16 @@ impl<'a> Execution<'a> {
         hooks: &Hooks,
     ) -> StepOutcome {
         let key = &self.step(step).key;
+        let mask = self.reporter.mask();
+        mask.outcome(&mut outcome);
         if hooks.watch(&HookPoint::PostStep) {
             let mut detail = serde_json::to_value(&outcome).unwrap_or_default();
             detail["seconds"] = duration.as_secs_f64().into();
             detail["cached"] = provenance.cached.is_some().into();
-            if let Answer::Abort(abort) = hooks.ask(&HookPoint::PostStep, key, &detail, &[])
+            if let Answer::Abort(mut abort) = hooks.ask(&HookPoint::PostStep, key, &detail, &[])
                 && outcome.is_success()
             {
+                mask.text(&mut abort.reason);
                 outcome = StepOutcome::failed(Cause::Aborted, abort.to_string());
             }
         }
@@ -383,7 +391,8 @@ impl<'a> Execution<'a> {
         outcome
     }
 
-    pub fn measured(&self, metrics: PluginMetrics, hooks: &Hooks) {
+    pub fn measured(&self, mut metrics: PluginMetrics, hooks: &Hooks) {
+        self.reporter.mask().metrics(&mut metrics);
         if hooks.watch(&HookPoint::OnMetrics) {
             let PluginMetrics {
                 plugin,

@@ -67,6 +67,28 @@ pub(crate) enum Message {
     Closed,
 }
 
+impl Message {
+    /// Takes the secrets out of whatever a plugin may have said.
+    fn mask(&mut self, mask: &Mask) {
+        match self {
+            Self::Opened(Ok(())) | Self::Started { .. } | Self::Failing { .. } | Self::Closed => {}
+            Self::Opened(Err(Abort { reason: text, .. }))
+            | Self::Output { text, .. }
+            | Self::Emitted { payload: text, .. }
+            | Self::Warning(text) => mask.text(text),
+            Self::Progress { progress, .. } => {
+                progress.message.iter_mut().for_each(|text| mask.text(text));
+            }
+            Self::Retried { outcome, .. } => mask.outcome(outcome),
+            Self::Ended(ends) => ends
+                .iter_mut()
+                .for_each(|end| mask.outcome(&mut end.outcome)),
+            Self::StreamEnded(stream) => stream.broken.iter_mut().for_each(|text| mask.text(text)),
+            Self::Measured(metrics) => mask.metrics(metrics),
+        }
+    }
+}
+
 /// How a step has ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Ended {
@@ -117,7 +139,8 @@ pub(crate) struct Progress {
 /// Sends messages for one step, or for the run as a whole.
 ///
 /// The way is bounded: who tells more than the dispatcher's observer takes in waits. A message
-/// that comes after the dispatcher has gone is dropped.
+/// that comes after the dispatcher has gone is dropped. No secret goes this way, whoever has said
+/// it: what is told of a run comes through here alone.
 #[derive(Clone, Debug)]
 pub(crate) struct Reporter {
     messages: Sender<Message>,
@@ -149,9 +172,9 @@ impl Reporter {
         }
     }
 
-    /// A text without the secrets of the run.
-    pub fn masked(&self, text: String) -> String {
-        self.mask.apply(text)
+    /// What nobody is to be told, for what goes other ways: into the record and to the hooks.
+    pub fn mask(&self) -> &Mask {
+        &self.mask
     }
 
     /// Where the run's hooks are to be put.
@@ -159,7 +182,8 @@ impl Reporter {
         &self.hooks
     }
 
-    pub fn send(&self, message: Message) {
+    pub fn send(&self, mut message: Message) {
+        message.mask(&self.mask);
         let _ = self.messages.send(message);
     }
 
@@ -169,7 +193,7 @@ impl Reporter {
             self.send(Message::Output {
                 step,
                 port: port.to_owned(),
-                text: self.masked(text),
+                text,
             });
         }
     }
@@ -177,9 +201,8 @@ impl Reporter {
 
 impl EventSink for Reporter {
     fn emit(&self, plugin: &PluginId, name: &str, payload: &str) {
-        let payload = self.masked(payload.to_owned());
         if let (Some(step), PROGRESS) = (self.step, name)
-            && let Ok(progress) = serde_json::from_str(&payload)
+            && let Ok(progress) = serde_json::from_str(payload)
         {
             return self.send(Message::Progress { step, progress });
         }
@@ -187,7 +210,7 @@ impl EventSink for Reporter {
             step: self.step,
             plugin: plugin.clone(),
             name: name.to_owned(),
-            payload,
+            payload: payload.to_owned(),
         });
     }
 

@@ -99,6 +99,21 @@ impl Project {
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// The engine for these steps with hooks: the test plugin as `guard`, which is in the world by
+    /// [`World::add_hook`], once for each of these reactions to a point.
+    pub fn guarded(&self, steps: &[Value], point: &str, reactions: &[&str]) -> Engine {
+        let hooks: Vec<Value> = reactions
+            .iter()
+            .map(|reaction| json!({ "uses": "guard", "with": { "hooks": { point: reaction } } }))
+            .collect();
+        let plan = json!({ "pipeline": { "name": "test" }, "step": steps, "hook": hooks });
+        let plan = Plan::parse(&plan.to_string(), "test.json").unwrap();
+        let host = self
+            .world
+            .host(&format!("{GRANTS}[plugin.guard]\nevents = true\n"));
+        Engine::prepare(&host, plan, self.surroundings.clone()).unwrap()
+    }
+
     /// Options of a run that is recorded.
     pub fn options(&self) -> RunOptions {
         let mut options = RunOptions::new(self.directory());

@@ -78,6 +78,9 @@ enum Deed {
         /// Emits it too.
         #[serde(default)]
         event: bool,
+        /// Fails with it in the end.
+        #[serde(default)]
+        error: bool,
     },
     /// Pushes these chunks to a port.
     Write { port: String, chunks: Vec<Piece> },
@@ -286,7 +289,17 @@ fn perform(deed: Deed, invocation: &Invocation) -> Result<(i32, Vec<Attribute>)>
             code = wanted;
             Vec::new()
         }
-        Deed::Reveal { variable, event } => reveal(invocation, &variable, event)?,
+        Deed::Reveal {
+            variable,
+            event,
+            error,
+        } => {
+            let value = reveal(invocation, &variable, event)?;
+            if error {
+                return Err(Error::Failed(format!("it is {value}")));
+            }
+            vec![attribute("value", value)]
+        }
         Deed::Write { port, chunks } => {
             for (sequence, piece) in (0..).zip(chunks) {
                 let head = ChunkHead {
@@ -360,8 +373,8 @@ fn linger(polls: u64) -> Result<()> {
     Ok(())
 }
 
-/// Writes a variable to a port that people read, and answers it as a fact.
-fn reveal(invocation: &Invocation, variable: &str, event: bool) -> Result<Vec<Attribute>> {
+/// Writes a variable to a port that people read, and answers it.
+fn reveal(invocation: &Invocation, variable: &str, event: bool) -> Result<String> {
     let mut environment = invocation.environment.iter();
     let value = environment
         .find(|one| one.key == variable)
@@ -375,7 +388,7 @@ fn reveal(invocation: &Invocation, variable: &str, event: bool) -> Result<Vec<At
         let payload = serde_json::json!({ "done": 1, "message": value });
         host::events::emit("progress", &payload.to_string())?;
     }
-    Ok(vec![attribute("value", value)])
+    Ok(value)
 }
 
 fn echo(invocation: &Invocation) -> Vec<Attribute> {

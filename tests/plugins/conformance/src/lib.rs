@@ -54,6 +54,8 @@ enum Reaction {
     Drop,
     Panic,
     Fail,
+    /// Fails and says what it was shown.
+    Quote,
     /// Works for ever.
     Spin,
     /// Goes on when it is told that nobody waits any more.
@@ -196,6 +198,7 @@ impl Stage for Conformance {
             r#"{"do":"forward"}"# => host::stream::push("out", &head, data, None),
             r#"{"do":"panic"}"# => panic!("told to panic at chunk {}", head.sequence),
             r#"{"do":"fail"}"# => Err(Error::Failed(format!("chunk {}", head.sequence))),
+            r#"{"do":"quote"}"# => Err(Error::Failed(quoted(data))),
             r#"{"do":"drop"}"# => Ok(()),
             _ => host::stream::push("out", &head, &data.to_ascii_uppercase(), Some(1000)),
         }
@@ -366,6 +369,7 @@ impl Hook for Conformance {
             ))),
             Reaction::Panic => panic!("told to panic in a hook"),
             Reaction::Fail => Err(Error::Failed(format!("told to fail at {}", event.point))),
+            Reaction::Quote => Err(Error::Failed(quoted(payload))),
             Reaction::Spin => deeds::spin(),
             Reaction::Late => {
                 while !host::cancel::should_cancel() {
@@ -385,6 +389,11 @@ impl Hook for Conformance {
             }
         }
     }
+}
+
+/// What a failure says that tells what could not be handled.
+fn quoted(data: &[u8]) -> String {
+    format!("cannot handle `{}`", String::from_utf8_lossy(data))
 }
 
 /// The arguments of `hook.handle` as `call` takes them.
