@@ -138,6 +138,29 @@ fn a_stage_may_let_nothing_through() {
     assert_eq!(stream.broken, None);
 }
 
+#[test]
+fn a_chunk_of_a_modality_that_a_stage_does_not_take_breaks_its_stream() {
+    let project = Project::new();
+    let provides = json!({
+        "extension-points": { "stage": 1 }, "stage": { "accepts": ["audio/*"] },
+    });
+    project
+        .world
+        .add_variant("hears", &json!({ "provides": provides }));
+    // The runner does not say what it writes, so nobody knew before.
+    let report = project
+        .run(&[
+            step("w", write("out", &["text"]), json!({})),
+            copy("r", "w.out", json!([{ "stage": "hears" }])),
+        ])
+        .report;
+    assert_eq!(report.outcome, RunOutcome::Failed);
+    assert_eq!(
+        report.streams[0].broken.as_deref(),
+        Some("stage `hears` takes audio/*, and a chunk of modality text came")
+    );
+}
+
 /// Runs steps with a hook, `guard`, that reacts so at this point.
 fn guarded(steps: &[Value], point: &str, reaction: &str) -> RunReport {
     let project = Project::new();
@@ -481,6 +504,21 @@ fn a_failure_ends_the_run_unless_it_is_to_go_on() {
             assert!(notes(&project.directory()).is_empty());
         }
     }
+}
+
+#[test]
+fn a_failure_ends_the_step_whose_stream_the_failed_one_reads() {
+    // Their group has not ended as long as the writer goes on.
+    let writer = step(
+        "w",
+        json!({ "do": "until-cancelled" }),
+        json!({ "timeout": "1min" }),
+    );
+    let reader = bad("r", json!({ "inputs": { "in": { "from": "w.out" } } }));
+    let report = Project::new().run(&[writer, reader]).report;
+    assert_eq!(report.outcome, RunOutcome::Failed);
+    assert_eq!(cause(&report, "r"), Cause::Code);
+    assert_eq!(fate(&report, "w"), "cancelled: step `r` failed");
 }
 
 /// A step that runs when these have ended so.

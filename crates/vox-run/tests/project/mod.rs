@@ -136,16 +136,20 @@ impl Project {
 
     /// Goes on with a run.
     pub fn resume(&self, steps: &[Value], run: RunId) -> Told {
+        self.resume_by(&self.engine(steps), run)
+    }
+
+    /// Goes on with a run by this engine.
+    pub fn resume_by(&self, engine: &Engine, run: RunId) -> Told {
         let recorded = self.recorded(run);
         let resume = Resume::of(&recorded);
-        let engine = self.engine(steps);
         resume
             .check(engine.plan(), &self.directory(), &recorded, &self.record)
             .unwrap_or_else(|error| panic!("{error}"));
         let mut options = self.options();
         options.id = run;
         options.resume = Some(resume);
-        told(&engine, &options)
+        told(engine, &options)
     }
 
     /// What the record says of runs.

@@ -52,6 +52,8 @@ enum Reaction {
     Abort,
     Replace,
     Drop,
+    /// Drops the chunk with the number 0.
+    DropFirst,
     Panic,
     Fail,
     /// Fails and says what it was shown.
@@ -363,6 +365,14 @@ impl Hook for Conformance {
                 payload.iter().rev().copied().collect(),
             )),
             Reaction::Drop => Ok(HookOutcome::Drop),
+            Reaction::DropFirst => {
+                let detail: serde_json::Value = from_json(&event.detail)?;
+                if detail["sequence"] == 0 {
+                    Ok(HookOutcome::Drop)
+                } else {
+                    Ok(HookOutcome::Continue)
+                }
+            }
             Reaction::Abort => Ok(HookOutcome::Abort(format!(
                 "{} of {}",
                 event.point, event.step
