@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use vox_contract::Carrier;
+use vox_host::{Host, Reloaded};
 use vox_run::cache::Cache;
 use vox_run::{CacheUse, EventKind, RunId, RunOutcome, RunReport};
 use vox_store::Kind;
@@ -115,6 +116,20 @@ fn a_time_out_retries_and_resources_make_no_difference() {
 #[test]
 fn other_arguments_are_another_result() {
     assert!(!serves(maker("whole"), maker("other")));
+}
+
+#[test]
+fn another_runner_of_the_plugin_is_another_result() {
+    let mut project = Project::new();
+    let provides = json!({
+        "extension-points": { "step": 1 }, "runners": ["conformance", "conformance-too"],
+    });
+    project
+        .world
+        .add_variant("conformance", &json!({ "provides": provides }));
+    let other = with(maker("whole"), "uses", json!("conformance-too"));
+    let taken = taken_over(&mut project, &[maker("whole")], |_| (), &[other]);
+    assert!(!taken);
 }
 
 #[test]
@@ -315,6 +330,111 @@ fn other_code_of_the_plugin_is_another_result() {
     assert!(!taken_over(&mut project, &steps, release, &steps));
 }
 
+/// Runs steps to their end; once the step `after` has ended, and before another begins, other code of the
+/// test plugin takes over.
+fn released_during(project: &Project, host: &Host, steps: &[Value], after: &str) -> RunReport {
+    let surroundings = project.surroundings.clone();
+    let engine = vox_run::Engine::prepare(host, plan(steps), surroundings).unwrap();
+    let report = engine.run(&project.options(), &mut |event| {
+        if let EventKind::StepEnded { step, .. } = &event.kind
+            && step == after
+        {
+            project.world.release("another");
+            let reloaded = host.reload(&"conformance".parse().unwrap());
+            assert!(
+                matches!(reloaded, Ok(Reloaded::Replaced { .. })),
+                "{reloaded:?}"
+            );
+        }
+    });
+    let report = report.unwrap();
+    assert_eq!(report.outcome, RunOutcome::Succeeded, "{report:#?}");
+    report
+}
+
+#[test]
+fn what_code_makes_that_came_during_the_run_is_the_result_of_that_code() {
+    let project = Project::new();
+    let first = step("first", note("first"), json!({}));
+    let steps = [first, with(maker("whole"), "needs", json!(["first"]))];
+    let report = released_during(&project, &project.host(), &steps, "first");
+    assert_eq!(report.results_kept, 1);
+    let second = project.run(&steps).report;
+    assert_eq!(taken_from(&second, "maker"), Some(report.run));
+    project.world.release("good");
+    let third = project.run(&steps).report;
+    assert_eq!(taken_from(&third, "maker"), None);
+}
+
+#[test]
+fn what_goes_through_code_of_a_stage_that_came_during_the_run_is_the_result_of_that_code() {
+    let project = Project::new();
+    let provides = json!({ "extension-points": { "step": 1 }, "runners": ["conformance-too"] });
+    project
+        .world
+        .add_variant("worker", &json!({ "provides": provides }));
+    let host = || {
+        let grants = format!("{GRANTS}[plugin.worker]\nstream_io = true\n");
+        project.world.host(&grants)
+    };
+    // A writer and a reader of another plugin than the one of the stage.
+    let pair = |writer: &str, reader: &str, needs: &[&str]| {
+        let more = json!({ "cache": true, "inputs": {}, "needs": needs });
+        let through = json!([{ "stage": "conformance" }]);
+        let mut pair = [
+            step(writer, write("out", &[writer]), more),
+            copy(reader, &format!("{writer}.out"), through),
+        ];
+        pair[1]["cache"] = json!(true);
+        pair.map(|step| with(step, "uses", json!("conformance-too")))
+    };
+    let [before, after] = [pair("w", "r", &[]), pair("w2", "r2", &["r"])];
+    let steps = [before, after].concat();
+    let report = released_during(&project, &host(), &steps, "r");
+    assert_eq!(report.results_kept, 2);
+    project.world.release("good");
+    let surroundings = project.surroundings.clone();
+    let engine = vox_run::Engine::prepare(&host(), plan(&steps), surroundings).unwrap();
+    let second = told(&engine, &project.options()).report;
+    assert_eq!(taken_from(&second, "r"), Some(report.run));
+    assert_eq!(taken_from(&second, "r2"), None);
+}
+
+#[test]
+fn another_configuration_of_a_plugin_that_a_fusion_calls_is_another_result() {
+    let project = Project::new();
+    let provides = json!({ "extension-points": { "stage": 1 } });
+    project
+        .world
+        .add_variant("joiner", &json!({ "provides": provides }));
+    let writer = |key| {
+        let more = json!({ "cache": true, "inputs": {} });
+        step(key, write("out", &["one\n"]), more)
+    };
+    let fused = json!({
+        "key": "fused", "uses": "fuse", "cache": true,
+        "with": { "policy": "stage", "stage": "joiner" },
+        "inputs": { "a": { "from": "a.out" }, "b": { "from": "b.out" } },
+    });
+    let reader = with(copy("reader", "fused.out", json!([])), "cache", json!(true));
+    let steps = [writer("a"), writer("b"), fused, reader];
+    let taken = || {
+        let grants = format!("{GRANTS}[plugin.joiner]\nstream_io = true\n");
+        let host = project.world.host(&grants);
+        let surroundings = project.surroundings.clone();
+        let engine = vox_run::Engine::prepare(&host, plan(&steps), surroundings).unwrap();
+        let report = told(&engine, &project.options()).report;
+        assert_eq!(report.outcome, RunOutcome::Succeeded, "{report:#?}");
+        taken_from(&report, "fused").is_some()
+    };
+    assert!(!taken());
+    assert!(taken());
+    let settings = "[plugin.conformance]\nprefer = \"native\"\n\
+                    [plugin.joiner]\nconfig = { condition = \"well enough\" }\n";
+    project.world.settings(settings);
+    assert!(!taken());
+}
+
 /// A writer and a reader with a stage between them, which may be cached.
 fn joined(stage: Value) -> [Value; 2] {
     let mut reader = copy("reader", "writer.out", json!([stage]));
@@ -351,6 +471,33 @@ fn other_arguments_of_a_stage_are_another_result_of_all_that_the_stream_joins() 
     let mut project = Project::new();
     assert!(!taken_over(&mut project, &before, |_| (), &after));
     assert_eq!(project.read("text.txt"), "one\ntwo\n");
+}
+
+#[test]
+fn another_hook_that_may_change_chunks_is_another_result_whichever_of_them_it_is() {
+    let project = Project::new();
+    project
+        .world
+        .add_hook("guard", &json!([{ "point": "post_chunk" }]));
+    let steps = joined(json!({ "stage": "conformance" }));
+    let run = |reactions: &[&str]| {
+        let engine = project.guarded(&steps, "post_chunk", reactions);
+        let report = told(&engine, &project.options()).report;
+        assert_eq!(report.outcome, RunOutcome::Succeeded, "{report:#?}");
+        (
+            taken_from(&report, "reader").is_some(),
+            project.read("text.txt"),
+        )
+    };
+    let plain = "ONE\nTWO\n".to_owned();
+    // One that replaces turns each chunk round.
+    let turned = "\nENO\nOWT".to_owned();
+    assert_eq!(run(&["continue"]), (false, plain.clone()));
+    assert_eq!(run(&["continue"]), (true, plain.clone()));
+    assert_eq!(run(&["replace"]), (false, turned.clone()));
+    assert_eq!(run(&["continue", "continue"]), (false, plain));
+    assert_eq!(run(&["replace", "continue"]), (false, turned.clone()));
+    assert_eq!(run(&["continue", "replace"]), (false, turned));
 }
 
 #[test]
@@ -402,6 +549,56 @@ fn what_a_plugin_that_may_read_anything_does_is_never_taken_over_by_itself() {
         let told = told(&engine, &project.options());
         assert_eq!(taken_from(&told.report, "impure"), None);
     }
+}
+
+#[test]
+fn a_stage_that_may_read_anything_keeps_what_it_joins_from_being_taken_over_by_itself() {
+    let project = Project::on(Carrier::Component);
+    let provides = json!({ "extension-points": { "stage": 1 } });
+    project
+        .world
+        .add_variant("reads", &json!({ "provides": provides }));
+    let component = |plugin: &str| format!("[plugin.{plugin}]\nprefer = \"component\"\n");
+    let settings = component("conformance") + &component("reads");
+    project.world.settings(&settings);
+    let steps = [
+        step("w", write("out", &["one\n"]), json!({})),
+        copy("r", "w.out", json!([{ "stage": "reads" }])),
+    ];
+    let taken = |more: &str| {
+        let grants = format!("{GRANTS}[plugin.reads]\nstream_io = true\n{more}");
+        let host = project.world.host(&grants);
+        let surroundings = project.surroundings.clone();
+        let engine = vox_run::Engine::prepare(&host, plan(&steps), surroundings).unwrap();
+        let report = told(&engine, &project.options()).report;
+        assert_eq!(report.outcome, RunOutcome::Succeeded, "{report:#?}");
+        taken_from(&report, "r").is_some()
+    };
+    assert!(!taken(""));
+    assert!(taken(""));
+    assert!(!taken("kv = true\n"));
+}
+
+#[test]
+fn a_result_whose_input_changed_while_it_was_made_is_not_kept() {
+    let project = Project::new();
+    project.write("in.txt", "old\n");
+    let change = json!({ "do": "note", "file": "in.txt", "line": "new" });
+    let maker = with(
+        maker("whole"),
+        "with",
+        all([change, make("made", "of the old")]),
+    );
+    let maker = with(maker, "inputs", json!({ "a": { "path": "in.txt" } }));
+    let report = project.run(&[maker]).report;
+    assert_eq!(report.outcome, RunOutcome::Succeeded);
+    assert_eq!(
+        report.warnings,
+        ["the result of `maker` is not kept in the cache: what it reads changed while it ran"]
+    );
+    assert_eq!(report.results_kept, 0);
+    let cache = Cache::new(project.record.store().clone());
+    assert_eq!(cache.list().unwrap(), []);
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use semver::Version;
 use serde::Serialize;
-use vox_contract::{EffectiveLimits, GrantsFile, PluginId};
+use vox_contract::{Carrier, EffectiveLimits, GrantsFile, PluginId};
+use vox_crypto::Digest;
 
 use super::{Host, Inner, lock};
 use crate::account::Usage;
@@ -53,6 +54,15 @@ impl Host {
     /// It is not installed, or none of its versions can be used.
     pub fn status(&self, plugin: &PluginId) -> Result<PluginStatus, Error> {
         Ok(status(&*self.0.slot_of(plugin)?))
+    }
+
+    /// The hash of the code with which a plugin serves by a carrier, as
+    /// [`Instance::code`](crate::Instance::code) is of an instance that is made now; none while it is
+    /// not loaded.
+    pub fn code(&self, plugin: &PluginId, carrier: Carrier) -> Option<Digest> {
+        let slot = self.0.slot_of(plugin).ok()?;
+        let code = slot.release().code(carrier)?;
+        Some(code.digest)
     }
 
     /// How long the code of a plugin took to load; none while none of it is loaded.

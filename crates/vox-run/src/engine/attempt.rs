@@ -366,8 +366,6 @@ impl<'a> Attempt<'a> {
         options.cancel = member.stop.token.clone();
         options.events = Arc::new(self.execution.reporter.of_step(member.step));
         let mut instance = self.execution.engine.host.instance(plugin, options)?;
-        // It may be another release than the one that was there when the run was prepared.
-        self.execution.engine.cast.facts.learn(&instance);
         let outcome = instance
             .step()
             .and_then(|mut runner| runner.run(&self.invocation(member)))

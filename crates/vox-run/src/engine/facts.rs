@@ -1,10 +1,11 @@
 //! What is known of plugins that results depend on.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 use vox_contract::{Capability, Carrier, PluginId};
+use vox_crypto::Digest;
 use vox_host::{Host, Instance, InstanceOptions};
 
 /// What of a plugin a result depends on.
@@ -14,16 +15,24 @@ pub(crate) struct Fact {
     pub carrier: Carrier,
     /// Id and version.
     pub name: String,
-    /// The hash of its code, in hexadecimal.
-    pub code: String,
+    /// The hash of its code.
+    pub code: Digest,
     /// The hash of its configuration, in hexadecimal.
     pub config: String,
 }
 
-/// Facts, as they were when each plugin was first used.
+impl Fact {
+    /// All of it as a part of a key has it.
+    pub fn text(&self) -> String {
+        format!("{} {} {}", self.name, self.code.to_hex(), self.config)
+    }
+}
+
+/// Facts of plugins as they serve, kept until other code takes over: a plugin may be reloaded while a run
+/// goes on.
 pub(crate) struct Facts {
     host: Host,
-    known: Mutex<HashMap<PluginId, Option<Fact>>>,
+    known: Mutex<HashMap<PluginId, Fact>>,
 }
 
 impl std::fmt::Debug for Facts {
@@ -45,28 +54,31 @@ impl Facts {
         let plugin = instance.plugin();
         let config = self.host.settings().of(plugin);
         let config = Value::Object(config.map(|own| own.config.clone()).unwrap_or_default());
-        let fact = instance.code().map(|code| Fact {
+        let fact = Fact {
             carrier: instance.carrier_kind(),
             name: format!("{plugin} {}", instance.version()),
-            code: code.to_hex(),
+            code: instance.code()?,
             config: vox_crypto::hash(config.to_string().as_bytes()).to_hex(),
-        });
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(plugin.clone(), fact.clone());
-        fact
+        };
+        self.known().insert(plugin.clone(), fact.clone());
+        Some(fact)
     }
 
-    /// What is known of a plugin, which is loaded for that where it was not yet; none when it cannot
-    /// be.
+    /// What is known of a plugin as it serves now, which is loaded for that where it is not; none when it
+    /// cannot be.
     pub fn of(&self, plugin: &PluginId) -> Option<Fact> {
+        let known = self.known().get(plugin).cloned();
+        if let Some(fact) = known
+            && self.host.code(plugin, fact.carrier) == Some(fact.code)
         {
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(fact) = known.get(plugin) {
-                return fact.clone();
-            }
+            return Some(fact);
         }
         let instance = self.host.instance(plugin, InstanceOptions::default());
         instance.ok().and_then(|instance| self.learn(&instance))
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<PluginId, Fact>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::Value;
-use vox_contract::{Carrier, HookPoint};
+use vox_contract::{Carrier, HookPoint, PluginId};
 use vox_host::contract::step;
 
 use super::CacheUse;
@@ -138,7 +138,7 @@ impl Execution<'_> {
                 return Ok(None);
             };
             add("plugin".into(), fact.name);
-            add("code".into(), fact.code);
+            add("code".into(), fact.code.to_hex());
             add("config".into(), fact.config);
         } else {
             add("code".into(), env!("CARGO_PKG_VERSION").into());
@@ -148,18 +148,22 @@ impl Execution<'_> {
                 let Some(fact) = facts.of(&plugin) else {
                     return Ok(None);
                 };
-                let text = format!("{} {} {}", fact.name, fact.code, fact.config);
-                add(format!("calls.{plugin}"), text);
+                add(format!("calls.{plugin}"), fact.text());
             }
         }
         if self.hooks_may_change() {
+            // A plan may name one plugin several times, each time with other arguments.
+            let mut of_plugins: BTreeMap<&PluginId, Vec<String>> = BTreeMap::new();
             for hook in &self.engine.cast.hooks {
                 let Some(fact) = facts.of(&hook.plugin) else {
                     return Ok(None);
                 };
                 let arguments = Value::Object(hook.arguments.clone());
-                let text = format!("{} {} {} {arguments}", fact.name, fact.code, fact.config);
-                add(format!("hook.{}", hook.plugin), text);
+                let text = format!("{} {arguments}", fact.text());
+                of_plugins.entry(&hook.plugin).or_default().push(text);
+            }
+            for (plugin, texts) in of_plugins {
+                add(format!("hook.{plugin}"), texts.join(", "));
             }
         }
         for (name, value) in &self.options.variables {
@@ -200,10 +204,7 @@ impl Execution<'_> {
                     return Ok(None);
                 };
                 let arguments = Value::Object(transform.arguments.clone());
-                text.push_str(&format!(
-                    " through {} {} {} {arguments}",
-                    fact.name, fact.code, fact.config
-                ));
+                text.push_str(&format!(" through {} {arguments}", fact.text()));
             }
             add(format!("stream.{}", stream.input), text);
         }

@@ -172,7 +172,10 @@ impl Conformance {
 impl Step for Conformance {
     fn arguments_schema(&mut self, runner: &str) -> Result<String> {
         match runner {
-            "conformance" => Ok(r#"{"type":"object","required":["do"]}"#.to_owned()),
+            // Its own manifest names the first alone.
+            "conformance" | "conformance-too" => {
+                Ok(r#"{"type":"object","required":["do"]}"#.to_owned())
+            }
             other => Err(Error::NotFound(format!("runner `{other}`"))),
         }
     }
