@@ -303,3 +303,61 @@ fn link(_: &str, _: &Path) -> io::Result<()> {
         "symbolic links cannot be made here",
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vox_store::Options;
+
+    fn store(world: &Path) -> Store {
+        let (store, _) = Store::open(world.join("store"), Options::default()).unwrap();
+        store
+    }
+
+    /// A directory with this member, as somebody may have put it into the store.
+    fn forged(store: &Store, name: &str, member: Entry) -> Artifact {
+        let members = Members::from([(name.to_owned(), member)]);
+        Artifact {
+            entry: Entry::Directory(store.put_node(&members).unwrap()),
+            bytes: 0,
+        }
+    }
+
+    #[test]
+    fn a_directory_of_the_store_whose_names_lead_out_of_it_is_not_fetched() {
+        let world = tempfile::tempdir().unwrap();
+        let store = store(world.path());
+        let place = world.path().join("place");
+        for name in ["..", ".", "", "../out", "/out", "in/out", "a\0b"] {
+            let forged = forged(&store, name, Entry::Link("nowhere".to_owned()));
+            let error = forged.fetch(&place, &store).unwrap_err();
+            assert!(
+                matches!(error, ArtifactError::Escapes { .. }),
+                "{name:?}: {error}"
+            );
+            // Nothing was made in it.
+            fs::remove_dir(&place).unwrap();
+        }
+        assert_eq!(fs::read_dir(world.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn directories_are_as_deep_as_is_allowed_on_disk_and_in_the_store() {
+        let world = tempfile::tempdir().unwrap();
+        let store = store(world.path());
+        let made = world.path().join("made");
+        let deepest = made.join(["d"; MAX_DEPTH].join("/"));
+        fs::create_dir_all(&deepest).unwrap();
+        let stored = Artifact::store(&made, &store).unwrap();
+        let place = world.path().join("place");
+        stored.fetch(&place, &store).unwrap();
+        assert_eq!(Artifact::of(&place).unwrap(), stored);
+        let forged = forged(&store, "d", stored.entry);
+        let deeper = world.path().join("deeper");
+        let refused = forged.fetch(&deeper, &store).unwrap_err();
+        assert!(matches!(refused, ArtifactError::Deep { .. }), "{refused}");
+        fs::create_dir(deepest.join("d")).unwrap();
+        let refused = Artifact::of(&made).unwrap_err();
+        assert!(matches!(refused, ArtifactError::Deep { .. }), "{refused}");
+    }
+}
