@@ -491,6 +491,28 @@ fn what_was_run_can_be_looked_at_and_run_again() {
 }
 
 #[test]
+fn a_run_that_was_given_a_variable_goes_on_only_with_it() {
+    let quickstart = Quickstart::new();
+    let steps = r#"
+        [[step]]
+        key = "a"
+        uses = "exec"
+        with = { shell = "test \"$STAGE\" = live && test -e there" }
+    "#;
+    let given = ["--env", "STAGE=live"];
+    Ended::of(quickstart.run(steps).args(given)).failed(1, &[]);
+    quickstart.0.write("there", "");
+    let again = ["runs", "rerun", "last", "--failed"];
+    let refused = Ended::of(quickstart.vox().args(again));
+    let words = [
+        "was given the variable `STAGE`, whose value is not recorded",
+        "`--env STAGE`",
+    ];
+    refused.failed(5, &words);
+    Ended::of(quickstart.vox().args(again).args(given)).succeeded();
+}
+
+#[test]
 fn a_result_comes_from_the_cache_and_says_why() {
     let quickstart = Quickstart::new();
     let place = &quickstart.0;
