@@ -246,3 +246,19 @@ fn a_completion_whose_answer_was_lost_is_found_done() {
     plugin.store.complete("a", "id", &[], 0).unwrap();
     assert_eq!(server.requests(), ["POST /b/a", "POST /b/a", "HEAD /b/a"]);
 }
+
+#[test]
+fn an_object_that_is_smaller_than_what_was_written_is_not_taken_for_whole() {
+    // The etag of an object of no parts, which has no bytes.
+    let server = Scripted::new(&[
+        Text(200, "", "<CompleteMultipartUploadResult/>"),
+        Text(200, "etag: \"d41d8cd98f00b204e9800998ecf8427e-0\"\r\n", ""),
+    ]);
+    let plugin = plugin(&server.endpoint, "b", "");
+    let answer = plugin.store.complete("a", "id", &[], 5);
+    assert!(
+        matches!(&answer, Err(Error::Failed(text)) if text.contains("0 bytes of 5")),
+        "{answer:?}"
+    );
+    assert_eq!(server.requests(), ["POST /b/a", "HEAD /b/a"]);
+}
