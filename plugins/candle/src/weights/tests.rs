@@ -282,7 +282,7 @@ fn what_is_no_number_is_refused_by_its_tensor_where_its_rows_are_asked_for() {
 
 #[test]
 fn the_scales_of_blocks_say_whether_their_numbers_are_such() {
-    let values: Vec<f32> = (0..256_u8).map(|x| f32::from(x).sin()).collect();
+    let values: Vec<f32> = (0..=255_u8).map(|x| f32::from(x).sin()).collect();
     let plain = Tensor::from_vec(values, (1, 256), &Device::Cpu).unwrap();
     for kind in [
         GgmlDType::Q4_0,
