@@ -114,6 +114,10 @@ impl<'a> Prepared<'a> {
             }
             (None, false) => {}
         }
+        let checkpoint = match &before {
+            Some(before) => newest(&around, &place, before)?,
+            None => None,
+        };
 
         let Chosen {
             mut backend,
@@ -163,10 +167,9 @@ impl<'a> Prepared<'a> {
                 vox_crypto::hash(both.as_bytes())
             }
         };
-        let checkpoint = match &before {
-            Some(before) => newest(&around, &place, before, dataset.hash(), base)?,
-            None => None,
-        };
+        if let Some(before) = &before {
+            unchanged(&place, before, dataset.hash(), base)?;
+        }
         let done = checkpoint
             .as_ref()
             .map_or(0, |checkpoint| checkpoint.state().step);
@@ -202,9 +205,8 @@ impl<'a> Prepared<'a> {
             done,
             preflight,
         };
-        match checkpoint {
-            Some(checkpoint) => prepared.restore(&checkpoint)?,
-            None => prepared.notes.checkpoints.clear(),
+        if let Some(checkpoint) = &checkpoint {
+            prepared.restore(checkpoint)?;
         }
         prepared.record_beginning(before.is_some())?;
         if before.is_some() {
@@ -316,14 +318,37 @@ impl<'a> Prepared<'a> {
     }
 }
 
-/// The newest checkpoint of the training that is here.
+/// The newest checkpoint of the training that is here; none where it was stopped before the first.
 fn newest(
     around: &Surroundings<'_>,
     place: &Place,
     before: &Notes,
+) -> Result<Option<Checkpoint>, TrainError> {
+    let reader = around.log.reader()?;
+    let newest = vox_model::checkpoint::newest(&reader, around.store, Some(&before.run))?;
+    let found = newest.as_ref().map(|newest| newest.state().step);
+    match before.checkpoints.last() {
+        // The notes may lack what the log has, and never the other way round: it is another log, or an older one.
+        Some(kept) if found.is_none_or(|found| found < kept.step) => {
+            Err(TrainError::CheckpointMissing {
+                path: place.directory().to_owned(),
+                run: before.run.clone(),
+                step: kept.step,
+                log: around.log.dir().to_owned(),
+                found,
+            })
+        }
+        _ => Ok(newest),
+    }
+}
+
+/// Refuses to go on with another model, or other data, than the training began with.
+fn unchanged(
+    place: &Place,
+    before: &Notes,
     dataset: Digest,
     base: Digest,
-) -> Result<Option<Checkpoint>, TrainError> {
+) -> Result<(), TrainError> {
     let beginning = match before.config.method.from {
         None => "model.base (it is another model now)",
         Some(_) => "model.base or method.from (one of them is another now)",
@@ -334,15 +359,13 @@ fn newest(
     ];
     let differing = changed.into_iter().filter(|(differs, _)| *differs);
     let differing: Vec<String> = differing.map(|(_, what)| what.to_owned()).collect();
-    if !differing.is_empty() {
-        return Err(TrainError::Changed {
-            path: place.directory().to_owned(),
-            differing,
-        });
+    if differing.is_empty() {
+        return Ok(());
     }
-    let reader = around.log.reader()?;
-    let newest = vox_model::checkpoint::newest(&reader, around.store, Some(&before.run))?;
-    Ok(newest)
+    Err(TrainError::Changed {
+        path: place.directory().to_owned(),
+        differing,
+    })
 }
 
 /// What the training begins with, as a directory.

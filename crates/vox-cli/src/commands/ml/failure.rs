@@ -80,6 +80,7 @@ impl From<TrainError> for Failure {
             error => {
                 let exit = match &error {
                     TrainError::Nothing { .. }
+                    | TrainError::CheckpointMissing { .. }
                     | TrainError::CudaRequired { .. }
                     | TrainError::NoDevice { .. }
                     | TrainError::Backend(_) => Exit::NotFound,
