@@ -179,6 +179,7 @@ impl TrainError {
             Self::Changed { .. } => Some("vox/train/changed"),
             Self::NotFinite { .. } => Some("vox/train/not-finite"),
             Self::Backend(BackendError::Missing(_)) => Some("vox/train/no-backend"),
+            Self::Backend(BackendError::Unfit { .. }) => Some("vox/train/unfit"),
             _ => None,
         }
     }

@@ -18,10 +18,10 @@ use vox_probe::{Fingerprint, Hardware};
 use vox_store::Store;
 
 use super::TrainError;
-use super::choose::{Chosen, choose};
+use super::choose::{Backends, Chosen};
 use super::place::{Kept, Notes, Place};
 use super::preflight::{Preflight, preflight, spec};
-use super::record::{Machine, Resumed, Started, TRAINING_RESUMED, TRAINING_STARTED};
+use super::record::{Backend, Machine, Resumed, Started, TRAINING_RESUMED, TRAINING_STARTED};
 use super::steps::Event;
 use crate::backend::Training;
 use crate::bundle::{View, read_number};
@@ -45,7 +45,7 @@ pub struct Surroundings<'a> {
     pub key: &'a SigningKey,
     /// The hardware that is here.
     pub hardware: &'a Hardware,
-    /// The backend that is wanted; none for any that has the device.
+    /// The backend that is wanted; none for any that has the device and can do the training.
     pub backend: Option<PluginId>,
     /// How it is stopped.
     pub cancel: CancelToken,
@@ -119,26 +119,24 @@ impl<'a> Prepared<'a> {
             None => None,
         };
 
-        let Chosen {
-            mut backend,
-            device,
-        } = choose(
-            around.host,
-            config.machine.device,
-            around.backend.as_ref(),
-            around.hardware,
-            &around.cancel,
-        )?;
+        let computed_by = before.as_ref().map(|before| &before.backend.plugin);
+        let mut backends = Backends::of(&around, config.machine.device, computed_by)?;
+        let first = backends.with_device()?;
         let view = beginning(&config, &place, around.store, before.is_some())?;
         let from = adapter(&config, around.store)?;
         let machine = before.as_ref().map(|before| &before.machine);
-        let spec = spec(&config, device.id.clone(), from.as_ref(), machine);
-        // The backend knows what the machine has free, and not what a control group leaves of it.
-        let allowed = match device.kind {
-            DeviceKind::Cpu => around.hardware.memory.available,
-            _ => None,
-        };
-        let preflight = preflight(&mut backend, &view, &spec, &config, allowed)?;
+        let (chosen, (spec, preflight)) = backends.that_can(first, |chosen| {
+            let Chosen { backend, device } = chosen;
+            let spec = spec(&config, device.id.clone(), from.as_ref(), machine);
+            // The backend knows what the machine has free, and not what a control group leaves of it.
+            let allowed = match device.kind {
+                DeviceKind::Cpu => around.hardware.memory.available,
+                _ => None,
+            };
+            let preflight = preflight(backend, &view, &spec, &config, allowed)?;
+            Ok((spec, preflight))
+        })?;
+        let mut backend = chosen.backend;
         tell(Event::Preflight(&preflight));
         let dataset = dataset(&config, &place, &view, &mut backend, &around.cancel, tell)?;
 
@@ -189,6 +187,7 @@ impl<'a> Prepared<'a> {
                 steps,
                 base,
                 dataset: dataset.hash(),
+                backend: Backend::of(&backend),
                 machine,
                 checkpoints: before
                     .as_ref()
@@ -265,7 +264,7 @@ impl<'a> Prepared<'a> {
             dataset: self.dataset.hash().to_hex(),
             base: self.view.bundle_hash(),
             steps: self.notes.steps,
-            backend: format!("{} {}", self.backend.plugin(), self.backend.version()),
+            backend: self.notes.backend.to_string(),
             machine: self.notes.machine.clone(),
             version: self.around.version.to_owned(),
         };

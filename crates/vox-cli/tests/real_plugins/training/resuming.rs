@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::{TINY, Trainer, ended_event, wait_for_step};
+use super::{TINY, Trainer, differences, ended_event, wait_for_step};
 use crate::{Ended, path};
 
 #[test]
@@ -130,15 +130,6 @@ fn a_checkpoint_that_the_log_does_not_have_is_named_and_the_training_stays_as_it
 
     trainer.train(&config, &["--resume"]).succeeded();
     assert_eq!(trainer.result("whole"), trainer.result("out"));
-}
-
-/// What the event `resumed` says of the machine.
-fn differences(events: &str) -> Value {
-    let resumed = events
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap())
-        .find(|event| event["event"] == "resumed");
-    resumed.unwrap()["differences"].clone()
 }
 
 #[test]
