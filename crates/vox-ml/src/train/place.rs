@@ -45,7 +45,7 @@ pub struct Notes {
     pub base: Digest,
     /// The dataset.
     pub dataset: Digest,
-    /// What computed it last. Where it goes on, it is asked first.
+    /// What computed it last. Where it goes on, it is asked first, and its version is compared.
     pub backend: Backend,
     /// Where it was computed last.
     pub machine: Machine,

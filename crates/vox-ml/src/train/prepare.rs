@@ -71,7 +71,7 @@ pub struct Prepared<'a> {
     /// Steps that are done.
     pub(super) done: u64,
     pub(super) preflight: Preflight,
-    /// What differs from the machine where the training was before, in words.
+    /// What differs from the backend and the machine that the training had before, in words.
     pub(super) differences: Vec<String>,
 }
 
@@ -152,6 +152,7 @@ impl<'a> Prepared<'a> {
                 model: model.context,
             });
         }
+        let computing = Backend::of(&backend);
         let machine = Machine {
             device: model.device.id.clone(),
             name: model.device.name.clone(),
@@ -176,7 +177,11 @@ impl<'a> Prepared<'a> {
             curve: Curve::resume(&place.path(super::CURVE_TABLE), done)?,
             differences: before
                 .as_ref()
-                .map(|before| machine.differences(&before.machine))
+                .map(|before| {
+                    let other = computing.difference(&before.backend);
+                    let elsewhere = machine.differences(&before.machine);
+                    other.into_iter().chain(elsewhere).collect()
+                })
                 .unwrap_or_default(),
             notes: Notes {
                 run: before.as_ref().map_or_else(
@@ -187,7 +192,7 @@ impl<'a> Prepared<'a> {
                 steps,
                 base,
                 dataset: dataset.hash(),
-                backend: Backend::of(&backend),
+                backend: computing,
                 machine,
                 checkpoints: before
                     .as_ref()
@@ -242,7 +247,7 @@ impl<'a> Prepared<'a> {
         self.done
     }
 
-    /// What differs from the machine where the training was before, in words.
+    /// What differs from the backend and the machine that the training had before, in words.
     pub fn differences(&self) -> &[String] {
         &self.differences
     }

@@ -67,6 +67,19 @@ impl Backend {
             version: training.version(),
         }
     }
+
+    /// What differs from `then`, as a phrase: another release may compute other bits. None where nothing does.
+    pub fn difference(&self, then: &Self) -> Option<String> {
+        if self == then {
+            return None;
+        }
+        let then = if self.plugin == then.plugin {
+            then.version.clone()
+        } else {
+            then.to_string()
+        };
+        Some(format!("{self} in place of {then}"))
+    }
 }
 
 impl fmt::Display for Backend {
@@ -109,7 +122,7 @@ impl Machine {
 pub struct Resumed {
     /// Steps that are done.
     pub step: u64,
-    /// What differs from before, in words.
+    /// What differs in backend and machine from before, in words.
     pub differences: Vec<String>,
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::{Trainer, differences};
+use crate::path;
 
 /// A user who has `bigram` too, which comes before `candle-cpu` and trains none of its models.
 fn with_two_backends() -> Trainer {
@@ -84,6 +85,47 @@ fn a_training_goes_on_with_the_backend_that_it_has_though_another_comes_first() 
     // One that is gone is no reason to end.
     let remove = ["plugin", "remove", "candle-cpu"];
     trainer.0.run(remove).succeeded();
-    trainer.train(&config, &resume).succeeded();
+    let resumed = trainer.train(&config, &resume).succeeded();
+    assert_eq!(
+        differences(&resumed.stdout),
+        json!(["another 0.1.0 in place of candle-cpu 0.1.0"])
+    );
     assert_eq!(trainer.notes("out")["backend"]["plugin"], "another");
+}
+
+#[test]
+fn a_training_that_goes_on_with_another_release_of_its_backend_says_so_to_people_and_programs() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    trainer.train(&config, &["--stop-after", "3"]).succeeded();
+    let built = vox_testkit::plugin("candle-cpu");
+    let newer = trainer.0.path().join("newer");
+    fs::create_dir(&newer).unwrap();
+    for file in fs::read_dir(&built).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), newer.join(file.file_name())).unwrap();
+    }
+    let manifest = fs::read_to_string(built.join("Plugin.toml")).unwrap();
+    let version = "version = \"0.1.0\"";
+    assert!(manifest.contains(version), "{manifest}");
+    let manifest = manifest.replace(version, "version = \"0.2.0\"");
+    trainer.0.write("newer/Plugin.toml", &manifest);
+    let install = ["plugin", "install", path(&newer), "--grant", "all"];
+    let install = install.iter().chain(&["--allow-native"]);
+    trainer.0.run(install).succeeded();
+
+    let resume = ["--resume", "--stop-after", "3"];
+    let told = trainer.train(&config, &resume).succeeded();
+    assert!(
+        told.stderr.contains("candle-cpu 0.2.0 in place of 0.1.0"),
+        "{}",
+        told.stderr
+    );
+    let remove = ["plugin", "remove", "candle-cpu@0.2.0"];
+    trainer.0.run(remove).succeeded();
+    let told = trainer.train(&config, &["--resume", "--format", "json"]);
+    assert_eq!(
+        differences(&told.succeeded().stdout),
+        json!(["candle-cpu 0.1.0 in place of 0.2.0"])
+    );
 }

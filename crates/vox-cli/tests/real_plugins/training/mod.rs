@@ -158,7 +158,7 @@ fn wait_for_step(child: &mut Child, step: u64) {
     panic!("the training ended before step {step}");
 }
 
-/// What the event `resumed` says of the machine.
+/// What the event `resumed` says of backend and machine.
 fn differences(events: &str) -> Value {
     let resumed = events
         .lines()
