@@ -1,6 +1,6 @@
 //! What can go wrong between this crate and a backend.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use vox_contract::{ExtensionPoint, PluginId};
 use vox_host::CallError;
@@ -30,6 +30,14 @@ pub enum BackendError {
         #[source]
         source: CallError,
     },
+    /// None of those that were asked can.
+    #[error("no backend can {work}:{}", lines(refusals))]
+    Unfit {
+        /// What was to be done.
+        work: &'static str,
+        /// What each of them says.
+        refusals: Vec<BackendError>,
+    },
 }
 
 impl BackendError {
@@ -39,6 +47,9 @@ impl BackendError {
             Self::Missing(missing) => Some(missing.hint()),
             Self::Start { source, .. } => source.hint(),
             Self::Call { .. } => None,
+            Self::Unfit { .. } => {
+                Some("`vox plugin search` lists backends that can be installed".to_owned())
+            }
         }
     }
 
@@ -47,7 +58,7 @@ impl BackendError {
     pub fn is_the_backends(&self) -> bool {
         use vox_host::contract::Error;
         match self {
-            Self::Missing(_) | Self::Start { .. } => true,
+            Self::Missing(_) | Self::Start { .. } | Self::Unfit { .. } => true,
             Self::Call { source, .. } => match source {
                 CallError::Refused { error, .. } => !matches!(
                     error,
@@ -56,6 +67,68 @@ impl BackendError {
                 CallError::Cancelled { .. } => false,
                 _ => true,
             },
+        }
+    }
+
+    /// Whether whoever asked was cancelled.
+    fn is_cancelled(&self) -> bool {
+        matches!(
+            self,
+            Self::Call {
+                source: CallError::Cancelled { .. }
+                    | CallError::Refused {
+                        error: vox_host::contract::Error::Cancelled,
+                        ..
+                    },
+                ..
+            }
+        )
+    }
+}
+
+/// A line for each.
+fn lines(refusals: &[BackendError]) -> String {
+    let mut text = String::new();
+    for refusal in refusals {
+        // Writing to a string does not fail.
+        let _ = match refusal {
+            // It names the plugin itself.
+            BackendError::Call { source, .. } => write!(text, "\n  {source}"),
+            refusal => write!(text, "\n  {refusal}"),
+        };
+    }
+    text
+}
+
+/// Why those cannot that were asked so far, where several may be asked one after the other.
+#[derive(Debug, Default)]
+pub struct Refusals(Vec<BackendError>);
+
+impl Refusals {
+    /// Takes why one cannot, so that the next is asked.
+    ///
+    /// # Errors
+    ///
+    /// Where whoever asks was cancelled, that: no other is to be asked.
+    pub fn take(&mut self, error: BackendError) -> Result<(), BackendError> {
+        if error.is_cancelled() {
+            return Err(error);
+        }
+        self.0.push(error);
+        Ok(())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The refusal where there is one alone, else [`BackendError::Unfit`] with all of them; `work` is what was to be
+    /// done, after `can`.
+    pub fn into_error(self, work: &'static str) -> BackendError {
+        match <[BackendError; 1]>::try_from(self.0) {
+            Ok([refusal]) => refusal,
+            Err(refusals) => BackendError::Unfit { work, refusals },
         }
     }
 }

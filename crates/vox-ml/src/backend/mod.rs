@@ -8,7 +8,7 @@ mod error;
 mod inference;
 mod training;
 
-pub use error::{BackendError, Missing};
+pub use error::{BackendError, Missing, Refusals};
 pub use inference::{Candidate, Embeddings, Model};
 pub use training::{Rows, Training};
 

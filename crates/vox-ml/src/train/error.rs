@@ -84,6 +84,23 @@ pub enum TrainError {
         /// The output directory.
         path: PathBuf,
     },
+    /// The log does not have the checkpoint that the training goes on from.
+    #[error(
+        "the training in {} (run {run}) was saved after step {step}, and the log in {} has {}",
+        path.display(), log.display(), in_the_log(*found)
+    )]
+    CheckpointMissing {
+        /// The output directory.
+        path: PathBuf,
+        /// Its id.
+        run: String,
+        /// Steps that were saved.
+        step: u64,
+        /// Where it was looked for.
+        log: PathBuf,
+        /// The step of the newest checkpoint that is there.
+        found: Option<u64>,
+    },
     /// It is another training than the one that is there.
     #[error("the training in {} was begun with another `{}`", path.display(), differing.join("`, `"))]
     Changed {
@@ -158,9 +175,11 @@ impl TrainError {
             Self::Busy { .. } => Some("vox/train/busy"),
             Self::Exists { .. } => Some("vox/train/exists"),
             Self::Nothing { .. } => Some("vox/train/nothing-to-resume"),
+            Self::CheckpointMissing { .. } => Some("vox/train/checkpoint-missing"),
             Self::Changed { .. } => Some("vox/train/changed"),
             Self::NotFinite { .. } => Some("vox/train/not-finite"),
             Self::Backend(BackendError::Missing(_)) => Some("vox/train/no-backend"),
+            Self::Backend(BackendError::Unfit { .. }) => Some("vox/train/unfit"),
             _ => None,
         }
     }
@@ -198,6 +217,9 @@ impl TrainError {
             Self::Exists { .. } => "`--resume` goes on with it; another `output` begins a new one"
                 .to_owned(),
             Self::Nothing { .. } => "leave out `--resume` to begin one".to_owned(),
+            Self::CheckpointMissing { .. } => "nothing was changed; go on as the user, and with the data directory \
+                (`VOX_DATA`), that trained it; where that is lost, another `output` begins a new one"
+                .to_owned(),
             Self::Changed { .. } => "go on with the configuration as it was, or begin a new \
                 training with another `output`"
                 .to_owned(),
@@ -231,5 +253,13 @@ impl TrainError {
             path,
             source,
         }
+    }
+}
+
+/// What the log has in place of a checkpoint that it should have.
+fn in_the_log(found: Option<u64>) -> String {
+    match found {
+        None => "no checkpoint of it".to_owned(),
+        Some(step) => format!("none of it after step {step}"),
     }
 }

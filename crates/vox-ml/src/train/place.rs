@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use vox_crypto::Digest;
 
 use super::TrainError;
-use super::record::Machine;
+use super::record::{Backend, Machine};
 use crate::config::TrainConfig;
 use crate::retention::Saved;
 
@@ -45,6 +45,8 @@ pub struct Notes {
     pub base: Digest,
     /// The dataset.
     pub dataset: Digest,
+    /// What computed it last. Where it goes on, it is asked first, and its version is compared.
+    pub backend: Backend,
     /// Where it was computed last.
     pub machine: Machine,
     /// Checkpoints that are kept, oldest first.

@@ -18,10 +18,10 @@ use vox_probe::{Fingerprint, Hardware};
 use vox_store::Store;
 
 use super::TrainError;
-use super::choose::{Chosen, choose};
+use super::choose::{Backends, Chosen};
 use super::place::{Kept, Notes, Place};
 use super::preflight::{Preflight, preflight, spec};
-use super::record::{Machine, Resumed, Started, TRAINING_RESUMED, TRAINING_STARTED};
+use super::record::{Backend, Machine, Resumed, Started, TRAINING_RESUMED, TRAINING_STARTED};
 use super::steps::Event;
 use crate::backend::Training;
 use crate::bundle::{View, read_number};
@@ -45,7 +45,7 @@ pub struct Surroundings<'a> {
     pub key: &'a SigningKey,
     /// The hardware that is here.
     pub hardware: &'a Hardware,
-    /// The backend that is wanted; none for any that has the device.
+    /// The backend that is wanted; none for any that has the device and can do the training.
     pub backend: Option<PluginId>,
     /// How it is stopped.
     pub cancel: CancelToken,
@@ -71,7 +71,7 @@ pub struct Prepared<'a> {
     /// Steps that are done.
     pub(super) done: u64,
     pub(super) preflight: Preflight,
-    /// What differs from the machine where the training was before, in words.
+    /// What differs from the backend and the machine that the training had before, in words.
     pub(super) differences: Vec<String>,
 }
 
@@ -114,27 +114,29 @@ impl<'a> Prepared<'a> {
             }
             (None, false) => {}
         }
+        let checkpoint = match &before {
+            Some(before) => newest(&around, &place, before)?,
+            None => None,
+        };
 
-        let Chosen {
-            mut backend,
-            device,
-        } = choose(
-            around.host,
-            config.machine.device,
-            around.backend.as_ref(),
-            around.hardware,
-            &around.cancel,
-        )?;
+        let computed_by = before.as_ref().map(|before| &before.backend.plugin);
+        let mut backends = Backends::of(&around, config.machine.device, computed_by)?;
+        let first = backends.with_device()?;
         let view = beginning(&config, &place, around.store, before.is_some())?;
         let from = adapter(&config, around.store)?;
         let machine = before.as_ref().map(|before| &before.machine);
-        let spec = spec(&config, device.id.clone(), from.as_ref(), machine);
-        // The backend knows what the machine has free, and not what a control group leaves of it.
-        let allowed = match device.kind {
-            DeviceKind::Cpu => around.hardware.memory.available,
-            _ => None,
-        };
-        let preflight = preflight(&mut backend, &view, &spec, &config, allowed)?;
+        let (chosen, (spec, preflight)) = backends.that_can(first, |chosen| {
+            let Chosen { backend, device } = chosen;
+            let spec = spec(&config, device.id.clone(), from.as_ref(), machine);
+            // The backend knows what the machine has free, and not what a control group leaves of it.
+            let allowed = match device.kind {
+                DeviceKind::Cpu => around.hardware.memory.available,
+                _ => None,
+            };
+            let preflight = preflight(backend, &view, &spec, &config, allowed)?;
+            Ok((spec, preflight))
+        })?;
+        let mut backend = chosen.backend;
         tell(Event::Preflight(&preflight));
         let dataset = dataset(&config, &place, &view, &mut backend, &around.cancel, tell)?;
 
@@ -150,6 +152,7 @@ impl<'a> Prepared<'a> {
                 model: model.context,
             });
         }
+        let computing = Backend::of(&backend);
         let machine = Machine {
             device: model.device.id.clone(),
             name: model.device.name.clone(),
@@ -163,10 +166,9 @@ impl<'a> Prepared<'a> {
                 vox_crypto::hash(both.as_bytes())
             }
         };
-        let checkpoint = match &before {
-            Some(before) => newest(&around, &place, before, dataset.hash(), base)?,
-            None => None,
-        };
+        if let Some(before) = &before {
+            unchanged(&place, before, dataset.hash(), base)?;
+        }
         let done = checkpoint
             .as_ref()
             .map_or(0, |checkpoint| checkpoint.state().step);
@@ -175,7 +177,11 @@ impl<'a> Prepared<'a> {
             curve: Curve::resume(&place.path(super::CURVE_TABLE), done)?,
             differences: before
                 .as_ref()
-                .map(|before| machine.differences(&before.machine))
+                .map(|before| {
+                    let other = computing.difference(&before.backend);
+                    let elsewhere = machine.differences(&before.machine);
+                    other.into_iter().chain(elsewhere).collect()
+                })
                 .unwrap_or_default(),
             notes: Notes {
                 run: before.as_ref().map_or_else(
@@ -186,6 +192,7 @@ impl<'a> Prepared<'a> {
                 steps,
                 base,
                 dataset: dataset.hash(),
+                backend: computing,
                 machine,
                 checkpoints: before
                     .as_ref()
@@ -202,9 +209,8 @@ impl<'a> Prepared<'a> {
             done,
             preflight,
         };
-        match checkpoint {
-            Some(checkpoint) => prepared.restore(&checkpoint)?,
-            None => prepared.notes.checkpoints.clear(),
+        if let Some(checkpoint) = &checkpoint {
+            prepared.restore(checkpoint)?;
         }
         prepared.record_beginning(before.is_some())?;
         if before.is_some() {
@@ -241,7 +247,7 @@ impl<'a> Prepared<'a> {
         self.done
     }
 
-    /// What differs from the machine where the training was before, in words.
+    /// What differs from the backend and the machine that the training had before, in words.
     pub fn differences(&self) -> &[String] {
         &self.differences
     }
@@ -263,7 +269,7 @@ impl<'a> Prepared<'a> {
             dataset: self.dataset.hash().to_hex(),
             base: self.view.bundle_hash(),
             steps: self.notes.steps,
-            backend: format!("{} {}", self.backend.plugin(), self.backend.version()),
+            backend: self.notes.backend.to_string(),
             machine: self.notes.machine.clone(),
             version: self.around.version.to_owned(),
         };
@@ -316,14 +322,37 @@ impl<'a> Prepared<'a> {
     }
 }
 
-/// The newest checkpoint of the training that is here.
+/// The newest checkpoint of the training that is here; none where it was stopped before the first.
 fn newest(
     around: &Surroundings<'_>,
     place: &Place,
     before: &Notes,
+) -> Result<Option<Checkpoint>, TrainError> {
+    let reader = around.log.reader()?;
+    let newest = vox_model::checkpoint::newest(&reader, around.store, Some(&before.run))?;
+    let found = newest.as_ref().map(|newest| newest.state().step);
+    match before.checkpoints.last() {
+        // The notes may lack what the log has, and never the other way round: it is another log, or an older one.
+        Some(kept) if found.is_none_or(|found| found < kept.step) => {
+            Err(TrainError::CheckpointMissing {
+                path: place.directory().to_owned(),
+                run: before.run.clone(),
+                step: kept.step,
+                log: around.log.dir().to_owned(),
+                found,
+            })
+        }
+        _ => Ok(newest),
+    }
+}
+
+/// Refuses to go on with another model, or other data, than the training began with.
+fn unchanged(
+    place: &Place,
+    before: &Notes,
     dataset: Digest,
     base: Digest,
-) -> Result<Option<Checkpoint>, TrainError> {
+) -> Result<(), TrainError> {
     let beginning = match before.config.method.from {
         None => "model.base (it is another model now)",
         Some(_) => "model.base or method.from (one of them is another now)",
@@ -334,15 +363,13 @@ fn newest(
     ];
     let differing = changed.into_iter().filter(|(differs, _)| *differs);
     let differing: Vec<String> = differing.map(|(_, what)| what.to_owned()).collect();
-    if !differing.is_empty() {
-        return Err(TrainError::Changed {
-            path: place.directory().to_owned(),
-            differing,
-        });
+    if differing.is_empty() {
+        return Ok(());
     }
-    let reader = around.log.reader()?;
-    let newest = vox_model::checkpoint::newest(&reader, around.store, Some(&before.run))?;
-    Ok(newest)
+    Err(TrainError::Changed {
+        path: place.directory().to_owned(),
+        differing,
+    })
 }
 
 /// What the training begins with, as a directory.

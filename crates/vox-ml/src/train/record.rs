@@ -11,9 +11,14 @@
 //!
 //! All ops of a training carry its id as their run.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+use vox_contract::PluginId;
 use vox_crypto::Digest;
 use vox_probe::Fingerprint;
+
+use crate::backend::Training;
 
 /// A training began.
 pub const TRAINING_STARTED: &str = "training.started";
@@ -43,6 +48,44 @@ pub struct Started {
     pub machine: Machine,
     /// Version of Vox.
     pub version: String,
+}
+
+/// A plugin that trains.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// The plugin.
+    pub plugin: PluginId,
+    /// Its version.
+    pub version: String,
+}
+
+impl Backend {
+    /// The plugin that a training is in.
+    pub fn of(training: &Training) -> Self {
+        Self {
+            plugin: training.plugin().clone(),
+            version: training.version(),
+        }
+    }
+
+    /// What differs from `then`, as a phrase: another release may compute other bits. None where nothing does.
+    pub fn difference(&self, then: &Self) -> Option<String> {
+        if self == then {
+            return None;
+        }
+        let then = if self.plugin == then.plugin {
+            then.version.clone()
+        } else {
+            then.to_string()
+        };
+        Some(format!("{self} in place of {then}"))
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.plugin, self.version)
+    }
 }
 
 /// What bit-exact continuation depends on besides the configuration.
@@ -79,7 +122,7 @@ impl Machine {
 pub struct Resumed {
     /// Steps that are done.
     pub step: u64,
-    /// What differs from before, in words.
+    /// What differs in backend and machine from before, in words.
     pub differences: Vec<String>,
 }
 

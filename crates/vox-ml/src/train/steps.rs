@@ -27,7 +27,7 @@ pub enum Event<'a> {
     Resumed {
         /// Steps that are done.
         step: u64,
-        /// What differs from the machine where it was before, in words.
+        /// What differs from the backend and the machine that it had before, in words.
         differences: &'a [String],
     },
     /// A step was made.

@@ -13,12 +13,20 @@ impl From<BackendError> for Failure {
         let failure = match error {
             BackendError::Call { source, .. } => return source.into(),
             BackendError::Start { source, .. } => return (*source).into(),
-            error => Self::new(Exit::NotFound, error.to_string()),
+            error => Self::new(exit_of(&error), error.to_string()),
         };
         match hint {
             Some(hint) => failure.hint(hint),
             None => failure,
         }
+    }
+}
+
+/// The code of what is not the error of a single call.
+fn exit_of(error: &BackendError) -> Exit {
+    match error {
+        BackendError::Missing(_) => Exit::NotFound,
+        _ => Exit::Failed,
     }
 }
 
@@ -80,9 +88,10 @@ impl From<TrainError> for Failure {
             error => {
                 let exit = match &error {
                     TrainError::Nothing { .. }
+                    | TrainError::CheckpointMissing { .. }
                     | TrainError::CudaRequired { .. }
-                    | TrainError::NoDevice { .. }
-                    | TrainError::Backend(_) => Exit::NotFound,
+                    | TrainError::NoDevice { .. } => Exit::NotFound,
+                    TrainError::Backend(error) => exit_of(error),
                     TrainError::Exists { .. } | TrainError::Busy { .. } => Exit::Refused,
                     TrainError::Changed { .. }
                     | TrainError::Context { .. }

@@ -1,15 +1,16 @@
 //! `vox model merge`: a plain model of an adapter and the model that it changes.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 use vox_contract::ExtensionPoint;
 use vox_contract::PluginId;
+use vox_host::Host;
 use vox_host::contract::compute::WeightFormat;
 use vox_host::contract::ml_backend::{AdamW, Beginning, Spec};
-use vox_ml::backend::{Training, plugins};
+use vox_ml::backend::{Refusals, Training, plugins};
 use vox_ml::bundle::View as Bundle;
 use vox_model::bundle::BundleError;
 use vox_model::library::Library;
@@ -32,7 +33,7 @@ pub struct MergeArgs {
     /// The model that it changes [default: the one that the adapter names]
     #[arg(long, value_name = "MODEL")]
     base: Option<String>,
-    /// The plugin that computes [default: any]
+    /// The plugin that computes [default: any that can]
     #[arg(long, value_name = "PLUGIN")]
     backend: Option<PluginId>,
 }
@@ -75,9 +76,6 @@ pub(crate) fn run(context: &Context, arguments: &MergeArgs) -> Result<Exit, Fail
     }
     let base = base_of(&library, &adapter, arguments.base.as_deref(), Bundle::of)?;
     let host = context.host()?;
-    let ids = plugins(&host, ExtensionPoint::MlBackend, arguments.backend.as_ref())?;
-    // `plugins` answers at least one.
-    let mut backend = Training::start(&host, &ids[0], None, interrupt::token())?;
     let spec = Spec {
         device: "cpu".to_owned(),
         threads: 0,
@@ -94,10 +92,10 @@ pub(crate) fn run(context: &Context, arguments: &MergeArgs) -> Result<Exit, Fail
         seed: 0,
         rank: 0,
     };
-    backend.load(base.directory(), &spec)?;
+    let mut backend = load(&host, arguments.backend.as_ref(), base.directory(), &spec)?;
     let parent = match arguments.to.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => std::path::Path::new("."),
+        _ => Path::new("."),
     };
     let failed = |action: &'static str| move |error: io::Error| Failure::io(action, parent, &error);
     let unfinished = tempfile::Builder::new()
@@ -113,6 +111,27 @@ pub(crate) fn run(context: &Context, arguments: &MergeArgs) -> Result<Exit, Fail
         files,
     })?;
     Ok(Exit::Success)
+}
+
+/// The first backend that loads the model with the adapter, or the one that is wanted.
+fn load(
+    host: &Host,
+    wanted: Option<&PluginId>,
+    bundle: &Path,
+    spec: &Spec,
+) -> Result<Training, Failure> {
+    let mut refusals = Refusals::default();
+    for id in plugins(host, ExtensionPoint::MlBackend, wanted)? {
+        let loaded = Training::start(host, &id, None, interrupt::token())
+            .and_then(|mut backend| backend.load(bundle, spec).map(|_| backend));
+        match loaded {
+            Ok(backend) => return Ok(backend),
+            Err(error) => refusals.take(error)?,
+        }
+    }
+    Err(refusals
+        .into_error("merge the adapter into its model")
+        .into())
 }
 
 /// The model that an adapter changes: the one that is named, or else the one that the adapter names. It is

@@ -37,7 +37,7 @@ pub struct TrainArgs {
     /// Where to compute: cuda, cuda:N, metal, or cpu for small trainings and tests
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
-    /// The plugin that computes [default: any that has the device]
+    /// The plugin that computes [default: any that has the device and can; with --resume, as before]
     #[arg(long, value_name = "PLUGIN")]
     backend: Option<PluginId>,
     /// The model to train: a name, or a directory

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::Value;
+
 use super::{ADAPTER, Trainer, ended_event};
 use crate::Ended;
 
@@ -134,8 +136,8 @@ const TEMPLATE: &str = "{% for message in messages %}<{{ message.role }}>{{ mess
                         {{ eos_token }}{% endfor %}\
                         {% if add_generation_prompt %}<assistant>{% endif %}";
 
-#[test]
-fn a_quantised_training_on_conversations_goes_on_to_the_same_checkpoint() {
+/// A user with a model for conversations, and conversations to learn from.
+fn with_conversations() -> Trainer {
     let trainer = Trainer::new();
     let base = trainer.config("base");
     let more = ["--steps", "2", "--context", "96"];
@@ -150,6 +152,12 @@ fn a_quantised_training_on_conversations_goes_on_to_the_same_checkpoint() {
     });
     let conversations: String = conversations.collect();
     trainer.0.write("chat.jsonl", &conversations);
+    trainer
+}
+
+#[test]
+fn a_quantised_training_on_conversations_goes_on_to_the_same_checkpoint() {
+    let trainer = with_conversations();
     let config = |output: &str| {
         let text = QUANTISED.replace("OUTPUT", output);
         trainer.0.write(&format!("{output}.toml"), &text)
@@ -174,4 +182,41 @@ fn a_quantised_training_on_conversations_goes_on_to_the_same_checkpoint() {
     assert!((1..96).contains(&learnt), "{curve:?}");
     let evaluated = |line: &String| !line.split(',').nth(4).unwrap().is_empty();
     assert!(evaluated(&curve[2]) && !evaluated(&curve[3]), "{curve:?}");
+}
+
+#[test]
+fn an_adapter_of_weights_in_8_or_in_4_bits_goes_on_to_the_same_checkpoint() {
+    let trainer = with_conversations();
+    let trained = ["q8_0", "q4_0"].map(|quantisation| {
+        let config = |output: &str| {
+            let kind = "kind = \"qlora\"";
+            let text = QUANTISED
+                .replace("OUTPUT", output)
+                .replace(kind, &format!("{kind}\nquantisation = \"{quantisation}\""))
+                .replace("epochs = 2", "steps = 4");
+            trainer.0.write(&format!("{output}.toml"), &text)
+        };
+        let [whole, pieces] = ["whole", "pieces"].map(|name| format!("{name}-{quantisation}"));
+        let events = trainer.train(&config(&whole), &["--format", "json"]);
+        let events = events.succeeded().stdout;
+        let config = config(&pieces);
+        trainer.train(&config, &["--stop-after", "2"]).succeeded();
+        let resumed = trainer.train(&config, &["--resume", "--format", "json"]);
+        assert_eq!(
+            ended_event(&events)["checkpoint"],
+            ended_event(&resumed.succeeded().stdout)["checkpoint"],
+            "{quantisation}"
+        );
+        let [said, again] =
+            [&whole, &pieces].map(|output| trainer.says(&format!("{output}/model")));
+        assert_eq!(said, again, "{quantisation}");
+
+        let preflight: Value = serde_json::from_str(events.lines().next().unwrap()).unwrap();
+        let bytes = preflight["memory"]["weights"].as_u64().unwrap();
+        (bytes, trainer.curve(&whole))
+    });
+    // The bits are those that were asked for, and count.
+    let [(of_8, curve_of_8), (of_4, curve_of_4)] = trained;
+    assert!(of_4 < of_8, "{of_4} bytes, and {of_8}");
+    assert_ne!(curve_of_8, curve_of_4);
 }

@@ -3,6 +3,7 @@
 //! Here is who trains, and with which configurations; the tests lie beside, by topic.
 
 mod adapters;
+mod backends;
 mod beginning;
 mod checkpoints;
 mod resuming;
@@ -115,6 +116,12 @@ impl Trainer {
         child
     }
 
+    /// What the output directory says of its training.
+    fn notes(&self, output: &str) -> Value {
+        let notes = self.0.path().join(output).join("training.json");
+        serde_json::from_str(&fs::read_to_string(notes).unwrap()).unwrap()
+    }
+
     /// The loss curve without the speed, a line for each step below its header.
     fn curve(&self, output: &str) -> Vec<String> {
         let table = self.0.path().join(output).join("loss.csv");
@@ -149,6 +156,15 @@ fn wait_for_step(child: &mut Child, step: u64) {
         }
     }
     panic!("the training ended before step {step}");
+}
+
+/// What the event `resumed` says of backend and machine.
+fn differences(events: &str) -> Value {
+    let resumed = events
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .find(|event| event["event"] == "resumed");
+    resumed.unwrap()["differences"].clone()
 }
 
 /// What the last event says, of a training whose events were printed.

@@ -1,10 +1,13 @@
 //! Going on after kills, interruptions and pauses: to the same bytes, or with a word on what is not the same.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
-use super::{TINY, Trainer, ended_event, wait_for_step};
+use super::{TINY, Trainer, differences, ended_event, wait_for_step};
+use crate::{Ended, path};
 
 #[test]
 fn a_training_that_is_killed_goes_on_to_the_same_bytes() {
@@ -84,13 +87,49 @@ fn a_training_in_pieces_makes_the_same_model_as_one_in_one_piece() {
     assert_eq!(trainer.result("whole"), trainer.result("pieces"));
 }
 
-/// What the event `resumed` says of the machine.
-fn differences(events: &str) -> Value {
-    let resumed = events
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap())
-        .find(|event| event["event"] == "resumed");
-    resumed.unwrap()["differences"].clone()
+#[test]
+fn a_checkpoint_that_the_log_does_not_have_is_named_and_the_training_stays_as_it_is() {
+    let trainer = Trainer::new();
+    let whole = trainer.config("whole");
+    trainer.train(&whole, &[]).succeeded();
+    let config = trainer.config("out");
+    trainer.train(&config, &["--stop-after", "3"]).succeeded();
+    // A backup of the data directory, as it was after step 3.
+    let older = trainer.0.path().join("older");
+    let copied = Command::new("cp")
+        .args(["-R", path(trainer.0.data()), path(&older)])
+        .status();
+    assert!(copied.unwrap().success());
+    let more = ["--resume", "--stop-after", "3"];
+    trainer.train(&config, &more).succeeded();
+    let files = || {
+        let file = |name: &str| fs::read(trainer.0.path().join("out").join(name)).unwrap();
+        ["loss.csv", "loss.svg", "training.json"].map(file)
+    };
+    let before = files();
+    let notes: Value = serde_json::from_slice(&before[2]).unwrap();
+
+    let refused = |data: &Path, found: &str| {
+        let mut command = trainer.0.vox();
+        command.env("VOX_DATA", data);
+        let ended = Ended::of(command.args(["train", path(&config)]).args(more));
+        let log = data.join("log");
+        let said = [
+            "vox/train/checkpoint-missing",
+            notes["run"].as_str().unwrap(),
+            "saved after step 6",
+            path(&log),
+            found,
+            "`VOX_DATA`",
+        ];
+        ended.failed(3, &said);
+        assert_eq!(files(), before, "{found}");
+    };
+    refused(&trainer.0.path().join("other"), "has no checkpoint of it");
+    refused(&older, "has none of it after step 3");
+
+    trainer.train(&config, &["--resume"]).succeeded();
+    assert_eq!(trainer.result("whole"), trainer.result("out"));
 }
 
 #[test]
