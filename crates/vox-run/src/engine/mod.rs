@@ -104,7 +104,8 @@ pub struct RunOptions {
     pub record: Option<Record>,
     /// How results of earlier runs are used.
     pub cache: CacheUse,
-    /// What an earlier run has done of it.
+    /// What an earlier run has done of it. Where it is the same run and is recorded, what counts is what the
+    /// record says once this process has claimed it.
     pub resume: Option<Resume>,
     /// How long steps took the last time, by key: what the longest way through the plan is found with.
     pub expected: BTreeMap<String, Duration>,

@@ -38,7 +38,7 @@ use crate::report::{
     Cause, OutputLine, PluginEvent, Provenance, RunOutcome, RunReport, StepOutcome,
 };
 use crate::schedule::{Amount, Schedule};
-use beginning::record_start;
+use beginning::{done_earlier, record_start};
 use deadlines::Deadline;
 
 /// Messages that wait for the dispatcher before whoever sends one waits too.
@@ -57,13 +57,14 @@ pub(crate) fn run(
     let secrets = engine.cast.surroundings.secrets.values();
     let mask = Arc::new(Mask::new(secrets.map(String::as_str)));
     let reporter = Reporter::new(sender, mask);
-    let execution = &Execution::new(engine, options, reporter, span.clone());
     // Nobody else carries the run out as long as this is kept.
     let claim = options
         .record
         .as_ref()
         .map(|record| record.claim(options.id))
         .transpose()?;
+    let earlier = done_earlier(options)?;
+    let execution = &Execution::new(engine, options, earlier, reporter, span.clone());
     let pruned = record_start(execution)?;
     let mut dispatcher = Dispatcher::new(execution, observer)?;
     dispatcher.begin();
