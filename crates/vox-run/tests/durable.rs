@@ -233,7 +233,7 @@ fn a_rerun_is_another_run_that_begins_with_what_was_done() {
     let first = project.run(&steps).report.run;
     let engine = project.engine(&steps);
     let mut options = project.options();
-    options.resume = Some(Resume::rerun(&project.recorded(first)));
+    options.resume = Some(Resume::rerun(&project.recorded(first), engine.plan()));
     let second = told(&engine, &options).report;
     // What is counted begins anew: `b` fails once more, under a key of its own.
     assert_ne!(second.run, first);

@@ -39,7 +39,7 @@ pub(super) struct Request {
 pub(super) enum Earlier {
     /// It goes on.
     GoesOn(RunId),
-    /// Another one begins with what has succeeded in it.
+    /// Another one begins with what has succeeded in it and depends on nothing that has not.
     Rerun(RunId),
 }
 
@@ -58,7 +58,7 @@ impl Earlier {
                 refuse_ended(&recorded.summary)?;
                 Resume::of(&recorded)
             }
-            Self::Rerun(_) => Resume::rerun(&recorded),
+            Self::Rerun(_) => Resume::rerun(&recorded, plan),
         };
         resume.check(plan, directory, &recorded, record)?;
         Ok(resume)
