@@ -326,6 +326,42 @@ fn many_steps_run_to_their_end() {
 }
 
 #[test]
+fn steps_for_which_their_plugin_has_no_instance_left_wait_for_one() {
+    let world = World::with(&["conformance"]);
+    // One is the hook's; a writer, its reader and the stage between them take the others.
+    world.settings("[plugin.conformance.limits]\ninstances = 4\n");
+    let mut steps = Vec::new();
+    for number in 0..4 {
+        let (alone, writer) = (format!("alone-{number}"), format!("writer-{number}"));
+        steps.extend([push(&alone, json!({})), push(&writer, json!({}))]);
+        let from = format!("{writer}.out");
+        let stages = json!([{ "stage": "conformance" }]);
+        steps.push(copy(&format!("reader-{number}"), &from, stages));
+    }
+    let plan = json!({
+        "pipeline": { "name": "test" },
+        "step": steps,
+        "hook": [{ "uses": "conformance" }],
+    });
+    let plan = Plan::parse(&plan.to_string(), "test.json").unwrap();
+    let engine = Engine::prepare(&world.host(GRANTS), plan, Surroundings::default()).unwrap();
+    let mut options = RunOptions::new(world.path());
+    options.jobs = 32.try_into().unwrap();
+    let (mut now, mut most) = (0_usize, 0_usize);
+    let report = engine.run(&options, &mut |event| match &event.kind {
+        EventKind::StepStarted { .. } => {
+            now += 1;
+            most = most.max(now);
+        }
+        EventKind::StepEnded { .. } => now -= 1,
+        _ => {}
+    });
+    let report = report.unwrap();
+    assert_eq!(report.outcome, RunOutcome::Succeeded, "{report:#?}");
+    assert!((1..=3).contains(&most), "{most}");
+}
+
+#[test]
 fn arguments_that_do_not_fit_are_refused_before_anything_runs() {
     let world = World::with(&["conformance"]);
     let text = "pipeline.name = \"p\"\n[[step]]\nkey = \"a\"\nuses = \"conformance\"\n\

@@ -7,6 +7,7 @@
 //! | `execute`, `attempt` | the threads that bring groups to their end, and one try of a group |
 //! | `results` | what steps read and make, and results from the cache |
 //! | `built_in` | the runners that Vox serves by itself |
+//! | `instances` | how many instances of plugins run at once |
 //! | `resume` | going on with what an earlier run has done |
 //! | `hooks` | what the hooks of a run are told, and what they stop |
 //! | `message` | the one channel from executors to the dispatcher |
@@ -27,6 +28,7 @@ mod dispatch;
 mod execute;
 mod facts;
 mod hooks;
+mod instances;
 mod message;
 mod prepare;
 mod results;

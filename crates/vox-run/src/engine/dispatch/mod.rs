@@ -29,7 +29,7 @@ use serde_json::Value;
 use super::execute::{Execution, Reason};
 use super::hooks::Abort;
 use super::message::{Ended, Message, Progress, Reporter};
-use super::{Engine, RunOptions};
+use super::{Engine, RunOptions, instances};
 use crate::event::{EVENT_VERSION, EventKind, RunEvent, StepHead, now};
 use crate::graph::{GroupIndex, StepIndex};
 use crate::ports::Mask;
@@ -212,7 +212,13 @@ impl<'a> Dispatcher<'a> {
                 .map(|record| record.transcript(options.id))
                 .transpose()?,
             phase: Phase::Opening,
-            schedule: Schedule::new(graph, graph.ranks(weight), costs, room),
+            schedule: Schedule::new(
+                graph,
+                graph.ranks(weight),
+                costs,
+                room,
+                instances::of_groups(engine),
+            ),
             settled: vec![None; plan.steps.len()],
             deadlines: BinaryHeap::new(),
             output: BTreeMap::new(),
