@@ -40,6 +40,8 @@ pub(crate) struct Schedule<'g> {
     /// What is not taken.
     free: Amount,
     instances: Instances,
+    /// Whether only what runs however others have ended is handed out.
+    holds: bool,
     /// For each plugin, groups that would be ready, and lack instances of it.
     held: Vec<BTreeSet<(Reverse<u64>, GroupIndex)>>,
     /// Steps whose end others have been told of.
@@ -164,6 +166,7 @@ impl<'g> Schedule<'g> {
             ready,
             running: 0,
             free: room,
+            holds: false,
             held: vec![BTreeSet::new(); instances.free.len()],
             instances,
             told: vec![false; groups.iter().map(|group| group.members.len()).sum()],
@@ -176,8 +179,9 @@ impl<'g> Schedule<'g> {
             return None;
         }
         loop {
-            let fits =
-                |(_, group): &&(Reverse<u64>, GroupIndex)| self.costs[*group].fits(self.free);
+            let fits = |(_, group): &&(Reverse<u64>, GroupIndex)| {
+                self.costs[*group].fits(self.free) && (!self.holds || self.stays(*group))
+            };
             let next = *self.ready.iter().find(fits)?;
             self.ready.remove(&next);
             let group = next.1;
@@ -205,21 +209,9 @@ impl<'g> Schedule<'g> {
         self.settled(VecDeque::from([(step, false)]))
     }
 
-    /// A step that was handed out will not succeed, though it has not ended yet; answers what can no
-    /// longer run. What waits for its end alone goes on waiting.
-    pub fn lost(&mut self, step: StepIndex) -> Vec<Skip> {
-        let mut skips = Vec::new();
-        let mut lost = VecDeque::new();
-        for group in self.graph.dependants(step) {
-            let needs = &self.graph.groups()[*group].needs;
-            let found = needs.binary_search_by_key(&step, |need| need.step);
-            let strict = found.is_ok_and(|at| !needs[at].lenient);
-            if strict && self.state[*group] == State::Waiting {
-                self.give_up(*group, step, &mut skips, &mut lost);
-            }
-        }
-        skips.extend(self.settled(lost));
-        skips
+    /// Hands nothing out from here on that [`stop`](Self::stop) is about to give up.
+    pub fn hold(&mut self) {
+        self.holds = true;
     }
 
     /// An earlier run has carried out these steps, which are whole groups.
@@ -237,6 +229,7 @@ impl<'g> Schedule<'g> {
     /// Gives up what has not started and waits for what it needs to succeed; answers those steps.
     /// What runs however others have ended stays, unless `all` is to go.
     pub fn stop(&mut self, all: bool) -> Vec<StepIndex> {
+        self.holds = false;
         let mut stopped = Vec::new();
         let mut lost = VecDeque::new();
         // They would wait in vain for one that is given up before it has taken anything.
@@ -244,7 +237,7 @@ impl<'g> Schedule<'g> {
             self.ready.append(held);
         }
         for (index, group) in self.graph.groups().iter().enumerate() {
-            let stays = !all && group.needs.iter().any(|need| need.lenient);
+            let stays = !all && self.stays(index);
             if self.state[index] == State::Waiting && !stays {
                 self.state[index] = State::Skipped;
                 self.ready.remove(&(Reverse(self.ranks[index]), index));
@@ -254,6 +247,12 @@ impl<'g> Schedule<'g> {
         }
         stopped.extend(self.settled(lost).into_iter().map(|skip| skip.step));
         stopped
+    }
+
+    /// Whether a group runs however what it needs has ended.
+    fn stays(&self, group: GroupIndex) -> bool {
+        let needs = &self.graph.groups()[group].needs;
+        needs.iter().any(|need| need.lenient)
     }
 
     /// Whether nothing runs and nothing will.
@@ -558,6 +557,23 @@ mod tests {
         assert_eq!(schedule.failed(0).len(), 1);
         assert!(schedule.stop(false).is_empty());
         assert_eq!(started(&mut schedule), [2]);
+    }
+
+    #[test]
+    fn while_a_stop_is_near_only_what_it_leaves_is_handed_out() {
+        let plan = with(serde_json::json!([
+            { "key": "a" }, { "key": "b" },
+            { "key": "c", "needs": ["a"], "when": { "needs": "ended" } },
+        ]));
+        let mut schedule = schedule(&plan, 1);
+        assert_eq!(started(&mut schedule), [0]);
+        schedule.hold();
+        schedule.succeeded(0);
+        assert_eq!(started(&mut schedule), [2]);
+        schedule.succeeded(2);
+        assert!(started(&mut schedule).is_empty());
+        assert_eq!(schedule.stop(false), [1]);
+        assert!(schedule.is_over());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use vox_run::{
 };
 use vox_testkit::World;
 
-use steps::{copy, fact, fate, of, push, step};
+use steps::{copy, course, fact, fate, of, push, step};
 
 const GRANTS: &str = "[plugin.conformance]\nstream_io = true\nevents = true\n";
 
@@ -197,17 +197,36 @@ fn a_native_runner_may_ask_for_declared_variables_alone() {
     assert_eq!(fact(&report, "a", "PATH"), None);
 }
 
+/// A step that crashes beside one that is busy, and one after each of them.
+fn bad_beside_busy() -> Vec<Value> {
+    let boom = json!({ "do": "panic", "message": "boom" });
+    vec![
+        step("busy", json!({ "do": "until-cancelled" }), json!({})),
+        step("bad", boom, json!({})),
+        push("after", json!({ "needs": ["bad"] })),
+        push("later", json!({ "needs": ["busy"] })),
+    ]
+}
+
+#[test]
+fn a_failure_is_told_before_what_it_brings_about() {
+    let (_, events) = run(bad_beside_busy(), |_| ());
+    let mut told = course(&events);
+    told.retain(|one| one.starts_with('-'));
+    assert_eq!(
+        told,
+        [
+            "-bad failed",
+            "-after skipped",
+            "-later skipped",
+            "-busy cancelled"
+        ]
+    );
+}
+
 #[test]
 fn a_failure_cancels_what_runs_and_skips_the_rest() {
-    let mut steps = vec![step("busy", json!({ "do": "until-cancelled" }), json!({}))];
-    steps.push(step(
-        "bad",
-        json!({ "do": "panic", "message": "boom" }),
-        json!({}),
-    ));
-    steps.push(push("after", json!({ "needs": ["bad"] })));
-    steps.push(push("later", json!({ "needs": ["busy"] })));
-    let (report, _) = run(steps, |_| ());
+    let (report, _) = run(bad_beside_busy(), |_| ());
     assert_eq!(report.outcome, RunOutcome::Failed);
     assert!(
         fate(&report, "bad").contains("boom"),
