@@ -225,6 +225,18 @@ fn a_failure_is_told_before_what_it_brings_about() {
 }
 
 #[test]
+fn a_stream_whose_steps_are_cancelled_is_not_told_as_broken() {
+    let mut steps = bad_beside_busy();
+    steps.push(copy("reader", "busy.out", json!([])));
+    let (report, _) = run(steps, |_| ());
+    assert_eq!(of(&report, "reader").outcome.status(), "cancelled");
+    let [stream] = report.streams.as_slice() else {
+        panic!("{:?}", report.streams)
+    };
+    assert_eq!(stream.broken, None);
+}
+
+#[test]
 fn a_failure_cancels_what_runs_and_skips_the_rest() {
     let (report, _) = run(bad_beside_busy(), |_| ());
     assert_eq!(report.outcome, RunOutcome::Failed);
