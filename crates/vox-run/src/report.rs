@@ -262,7 +262,7 @@ pub struct StreamReport {
     pub chunks_out: u64,
     /// Their bytes.
     pub bytes_out: u64,
-    /// Why the stream ended before its time, if it did.
+    /// Why the stream ended before its time, if it did, unless a step at its ends was cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broken: Option<String>,
 }

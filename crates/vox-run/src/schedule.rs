@@ -7,6 +7,8 @@
 //! - A group is handed out once, and only after everything that it needs has come to the end that it
 //!   asks for.
 //! - What runs never takes more than there is, unless one group alone takes more processors.
+//! - A group that lacks instances of a plugin waits apart from those that are ready, and is looked at again only
+//!   when some of them are given back; as long as it waits, another group that is ready or runs takes some.
 //! - A step that is not handed out by the time that nothing runs has been reported as skipped,
 //!   with the step whose failure is the cause.
 //! - Of what may start, that goes first from which the longest way leads to the end of the run.
@@ -37,6 +39,11 @@ pub(crate) struct Schedule<'g> {
     running: usize,
     /// What is not taken.
     free: Amount,
+    instances: Instances,
+    /// Whether only what runs however others have ended is handed out.
+    holds: bool,
+    /// For each plugin, groups that would be ready, and lack instances of it.
+    held: Vec<BTreeSet<(Reverse<u64>, GroupIndex)>>,
     /// Steps whose end others have been told of.
     told: Vec<bool>,
 }
@@ -81,6 +88,31 @@ impl Amount {
     }
 }
 
+/// Instances of plugins, which have a limit of their own each.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Instances {
+    /// For each group, how many it takes of which plugins, by their positions in `free`; never more than there
+    /// may be.
+    pub taken: Vec<Vec<(usize, u32)>>,
+    /// For each plugin, how many there may be besides those that are taken.
+    pub free: Vec<u32>,
+}
+
+impl Instances {
+    /// A plugin of which a group takes more than are free.
+    fn lacking(&self, group: GroupIndex) -> Option<usize> {
+        let mut taken = self.taken.get(group)?.iter();
+        let lacking = taken.find(|(plugin, count)| *count > self.free[*plugin]);
+        lacking.map(|(plugin, _)| *plugin)
+    }
+
+    fn take(&mut self, group: GroupIndex) {
+        for (plugin, count) in self.taken.get(group).into_iter().flatten() {
+            self.free[*plugin] -= count;
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Of a group: not started and not given up.
@@ -102,12 +134,13 @@ pub(crate) struct Skip {
 
 impl<'g> Schedule<'g> {
     /// `ranks` says of each group how long the way from it to the end is, `costs` of each step what
-    /// it takes, and `room` what there is.
+    /// it takes, and `room` what there is; `instances` says both of instances of plugins.
     pub fn new(
         graph: &'g Graph,
         ranks: Vec<u64>,
         costs: impl Fn(StepIndex) -> Amount,
         room: Amount,
+        instances: Instances,
     ) -> Self {
         let groups = graph.groups();
         let unmet: Vec<usize> = groups.iter().map(|group| group.needs.len()).collect();
@@ -133,6 +166,9 @@ impl<'g> Schedule<'g> {
             ready,
             running: 0,
             free: room,
+            holds: false,
+            held: vec![BTreeSet::new(); instances.free.len()],
+            instances,
             told: vec![false; groups.iter().map(|group| group.members.len()).sum()],
         }
     }
@@ -142,14 +178,23 @@ impl<'g> Schedule<'g> {
         if self.free.cpus == 0 {
             return None;
         }
-        let fits = |(_, group): &&(Reverse<u64>, GroupIndex)| self.costs[*group].fits(self.free);
-        let next = *self.ready.iter().find(fits)?;
-        self.ready.remove(&next);
-        let group = next.1;
-        self.state[group] = State::Started;
-        self.free = self.free.without(self.costs[group]);
-        self.running += 1;
-        Some(group)
+        loop {
+            let fits = |(_, group): &&(Reverse<u64>, GroupIndex)| {
+                self.costs[*group].fits(self.free) && (!self.holds || self.stays(*group))
+            };
+            let next = *self.ready.iter().find(fits)?;
+            self.ready.remove(&next);
+            let group = next.1;
+            if let Some(plugin) = self.instances.lacking(group) {
+                self.held[plugin].insert(next);
+                continue;
+            }
+            self.state[group] = State::Started;
+            self.free = self.free.without(self.costs[group]);
+            self.instances.take(group);
+            self.running += 1;
+            return Some(group);
+        }
     }
 
     /// A step that was handed out has succeeded; answers what can no longer run.
@@ -164,21 +209,9 @@ impl<'g> Schedule<'g> {
         self.settled(VecDeque::from([(step, false)]))
     }
 
-    /// A step that was handed out will not succeed, though it has not ended yet; answers what can no
-    /// longer run. What waits for its end alone goes on waiting.
-    pub fn lost(&mut self, step: StepIndex) -> Vec<Skip> {
-        let mut skips = Vec::new();
-        let mut lost = VecDeque::new();
-        for group in self.graph.dependants(step) {
-            let needs = &self.graph.groups()[*group].needs;
-            let found = needs.binary_search_by_key(&step, |need| need.step);
-            let strict = found.is_ok_and(|at| !needs[at].lenient);
-            if strict && self.state[*group] == State::Waiting {
-                self.give_up(*group, step, &mut skips, &mut lost);
-            }
-        }
-        skips.extend(self.settled(lost));
-        skips
+    /// Hands nothing out from here on that [`stop`](Self::stop) is about to give up.
+    pub fn hold(&mut self) {
+        self.holds = true;
     }
 
     /// An earlier run has carried out these steps, which are whole groups.
@@ -196,10 +229,15 @@ impl<'g> Schedule<'g> {
     /// Gives up what has not started and waits for what it needs to succeed; answers those steps.
     /// What runs however others have ended stays, unless `all` is to go.
     pub fn stop(&mut self, all: bool) -> Vec<StepIndex> {
+        self.holds = false;
         let mut stopped = Vec::new();
         let mut lost = VecDeque::new();
+        // They would wait in vain for one that is given up before it has taken anything.
+        for held in &mut self.held {
+            self.ready.append(held);
+        }
         for (index, group) in self.graph.groups().iter().enumerate() {
-            let stays = !all && group.needs.iter().any(|need| need.lenient);
+            let stays = !all && self.stays(index);
             if self.state[index] == State::Waiting && !stays {
                 self.state[index] = State::Skipped;
                 self.ready.remove(&(Reverse(self.ranks[index]), index));
@@ -209,6 +247,12 @@ impl<'g> Schedule<'g> {
         }
         stopped.extend(self.settled(lost).into_iter().map(|skip| skip.step));
         stopped
+    }
+
+    /// Whether a group runs however what it needs has ended.
+    fn stays(&self, group: GroupIndex) -> bool {
+        let needs = &self.graph.groups()[group].needs;
+        needs.iter().any(|need| need.lenient)
     }
 
     /// Whether nothing runs and nothing will.
@@ -223,6 +267,17 @@ impl<'g> Schedule<'g> {
             self.state[group] = State::Ended;
             self.free = self.free.and(self.costs[group]);
             self.running -= 1;
+            self.give_back(group);
+        }
+    }
+
+    /// Gives back the instances that a group took, and has as many groups that wait for them looked at again.
+    fn give_back(&mut self, group: GroupIndex) {
+        for (plugin, count) in self.instances.taken.get(group).into_iter().flatten() {
+            self.instances.free[*plugin] += count;
+            for _ in 0..*count {
+                self.ready.extend(self.held[*plugin].pop_first());
+            }
         }
     }
 
@@ -302,13 +357,24 @@ mod tests {
 
     /// The schedule of a plan on a machine with this many processors and one graphics processor.
     fn schedule(plan: &Plan, cpus: u64) -> Schedule<'_> {
+        limited(plan, cpus, Instances::default())
+    }
+
+    /// The same with limits of plugins.
+    fn limited(plan: &Plan, cpus: u64, instances: Instances) -> Schedule<'_> {
         let costs = |step: StepIndex| Amount::of(&plan.steps[step].resources);
         let room = Amount {
             cpus,
             memory: 1 << 30,
             gpus: 1,
         };
-        Schedule::new(plan.graph(), plan.graph().ranks(|_| 1), costs, room)
+        Schedule::new(
+            plan.graph(),
+            plan.graph().ranks(|_| 1),
+            costs,
+            room,
+            instances,
+        )
     }
 
     /// Starts all that may start; answers the steps.
@@ -346,6 +412,52 @@ mod tests {
         assert_eq!(started(&mut schedule), [0, 1]);
         schedule.succeeded(1);
         assert_eq!(started(&mut schedule), [2]);
+    }
+
+    #[test]
+    fn groups_wait_for_instances_of_their_plugin_and_others_pass_them() {
+        let plan = plan("a b<a c d e");
+        // The first group takes two of three, the next two take two and one; the last takes none.
+        let instances = Instances {
+            taken: vec![vec![(0, 2)], vec![(0, 2)], vec![(0, 1)], Vec::new()],
+            free: vec![3],
+        };
+        let mut schedule = limited(&plan, 8, instances);
+        assert_eq!(started(&mut schedule), [0, 1, 3, 4]);
+        schedule.succeeded(3);
+        assert!(started(&mut schedule).is_empty());
+        // A group gives back what it took when its last step has ended.
+        schedule.succeeded(0);
+        assert!(started(&mut schedule).is_empty());
+        schedule.succeeded(1);
+        assert_eq!(started(&mut schedule), [2]);
+        schedule.succeeded(4);
+        assert!(!schedule.is_over());
+        schedule.succeeded(2);
+        assert!(schedule.is_over());
+    }
+
+    #[test]
+    fn stopping_gives_up_what_waits_for_instances_too_and_keeps_what_cleans_up() {
+        let plan = with(serde_json::json!([
+            { "key": "a" }, { "key": "b" }, { "key": "c" },
+            { "key": "d", "needs": ["a"], "when": { "needs": "ended" } },
+        ]));
+        let instances = Instances {
+            taken: vec![vec![(0, 1)]; 4],
+            free: vec![1],
+        };
+        let mut schedule = limited(&plan, 8, instances);
+        assert_eq!(started(&mut schedule), [0]);
+        assert!(schedule.failed(0).is_empty());
+        // Two wait now: one that goes when the run stops, and the one that cleans up.
+        assert_eq!(started(&mut schedule), [1]);
+        assert_eq!(schedule.stop(false), [2]);
+        assert!(started(&mut schedule).is_empty());
+        schedule.succeeded(1);
+        assert_eq!(started(&mut schedule), [3]);
+        schedule.succeeded(3);
+        assert!(schedule.is_over());
     }
 
     #[test]
@@ -445,6 +557,23 @@ mod tests {
         assert_eq!(schedule.failed(0).len(), 1);
         assert!(schedule.stop(false).is_empty());
         assert_eq!(started(&mut schedule), [2]);
+    }
+
+    #[test]
+    fn while_a_stop_is_near_only_what_it_leaves_is_handed_out() {
+        let plan = with(serde_json::json!([
+            { "key": "a" }, { "key": "b" },
+            { "key": "c", "needs": ["a"], "when": { "needs": "ended" } },
+        ]));
+        let mut schedule = schedule(&plan, 1);
+        assert_eq!(started(&mut schedule), [0]);
+        schedule.hold();
+        schedule.succeeded(0);
+        assert_eq!(started(&mut schedule), [2]);
+        schedule.succeeded(2);
+        assert!(started(&mut schedule).is_empty());
+        assert_eq!(schedule.stop(false), [1]);
+        assert!(schedule.is_over());
     }
 
     #[test]

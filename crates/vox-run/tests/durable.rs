@@ -185,6 +185,23 @@ fn a_run_that_is_done_does_nothing_when_it_is_resumed() {
 }
 
 #[test]
+fn what_somebody_else_has_done_since_of_a_run_that_goes_on_is_not_done_again() {
+    let project = Project::new();
+    let steps = [notes_itself("a", json!({})), fails_first("b", &["a"])];
+    let run = project.run(&steps).report.run;
+    let mut options = project.options();
+    options.id = run;
+    options.resume = Some(Resume::of(&project.recorded(run)));
+    let meanwhile = project.resume(&steps, run).report;
+    assert_eq!(meanwhile.outcome, RunOutcome::Succeeded);
+    let done = notes(&project.directory());
+    let late = told(&project.engine(&steps), &options);
+    assert_eq!(late.report.outcome, RunOutcome::Succeeded);
+    assert_eq!(course(&late.events), ["-a succeeded", "-b succeeded"]);
+    assert_eq!(notes(&project.directory()), done);
+}
+
+#[test]
 fn a_group_of_which_one_member_failed_runs_again_as_a_whole() {
     let project = Project::new();
     let reader = all([
@@ -216,7 +233,7 @@ fn a_rerun_is_another_run_that_begins_with_what_was_done() {
     let first = project.run(&steps).report.run;
     let engine = project.engine(&steps);
     let mut options = project.options();
-    options.resume = Some(Resume::rerun(&project.recorded(first)));
+    options.resume = Some(Resume::rerun(&project.recorded(first), engine.plan()));
     let second = told(&engine, &options).report;
     // What is counted begins anew: `b` fails once more, under a key of its own.
     assert_ne!(second.run, first);

@@ -10,7 +10,7 @@ use vox_run::{
 };
 use vox_testkit::World;
 
-use steps::{copy, fact, fate, of, push, step};
+use steps::{copy, course, fact, fate, of, push, step};
 
 const GRANTS: &str = "[plugin.conformance]\nstream_io = true\nevents = true\n";
 
@@ -197,17 +197,48 @@ fn a_native_runner_may_ask_for_declared_variables_alone() {
     assert_eq!(fact(&report, "a", "PATH"), None);
 }
 
+/// A step that crashes beside one that is busy, and one after each of them.
+fn bad_beside_busy() -> Vec<Value> {
+    let boom = json!({ "do": "panic", "message": "boom" });
+    vec![
+        step("busy", json!({ "do": "until-cancelled" }), json!({})),
+        step("bad", boom, json!({})),
+        push("after", json!({ "needs": ["bad"] })),
+        push("later", json!({ "needs": ["busy"] })),
+    ]
+}
+
+#[test]
+fn a_failure_is_told_before_what_it_brings_about() {
+    let (_, events) = run(bad_beside_busy(), |_| ());
+    let mut told = course(&events);
+    told.retain(|one| one.starts_with('-'));
+    assert_eq!(
+        told,
+        [
+            "-bad failed",
+            "-after skipped",
+            "-later skipped",
+            "-busy cancelled"
+        ]
+    );
+}
+
+#[test]
+fn a_stream_whose_steps_are_cancelled_is_not_told_as_broken() {
+    let mut steps = bad_beside_busy();
+    steps.push(copy("reader", "busy.out", json!([])));
+    let (report, _) = run(steps, |_| ());
+    assert_eq!(of(&report, "reader").outcome.status(), "cancelled");
+    let [stream] = report.streams.as_slice() else {
+        panic!("{:?}", report.streams)
+    };
+    assert_eq!(stream.broken, None);
+}
+
 #[test]
 fn a_failure_cancels_what_runs_and_skips_the_rest() {
-    let mut steps = vec![step("busy", json!({ "do": "until-cancelled" }), json!({}))];
-    steps.push(step(
-        "bad",
-        json!({ "do": "panic", "message": "boom" }),
-        json!({}),
-    ));
-    steps.push(push("after", json!({ "needs": ["bad"] })));
-    steps.push(push("later", json!({ "needs": ["busy"] })));
-    let (report, _) = run(steps, |_| ());
+    let (report, _) = run(bad_beside_busy(), |_| ());
     assert_eq!(report.outcome, RunOutcome::Failed);
     assert!(
         fate(&report, "bad").contains("boom"),
@@ -323,6 +354,42 @@ fn many_steps_run_to_their_end() {
     }));
     let (report, _) = run(steps, |_| ());
     assert_eq!(report.outcome, RunOutcome::Succeeded);
+}
+
+#[test]
+fn steps_for_which_their_plugin_has_no_instance_left_wait_for_one() {
+    let world = World::with(&["conformance"]);
+    // One is the hook's; a writer, its reader and the stage between them take the others.
+    world.settings("[plugin.conformance.limits]\ninstances = 4\n");
+    let mut steps = Vec::new();
+    for number in 0..4 {
+        let (alone, writer) = (format!("alone-{number}"), format!("writer-{number}"));
+        steps.extend([push(&alone, json!({})), push(&writer, json!({}))]);
+        let from = format!("{writer}.out");
+        let stages = json!([{ "stage": "conformance" }]);
+        steps.push(copy(&format!("reader-{number}"), &from, stages));
+    }
+    let plan = json!({
+        "pipeline": { "name": "test" },
+        "step": steps,
+        "hook": [{ "uses": "conformance" }],
+    });
+    let plan = Plan::parse(&plan.to_string(), "test.json").unwrap();
+    let engine = Engine::prepare(&world.host(GRANTS), plan, Surroundings::default()).unwrap();
+    let mut options = RunOptions::new(world.path());
+    options.jobs = 32.try_into().unwrap();
+    let (mut now, mut most) = (0_usize, 0_usize);
+    let report = engine.run(&options, &mut |event| match &event.kind {
+        EventKind::StepStarted { .. } => {
+            now += 1;
+            most = most.max(now);
+        }
+        EventKind::StepEnded { .. } => now -= 1,
+        _ => {}
+    });
+    let report = report.unwrap();
+    assert_eq!(report.outcome, RunOutcome::Succeeded, "{report:#?}");
+    assert!((1..=3).contains(&most), "{most}");
 }
 
 #[test]

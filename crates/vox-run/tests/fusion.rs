@@ -315,6 +315,27 @@ fn without_the_memory_a_modality_comes_back_only_somewhat_like_itself() {
 }
 
 #[test]
+fn a_role_that_was_not_fused_is_refused_with_those_that_were() {
+    let steps = [
+        timed("a", &[("a0", 0)]),
+        timed("b", &[("b0", 0)]),
+        fuse(json!({ "policy": "zip", "as": "vector" })),
+        built_in(
+            "un",
+            "unfuse",
+            json!({ "role": "aa" }),
+            json!({ "fused": { "from": "fused.out" } }),
+        ),
+    ];
+    let report = Project::new().run(&steps).report;
+    assert_eq!(report.outcome, RunOutcome::Failed, "{report:#?}");
+    assert_eq!(
+        fate(&report, "un"),
+        "failed: nothing was fused as `aa`: the roles are `a`, `b`; name one of them as `role`"
+    );
+}
+
+#[test]
 fn what_is_no_vector_cannot_be_unfused() {
     let report = Project::new()
         .run(&[

@@ -81,6 +81,18 @@ fn a_plan_from_standard_input_is_told_of_an_interrupted_run_of_its_own_name_alon
 #[cfg(target_os = "linux")]
 #[track_caller]
 fn entered_at(question: &str, quickstart: &Quickstart) {
+    let (is_well, shown) = entered_after(question, quickstart, || ());
+    assert!(is_well, "{shown}");
+}
+
+/// The same, with something that happens before Enter is typed; answers whether the run ended well, and what the
+/// terminal has shown.
+#[cfg(target_os = "linux")]
+fn entered_after(
+    question: &str,
+    quickstart: &Quickstart,
+    meanwhile: impl FnOnce(),
+) -> (bool, String) {
     use std::io::{Read as _, Write as _};
     use std::process::{Command, Stdio};
 
@@ -109,10 +121,12 @@ fn entered_at(question: &str, quickstart: &Quickstart) {
         assert_eq!(read, 1, "{}", String::from_utf8_lossy(&shown));
         shown.extend(byte);
     }
+    meanwhile();
     keyboard.write_all(b"\n").unwrap();
     screen.read_to_end(&mut shown).unwrap();
     let ended = terminal.wait().unwrap();
-    assert!(ended.success(), "{}", String::from_utf8_lossy(&shown));
+    let shown = String::from_utf8_lossy(&shown).into_owned();
+    (ended.success(), shown)
 }
 
 #[cfg(target_os = "linux")]
@@ -126,6 +140,22 @@ fn on_a_terminal_enter_goes_on_with_an_interrupted_run_whose_plan_is_the_same() 
     assert_eq!(states(&quickstart), ["succeeded"]);
     let counted = std::fs::read_to_string(quickstart.0.path().join("counted")).unwrap();
     assert_eq!(counted, "once\n");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_that_somebody_else_resumes_while_it_is_asked_for_is_not_done_twice() {
+    let quickstart = interrupted();
+    let question = "was interrupted after 1 of 3 steps. Go on with it? [Y/n] ";
+    let (is_well, shown) = entered_after(question, &quickstart, || {
+        Ended::of(quickstart.vox().args(["run", "--resume"])).succeeded();
+    });
+    assert!(!is_well && shown.contains(" has succeeded"), "{shown}");
+    assert_eq!(states(&quickstart), ["succeeded"]);
+    for file in ["counted", "keys"] {
+        let written = std::fs::read_to_string(quickstart.0.path().join(file)).unwrap();
+        assert_eq!(written.lines().count(), 1, "{file}: {written}");
+    }
 }
 
 #[cfg(target_os = "linux")]

@@ -513,6 +513,53 @@ fn a_run_that_was_given_a_variable_goes_on_only_with_it() {
 }
 
 #[test]
+fn what_ran_because_of_a_failure_runs_again_with_what_failed() {
+    let quickstart = Quickstart::new();
+    let place = &quickstart.0;
+    let steps = r#"
+        [[step]]
+        key = "lint"
+        uses = "exec"
+        with = { shell = "echo lint >> ran" }
+        [[step]]
+        key = "build"
+        uses = "exec"
+        needs = ["lint"]
+        with = { shell = "echo build >> ran; grep -q green state" }
+        [[step]]
+        key = "report"
+        uses = "exec"
+        needs = ["build"]
+        when = { needs = "ended" }
+        with = { shell = "echo report >> ran; cp state report.txt" }
+        outputs = { report = { path = "report.txt" } }
+        [[step]]
+        key = "alarm"
+        uses = "exec"
+        needs = ["build"]
+        when = { needs = "failed" }
+        with = { shell = "echo alarm >> ran" }
+    "#;
+    place.write("state", "red");
+    Ended::of(&mut quickstart.run(steps)).failed(1, &[]);
+    place.write("state", "green");
+    let rerun = ["runs", "rerun", "last", "--failed", "--format", "json"];
+    let told = Ended::of(quickstart.vox().args(rerun)).succeeded().stdout;
+    let steps = report(&told)["steps"].take();
+    let states = steps.as_array().unwrap().iter().map(|step| &step["status"]);
+    assert_eq!(
+        states.collect::<Vec<_>>(),
+        ["succeeded", "succeeded", "succeeded", "skipped"]
+    );
+    let read = |name: &str| std::fs::read_to_string(place.path().join(name)).unwrap();
+    assert_eq!(read("report.txt"), "green");
+    let ran = read("ran");
+    let mut ran: Vec<&str> = ran.lines().collect();
+    ran.sort_unstable();
+    assert_eq!(ran, ["alarm", "build", "build", "lint", "report", "report"]);
+}
+
+#[test]
 fn a_result_comes_from_the_cache_and_says_why() {
     let quickstart = Quickstart::new();
     let place = &quickstart.0;

@@ -106,34 +106,75 @@ fn a_run_that_is_cancelled_twice_from_elsewhere_ends_at_once_and_can_be_resumed(
     Ended::of(quickstart.vox().args(["run", "--resume"])).succeeded();
 }
 
+/// The newest run.
+fn newest(quickstart: &Quickstart) -> String {
+    let listed = quickstart.0.json(&["runs", "ls"]);
+    listed[0]["id"].as_str().unwrap().to_owned()
+}
+
+/// The lines of a file that steps have written.
+fn lines_of(quickstart: &Quickstart, file: &str) -> Vec<String> {
+    let text = fs::read_to_string(quickstart.0.path().join(file)).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
 #[test]
-fn who_waited_to_go_on_with_a_run_repeats_nothing_of_what_another_did_of_it_meanwhile() {
+fn a_run_that_goes_on_is_not_resumed_and_none_of_it_is_done_twice() {
     let quickstart = Quickstart::new();
-    let place = &quickstart.0;
+    let run = Underway::start(quickstart.run(IN_THREE_STEPS));
+    let id = newest(&quickstart);
+    let process = format!("run {id} is still going on, in process {}", run.pid());
+    let cancel = format!("vox runs cancel {id}");
+    let resume = Ended::of(quickstart.vox().args(["run", "--resume", &id]));
+    resume.failed(5, &[&process, &cancel]);
+    quickstart.0.write("go", "");
+    let (code, said) = run.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(lines_of(&quickstart, "counted"), ["once"]);
+    assert_eq!(lines_of(&quickstart, "keys"), [format!("{id}/wait 1")]);
+}
+
+#[test]
+fn of_two_that_resume_a_run_at_once_the_second_finds_it_ended() {
+    let quickstart = Quickstart::new();
     Underway::start(quickstart.run(IN_THREE_STEPS)).kill();
-    let resume = || {
-        let mut command = quickstart.vox();
-        command.args(["run", "--resume", "last"]);
-        command
-    };
-    let first = Underway::start(resume());
-    let mut second = resume()
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut errors = BufReader::new(second.stderr.take().unwrap());
-    let mut said = String::new();
-    errors.read_line(&mut said).unwrap();
-    assert!(said.contains("waiting until it is done"), "{said}");
-    place.write("go", "");
-    let (code, told) = first.end();
-    assert_eq!(code, Some(0), "{told}");
-    errors.read_to_string(&mut said).unwrap();
-    assert_eq!(second.wait().unwrap().code(), Some(5), "{said}");
-    assert!(said.contains("has succeeded"), "{said}");
-    let keys = fs::read_to_string(place.path().join("keys")).unwrap();
-    assert_eq!(keys.lines().count(), 1, "{keys}");
+    let id = newest(&quickstart);
+    // Another run of the pipeline holds both up until both have seen that this one was interrupted.
+    let other = Underway::start(quickstart.run(IN_THREE_STEPS));
+    let resumes = [(); 2].map(|()| {
+        let mut vox = quickstart
+            .vox()
+            .args(["run", "--resume", &id])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut errors = BufReader::new(vox.stderr.take().unwrap());
+        let mut heard = String::new();
+        errors.read_line(&mut heard).unwrap();
+        assert!(heard.contains("waiting until it is done"), "{heard}");
+        (vox, errors)
+    });
+    quickstart.0.write("go", "");
+    let (code, said) = other.end();
+    assert_eq!(code, Some(0), "{said}");
+    let mut ends = resumes.map(|(mut vox, mut errors)| {
+        let mut said = String::new();
+        errors.read_to_string(&mut said).unwrap();
+        (vox.wait().unwrap().code(), said)
+    });
+    ends.sort();
+    let [first, second] = ends;
+    assert_eq!(first.0, Some(0), "{}", first.1);
+    assert_eq!(second.0, Some(5), "{}", second.1);
+    let ended = format!("run {id} has succeeded");
+    assert!(second.1.contains(&ended), "{}", second.1);
+    // Each of the two runs has done each of its steps once.
+    assert_eq!(lines_of(&quickstart, "counted"), ["once", "once"]);
+    let keys = lines_of(&quickstart, "keys");
+    let of_it = keys.iter().filter(|key| key.starts_with(&id));
+    assert_eq!(of_it.collect::<Vec<_>>(), [&format!("{id}/wait 2")]);
+    quickstart.0.run(["log", "verify"]).succeeded();
 }
 
 #[test]

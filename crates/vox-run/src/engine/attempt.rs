@@ -448,13 +448,16 @@ impl<'a> Attempt<'a> {
         } = member;
         let break_off = (!outcome.is_success())
             .then(|| format!("step `{}` {}", self.step(*step).key, outcome.status()));
+        // That streams end with a step that was told to end is no news.
+        let told_to_end = matches!(stop.reason(), Some(Reason::Other(_)));
+        let failure = break_off.as_deref().filter(|_| !told_to_end);
         for line in ports.lines() {
             line.close_stages()
                 .into_iter()
                 .for_each(|metrics| self.execution.measured(metrics, self.hooks));
             self.execution
                 .reporter
-                .send(Message::StreamEnded(line.report(break_off.as_deref())));
+                .send(Message::StreamEnded(line.report(failure)));
         }
         let interrupted = stop.reason().is_some() || ports.are_interrupted();
         let outcome = match (outcome, stop.reason()) {

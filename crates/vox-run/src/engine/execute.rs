@@ -50,6 +50,7 @@ pub(crate) struct Execution<'a> {
     pub cache: Option<Cache>,
     /// Results that were put into it.
     pub kept: AtomicU64,
+    /// What was done of the run before this process began, or of the one that is run again.
     pub earlier: Resume,
     pub span: Span,
     /// Set once before the first group starts.
@@ -107,6 +108,7 @@ impl<'a> Execution<'a> {
     pub fn new(
         engine: &'a Engine,
         options: &'a RunOptions,
+        earlier: Resume,
         reporter: Reporter,
         span: Span,
     ) -> Self {
@@ -128,7 +130,7 @@ impl<'a> Execution<'a> {
                 .map(|record| Cache::new(record.store.clone())),
             kept: AtomicU64::new(0),
             journal: Arc::new(Journal::new(record, options.id)),
-            earlier: options.resume.clone().unwrap_or_default(),
+            earlier,
             span,
             hooks: OnceLock::new(),
         }

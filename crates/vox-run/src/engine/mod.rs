@@ -7,6 +7,7 @@
 //! | `execute`, `attempt` | the threads that bring groups to their end, and one try of a group |
 //! | `results` | what steps read and make, and results from the cache |
 //! | `built_in` | the runners that Vox serves by itself |
+//! | `instances` | how many instances of plugins run at once |
 //! | `resume` | going on with what an earlier run has done |
 //! | `hooks` | what the hooks of a run are told, and what they stop |
 //! | `message` | the one channel from executors to the dispatcher |
@@ -27,6 +28,7 @@ mod dispatch;
 mod execute;
 mod facts;
 mod hooks;
+mod instances;
 mod message;
 mod prepare;
 mod results;
@@ -104,7 +106,8 @@ pub struct RunOptions {
     pub record: Option<Record>,
     /// How results of earlier runs are used.
     pub cache: CacheUse,
-    /// What an earlier run has done of it.
+    /// What an earlier run has done of it. Where it is the same run and is recorded, what counts is what the
+    /// record says once this process has claimed it.
     pub resume: Option<Resume>,
     /// How long steps took the last time, by key: what the longest way through the plan is found with.
     pub expected: BTreeMap<String, Duration>,

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cache::{Artifact, Cache, place};
 use crate::event::RunId;
+use crate::graph::{GroupIndex, StepIndex};
 use crate::plan::Plan;
 use crate::record::{Record, RecordError, RecordedRun, StepEnd};
 
@@ -64,11 +65,33 @@ impl Resume {
         }
     }
 
-    /// Begins another run with what this one has done.
-    pub fn rerun(recorded: &RecordedRun) -> Self {
+    /// Begins another run of `plan` with what this one has done of it: what did not succeed runs again, and so
+    /// does all that depends on it. That may have succeeded, where it waited for an end of whatever kind; but it
+    /// has seen an end that is none any more.
+    pub fn rerun(recorded: &RecordedRun, plan: &Plan) -> Self {
+        let mut ends = recorded.ends.clone();
+        let graph = plan.graph();
+        let has_succeeded = |step: &StepIndex| {
+            let end = recorded.ends.get(&plan.steps[*step].key);
+            end.is_some_and(|end| end.outcome.is_success())
+        };
+        let groups = graph.groups();
+        let mut again: Vec<GroupIndex> = (0..groups.len())
+            .filter(|group| !groups[*group].members.iter().all(has_succeeded))
+            .collect();
+        let mut known = vec![false; groups.len()];
+        while let Some(group) = again.pop() {
+            if std::mem::replace(&mut known[group], true) {
+                continue;
+            }
+            for step in &groups[group].members {
+                ends.remove(&plan.steps[*step].key);
+                again.extend(graph.dependants(*step));
+            }
+        }
         Self {
             of: Some(recorded.summary.id),
-            ends: recorded.ends.clone(),
+            ends,
             keys: recorded.keys.clone(),
             ..Self::default()
         }

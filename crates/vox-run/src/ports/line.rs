@@ -182,9 +182,9 @@ impl Line {
     pub fn report(&self, failure: Option<&str>) -> StreamReport {
         let broken = match self.tail.channel.interruption() {
             Some(Interruption::Broken(reason)) => Some(reason),
-            Some(Interruption::Cancelled) => Some("the run was cancelled".to_owned()),
             Some(Interruption::ReaderGone | Interruption::TimedOut) => None,
-            None => failure.map(str::to_owned),
+            // That it was cancelled is told with its steps.
+            Some(Interruption::Cancelled) | None => failure.map(str::to_owned),
         };
         StreamReport {
             from: self.from.to_string(),

@@ -28,7 +28,7 @@ use vox_run::record::{KEPT_BYTES, KEPT_RUNS, Retention};
 use vox_run::{CacheUse, Engine, Plan, Record, RunId, RunOptions, RunOutcome, Surroundings};
 
 use self::environment::Variable;
-use self::request::Request;
+use self::request::{Earlier, Request};
 use self::watch::Watcher;
 use crate::commands::cache;
 use crate::context::Context;
@@ -170,10 +170,9 @@ fn carry_out(
     let Request {
         plan,
         directory,
-        resume,
+        earlier,
         keep_going,
         variables,
-        id,
     } = request;
     let host = context.host()?;
     // What is revoked while it runs is gone at the next call. A system that allows no more watches
@@ -223,16 +222,15 @@ fn carry_out(
         )?),
         None => None,
     };
-    let resume = match (&record, id, &resume) {
-        (Some(record), Some(run), Some(known)) => {
-            let plan = engine.plan();
-            Some(request::done_by_now(record, run, known, plan, &directory)?)
-        }
-        _ => resume,
+    let resume = match (earlier, &record) {
+        (Some(earlier), Some(record)) => Some(earlier.resume(record, engine.plan(), &directory)?),
+        _ => None,
     };
 
     let mut options = RunOptions::new(&directory);
-    options.id = id.unwrap_or(options.id);
+    if let Some(Earlier::GoesOn(run)) = earlier {
+        options.id = run;
+    }
     options.environment = environment::of_steps();
     options.variables = asked;
     options.keep_going = how.keep_going || keep_going;

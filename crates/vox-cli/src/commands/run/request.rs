@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use vox_host::CancelToken;
-use vox_run::record::{Place, RecordedRun, RunStarted, RunState, RunSummary};
-use vox_run::{Plan, Record, Resume, RunId};
+use vox_run::record::{Place, RunStarted, RunState, RunSummary};
+use vox_run::{Plan, Record, RecordError, Resume, RunId};
 
 use crate::context::Context;
 use crate::error::Failure;
@@ -27,13 +27,42 @@ pub(super) struct Request {
     pub plan: Plan,
     /// Where relative paths start, absolute.
     pub directory: PathBuf,
-    pub resume: Option<Resume>,
+    pub earlier: Option<Earlier>,
     /// Whether the run that goes on was to go on after failures.
     pub keep_going: bool,
     /// Names of the variables that the run had been given.
     pub variables: Vec<String>,
-    /// The run that goes on.
-    pub id: Option<RunId>,
+}
+
+/// The run whose plan it is, where what that has done is not done again.
+#[derive(Clone, Copy)]
+pub(super) enum Earlier {
+    /// It goes on.
+    GoesOn(RunId),
+    /// Another one begins with what has succeeded in it and depends on nothing that has not.
+    Rerun(RunId),
+}
+
+impl Earlier {
+    /// What it has done by now, whose outputs are seen to be there. Until this process has the [`Place`] others
+    /// may go on with it, so nothing that was read before counts.
+    ///
+    /// # Errors
+    ///
+    /// Another process has brought it to its end, or an output is not there.
+    pub fn resume(self, record: &Record, plan: &Plan, directory: &Path) -> Result<Resume, Failure> {
+        let (Self::GoesOn(run) | Self::Rerun(run)) = self;
+        let recorded = record.history()?.load(run)?;
+        let resume = match self {
+            Self::GoesOn(_) => {
+                refuse_ended(&recorded.summary)?;
+                Resume::of(&recorded)
+            }
+            Self::Rerun(_) => Resume::rerun(&recorded, plan),
+        };
+        resume.check(plan, directory, &recorded, record)?;
+        Ok(resume)
+    }
 }
 
 impl Request {
@@ -43,10 +72,9 @@ impl Request {
         Ok(Self {
             plan,
             directory,
-            resume: None,
+            earlier: None,
             keep_going: false,
             variables: Vec::new(),
-            id: None,
         })
     }
 
@@ -75,29 +103,25 @@ impl Request {
         } else {
             history.find(wanted)?
         };
-        let recorded = unended(record, run)?;
-        Self::of(record, &recorded, Some(Resume::of(&recorded)), Some(run))
+        let summary = summary(record, run)?;
+        refuse_running(&summary)?;
+        refuse_ended(&summary)?;
+        Self::of(record, &summary.started, Some(Earlier::GoesOn(run)))
     }
 
     /// The plan of an earlier run once more.
     pub fn again(record: &Record, run: RunId, failed_only: bool) -> Result<Self, Failure> {
-        let recorded = record.history()?.load(run)?;
-        if let RunState::Running(_) = recorded.summary.state {
-            let message = format!("run {run} is still going on");
-            let hint = format!("`vox runs cancel {run}` ends it");
-            return Err(Failure::new(Exit::InvalidInput, message).hint(hint));
-        }
-        let resume = failed_only.then(|| Resume::rerun(&recorded));
-        Self::of(record, &recorded, resume, None)
+        let summary = summary(record, run)?;
+        refuse_running(&summary)?;
+        let earlier = failed_only.then_some(Earlier::Rerun(run));
+        Self::of(record, &summary.started, earlier)
     }
 
     fn of(
         record: &Record,
-        recorded: &RecordedRun,
-        resume: Option<Resume>,
-        id: Option<RunId>,
+        started: &RunStarted,
+        earlier: Option<Earlier>,
     ) -> Result<Self, Failure> {
-        let started = &recorded.summary.started;
         let mut text = String::new();
         record
             .store()
@@ -109,52 +133,56 @@ impl Request {
                     format!("the plan of the run cannot be read: {error}"),
                 )
             })?;
-        let plan = Plan::parse(&text, &started.file)?;
-        let directory = PathBuf::from(&started.directory);
-        if let Some(resume) = &resume {
-            resume.check(&plan, &directory, recorded, record)?;
-        }
         Ok(Self {
-            plan,
-            directory,
-            resume,
+            plan: Plan::parse(&text, &started.file)?,
+            directory: PathBuf::from(&started.directory),
+            earlier,
             keep_going: started.keep_going,
             variables: started.variables.clone(),
-            id,
         })
     }
 }
 
-/// Everything that is known of a run that is to go on.
-fn unended(record: &Record, run: RunId) -> Result<RecordedRun, Failure> {
-    let recorded = record.history()?.load(run)?;
-    if let RunState::Ended(_) = recorded.summary.state {
-        let became = match recorded.summary.state.name() {
-            state @ ("cancelled" | "aborted") => format!("was {state}"),
-            state => format!("has {state}"),
-        };
-        let message = format!("run {run} {became}");
-        let hint = format!("`vox runs rerun {run} --failed` runs again what did not succeed");
-        return Err(Failure::new(Exit::InvalidInput, message).hint(hint));
-    }
-    Ok(recorded)
+/// How a run stands.
+fn summary(record: &Record, run: RunId) -> Result<RunSummary, Failure> {
+    let unknown = || RecordError::NoRun {
+        wanted: run.to_string(),
+    };
+    let known = record.history()?.summary_of(run)?;
+    Ok(known.ok_or_else(unknown)?)
 }
 
-/// What is done of a run that is to go on, now that nobody else can carry it out: somebody may have since `known`
-/// was read.
-pub(super) fn done_by_now(
-    record: &Record,
-    run: RunId,
-    known: &Resume,
-    plan: &Plan,
-    directory: &Path,
-) -> Result<Resume, Failure> {
-    let recorded = unended(record, run)?;
-    let now = Resume::of(&recorded);
-    if now != *known {
-        now.check(plan, directory, &recorded, record)?;
-    }
-    Ok(now)
+/// Refuses a run that has come to its end.
+fn refuse_ended(summary: &RunSummary) -> Result<(), Failure> {
+    let RunSummary { id: run, state, .. } = summary;
+    let RunState::Ended(_) = state else {
+        return Ok(());
+    };
+    let again = format!("`vox runs rerun {run} --failed` runs again what did not succeed");
+    let (became, hint) = match state.name() {
+        "succeeded" => ("has succeeded", format!("`vox runs show {run}` shows it")),
+        "failed" => ("has failed", again),
+        "aborted" => ("was aborted", again),
+        _ => ("was cancelled", again),
+    };
+    Err(Failure::new(Exit::InvalidInput, format!("run {run} {became}")).hint(hint))
+}
+
+/// Refuses a run that a process carries out.
+fn refuse_running(summary: &RunSummary) -> Result<(), Failure> {
+    let RunState::Running(process) = summary.state else {
+        return Ok(());
+    };
+    let run = summary.id;
+    let by = match process {
+        0 => String::new(),
+        process => format!(", in process {process}"),
+    };
+    let message = format!("run {run} is still going on{by}");
+    let hint = format!(
+        "`vox runs logs {run} --follow` shows what it prints, `vox runs cancel {run}` ends it"
+    );
+    Err(Failure::new(Exit::InvalidInput, message).hint(hint))
 }
 
 /// Where a plan comes from, however its file was written on the command line.
@@ -228,8 +256,8 @@ pub(super) fn offered(
             answer => matches!(answer, "y" | "yes"),
         };
         if goes_on {
-            let resume = Some(Resume::of(&recorded));
-            return Request::of(record, &recorded, resume, Some(run)).map(Some);
+            let earlier = Some(Earlier::GoesOn(run));
+            return Request::of(record, &interrupted.started, earlier).map(Some);
         }
         return Ok(None);
     }

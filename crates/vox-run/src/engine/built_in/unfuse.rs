@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use vox_host::Ports as _;
-use vox_host::contract::{Attribute, Chunk, step};
+use vox_host::contract::{Attribute, Chunk, ChunkHead, step};
 use vox_vsa::{Hypervector, ItemMemory};
 
 use super::fuse::role;
@@ -54,6 +54,7 @@ impl Unfuse {
         let mut memory: Option<Memory> = None;
         let mut count = 0;
         while let Some(Chunk { mut head, data }) = place.ports.pull("fused", None)? {
+            self.refuse_unknown(&head)?;
             let fused = Hypervector::from_bytes(&data).map_err(failed)?;
             let role = role(&self.role, fused.dimensions()).map_err(failed)?;
             let mut found = fused.unbind(&role).map_err(failed)?;
@@ -89,6 +90,23 @@ impl Unfuse {
             "{} of `{}` taken out",
             counted(count, "chunk"),
             self.role
+        )))
+    }
+
+    /// Refuses a chunk that says which roles it has, where the one that is wanted is none of them. Any name can
+    /// be unbound, and what is left of it is noise.
+    fn refuse_unknown(&self, head: &ChunkHead) -> Result<(), Trouble> {
+        let Some(roles) = head.attributes.iter().find(|a| a.key == "roles") else {
+            return Ok(());
+        };
+        let roles: Vec<&str> = roles.value.split(',').collect();
+        if roles.contains(&self.role.as_str()) {
+            return Ok(());
+        }
+        Err(Trouble::error(format!(
+            "nothing was fused as `{}`: the roles are `{}`; name one of them as `role`",
+            self.role,
+            roles.join("`, `")
         )))
     }
 }

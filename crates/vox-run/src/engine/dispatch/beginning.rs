@@ -1,14 +1,26 @@
 //! How a run begins: in the record first, and with what an earlier run has done of it.
 //!
 //! Owns the run's first entry in the record; what the retention says goes of old ones before it. What
-//! must stay true: the record knows of the run before anything of it starts; of an earlier run only
-//! groups count that have succeeded whole; and a new run that takes their ends over has them in the
-//! record as its own.
+//! must stay true: the record knows of the run before anything of it starts; what was done of a run that goes
+//! on is read while nobody else can carry it out; of an earlier run only groups count that have succeeded
+//! whole; and a new run that takes their ends over has them in the record as its own.
 
 use super::Dispatcher;
 use crate::engine::execute::Execution;
+use crate::engine::{Resume, RunOptions};
 use crate::event::EventKind;
 use crate::record::{Pruned, RecordError, RunStarted, StepEnd, StepsEnded};
+
+/// What an earlier run has done. Of a run that goes on it is read once more, which has to be claimed by now:
+/// since the options were made another process may have gone on with it.
+pub(super) fn done_earlier(options: &RunOptions) -> Result<Resume, RecordError> {
+    match (&options.record, &options.resume) {
+        (Some(record), Some(resume)) if resume.of == Some(options.id) => {
+            Ok(Resume::of(&record.history()?.load(options.id)?))
+        }
+        (_, resume) => Ok(resume.clone().unwrap_or_default()),
+    }
+}
 
 /// Records that the run begins, or that it goes on; answers what had to go of the events of old ones.
 pub(super) fn record_start(execution: &Execution<'_>) -> Result<Pruned, RecordError> {

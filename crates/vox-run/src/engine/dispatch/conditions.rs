@@ -98,10 +98,9 @@ impl Dispatcher<'_> {
                 ..
             })
         );
-        // One that is not settled has failed a moment ago, and its group has not ended yet.
-        let became = match settled.map_or("failed", StepOutcome::status) {
-            "failed" => "failed",
-            "cancelled" => "was cancelled",
+        let became = match settled.map(StepOutcome::status) {
+            Some("failed") => "failed",
+            Some("cancelled") => "was cancelled",
             _ => "was skipped",
         };
         let need = self.key(need);

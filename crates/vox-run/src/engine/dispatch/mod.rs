@@ -10,15 +10,16 @@
 //! | `deadlines` | when a try of a step has taken too long |
 //! | `telling` | events, their transcript, and the report |
 //!
-//! What must stay true: nothing here calls a plugin or waits for one, and each step gets its outcome
-//! once.
+//! What must stay true: nothing here calls a plugin or waits for one; each step gets its outcome once; and
+//! nothing is told before what brought it about. So a failure, which is known before it is recorded and told, at
+//! first only keeps others from starting and tells what runs to end.
 
 mod beginning;
 mod conditions;
 mod deadlines;
 mod telling;
 
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -29,7 +30,7 @@ use serde_json::Value;
 use super::execute::{Execution, Reason};
 use super::hooks::Abort;
 use super::message::{Ended, Message, Progress, Reporter};
-use super::{Engine, RunOptions};
+use super::{Engine, RunOptions, instances};
 use crate::event::{EVENT_VERSION, EventKind, RunEvent, StepHead, now};
 use crate::graph::{GroupIndex, StepIndex};
 use crate::ports::Mask;
@@ -38,7 +39,7 @@ use crate::report::{
     Cause, OutputLine, PluginEvent, Provenance, RunOutcome, RunReport, StepOutcome,
 };
 use crate::schedule::{Amount, Schedule};
-use beginning::record_start;
+use beginning::{done_earlier, record_start};
 use deadlines::Deadline;
 
 /// Messages that wait for the dispatcher before whoever sends one waits too.
@@ -57,13 +58,14 @@ pub(crate) fn run(
     let secrets = engine.cast.surroundings.secrets.values();
     let mask = Arc::new(Mask::new(secrets.map(String::as_str)));
     let reporter = Reporter::new(sender, mask);
-    let execution = &Execution::new(engine, options, reporter, span.clone());
     // Nobody else carries the run out as long as this is kept.
     let claim = options
         .record
         .as_ref()
         .map(|record| record.claim(options.id))
         .transpose()?;
+    let earlier = done_earlier(options)?;
+    let execution = &Execution::new(engine, options, earlier, reporter, span.clone());
     let pruned = record_start(execution)?;
     let mut dispatcher = Dispatcher::new(execution, observer)?;
     dispatcher.begin();
@@ -151,6 +153,10 @@ struct Dispatcher<'a> {
     /// What became of each step, once it is settled.
     settled: Vec<Option<Settled>>,
     deadlines: BinaryHeap<Deadline>,
+    /// Steps that have failed and end the run, and whose groups have not ended yet.
+    failing: BTreeSet<StepIndex>,
+    /// Ends of groups that were cancelled because of them.
+    late: Vec<Vec<Ended>>,
     /// The last lines that each step wrote in its last try.
     output: BTreeMap<StepIndex, VecDeque<OutputLine>>,
     /// Bytes that each step has written so far; more than is kept only once that was told.
@@ -211,9 +217,17 @@ impl<'a> Dispatcher<'a> {
                 .map(|record| record.transcript(options.id))
                 .transpose()?,
             phase: Phase::Opening,
-            schedule: Schedule::new(graph, graph.ranks(weight), costs, room),
+            schedule: Schedule::new(
+                graph,
+                graph.ranks(weight),
+                costs,
+                room,
+                instances::of_groups(engine),
+            ),
             settled: vec![None; plan.steps.len()],
             deadlines: BinaryHeap::new(),
+            failing: BTreeSet::new(),
+            late: Vec::new(),
             output: BTreeMap::new(),
             written: BTreeMap::new(),
             begun: Instant::now(),
@@ -261,12 +275,11 @@ impl<'a> Dispatcher<'a> {
                 });
             }
             Message::Failing { step } => {
-                for skip in self.schedule.lost(step) {
-                    let outcome = self.skipped(&skip);
-                    self.settle(skip.step, outcome, Provenance::default(), Duration::ZERO);
-                }
                 if !self.execution.options.keep_going {
-                    self.halt(&format!("step `{}` failed", self.key(step)), false);
+                    self.failing.insert(step);
+                    self.schedule.hold();
+                    let reason = Reason::Other(self.failure_of(step));
+                    self.execution.stop_running(&reason);
                 }
             }
             Message::Retried {
@@ -280,7 +293,7 @@ impl<'a> Dispatcher<'a> {
                 outcome,
                 wait,
             }),
-            Message::Ended(ends) => self.ended(ends),
+            Message::Ended(ends) => self.group_ended(ends),
             Message::StreamEnded(stream) => {
                 self.report.streams.push(stream.clone());
                 self.tell(EventKind::StreamEnded(stream));
@@ -349,8 +362,24 @@ impl<'a> Dispatcher<'a> {
         self.ended(Ended::of_all(members, members[0], &outcome));
     }
 
+    /// What was cancelled because a step is failing waits for the end of that step, which is told first.
+    fn group_ended(&mut self, ends: Vec<Ended>) {
+        let is_failing = ends.iter().any(|end| self.failing.contains(&end.step));
+        let mut outcomes = ends.iter().map(|end| &end.outcome);
+        let was_cancelled = outcomes.any(|end| matches!(end, StepOutcome::Cancelled { .. }));
+        if was_cancelled && !is_failing && !self.failing.is_empty() {
+            self.late.push(ends);
+            return;
+        }
+        self.ended(ends);
+        if self.failing.is_empty() {
+            for ends in std::mem::take(&mut self.late) {
+                self.ended(ends);
+            }
+        }
+    }
+
     fn ended(&mut self, ends: Vec<Ended>) {
-        let mut first_failure = None;
         for end in ends {
             let Ended {
                 step,
@@ -359,9 +388,9 @@ impl<'a> Dispatcher<'a> {
                 provenance,
                 ..
             } = end;
-            if matches!(outcome, StepOutcome::Failed { .. }) {
-                first_failure.get_or_insert(step);
-            }
+            // Its group may have been tried once more all the same, and ended in another way.
+            let was_failing = self.failing.remove(&step);
+            let has_failed = was_failing || matches!(outcome, StepOutcome::Failed { .. });
             let succeeded = outcome.is_success();
             self.settle(step, outcome, provenance, duration);
             let skips = if succeeded {
@@ -373,12 +402,15 @@ impl<'a> Dispatcher<'a> {
                 let outcome = self.skipped(&skip);
                 self.settle(skip.step, outcome, Provenance::default(), Duration::ZERO);
             }
+            if has_failed && !self.execution.options.keep_going {
+                self.halt(&self.failure_of(step), false);
+            }
         }
-        if let Some(step) = first_failure
-            && !self.execution.options.keep_going
-        {
-            self.halt(&format!("step `{}` failed", self.key(step)), false);
-        }
+    }
+
+    /// Why others end or do not start when a step fails.
+    fn failure_of(&self, step: StepIndex) -> String {
+        format!("step `{}` failed", self.key(step))
     }
 
     /// Gives up what has not started, and tells what runs to end; steps that run whatever became of
