@@ -350,7 +350,7 @@ impl From<vox_run::RecordError> for Failure {
     fn from(error: vox_run::RecordError) -> Self {
         use vox_run::RecordError;
         let exit = match &error {
-            RecordError::NoRun { .. } => Exit::NotFound,
+            RecordError::NoRun { .. } | RecordError::Elsewhere { .. } => Exit::NotFound,
             RecordError::Ambiguous { .. } => Exit::InvalidInput,
             _ => Exit::Failed,
         };

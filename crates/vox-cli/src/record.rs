@@ -142,6 +142,11 @@ fn make_key(path: &Path) -> Result<KeyFile, Failure> {
     Ok(KeyFile::load(path)?)
 }
 
+/// The directory in which a command is given.
+pub(crate) fn here() -> Result<PathBuf, Failure> {
+    std::env::current_dir().map_err(|error| Failure::io("find", Path::new("."), &error))
+}
+
 /// Now, in microseconds since 1970.
 pub(crate) fn now() -> i64 {
     let since = SystemTime::now()

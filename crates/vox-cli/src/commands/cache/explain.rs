@@ -20,6 +20,7 @@ use crate::exit::Exit;
 use crate::output::style::{BAD, DIM, GOOD, LITERAL, WARNING, paint, plain};
 use crate::output::table::{Cell, Table};
 use crate::output::{View, shortened};
+use crate::record::here;
 
 /// The most of a part of a key that is shown, in columns; programs get all of it.
 const MAX_PART: usize = 48;
@@ -158,7 +159,7 @@ pub(super) fn run(context: &Context, arguments: &ExplainArgs) -> Result<Exit, Fa
     let history = history(context)?;
     let this = match &arguments.run {
         Some(run) => {
-            let run = history.load(history.find(run)?)?;
+            let run = history.load(history.find(run, &here()?)?)?;
             if !run.ends.contains_key(step) {
                 return Err(no_end(step, &run));
             }
