@@ -25,8 +25,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Arguments of `vox runs logs`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Of one step everything that it wrote is printed as it was; of all of them each line with its step \
-                  before\nit. With --format json the run's `step-output` events are printed, one a line."
+    after_help = "Of one step everything that it wrote is printed as it was, also its colours, unless --color says \
+                  `never`;\nbytes that are no UTF-8 are replaced by U+FFFD when they are kept. Of all steps each line \
+                  is printed with its\nstep before it. With --format json the run's `step-output` events are printed, \
+                  one a line."
 )]
 pub struct LogsArgs {
     #[command(flatten)]
@@ -128,7 +130,7 @@ impl Printer<'_> {
                     return print_event(event);
                 }
                 if self.step.is_some() {
-                    return output::print(text.as_bytes());
+                    return output::pass_on(text.as_bytes());
                 }
                 let line = self.line(event);
                 output::print(line.as_bytes())
