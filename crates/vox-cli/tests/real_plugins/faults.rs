@@ -392,3 +392,13 @@ fn a_pipeline_may_be_larger_than_any_other_file_that_is_written_by_hand() {
     let ended = Ended::of(quickstart.run(&(words + step)).arg("--no-record"));
     ended.succeeded();
 }
+
+#[test]
+fn a_pipeline_of_more_than_64_mib_is_refused_as_other_invalid_files_are() {
+    let quickstart = Quickstart::new();
+    // A hole costs no disk.
+    let file = fs::File::create(quickstart.0.path().join("pipeline.toml")).unwrap();
+    file.set_len((64 << 20) + 1).unwrap();
+    let refused = quickstart.0.run(["run", "pipeline.toml"]);
+    refused.failed(5, &["pipeline.toml", "larger than 64 MiB"]);
+}
