@@ -10,7 +10,7 @@ use clap::Args;
 use vox_run::record::{RecordedRun, RunState};
 use vox_run::{EventKind, History, RecordError, RunEvent, RunId};
 
-use super::named::NamedRun;
+use super::named::{NamedRun, made_by_matrix};
 use super::replay::print_event;
 use crate::commands::run::view::{EventLine, Lines, logs_command};
 use crate::context::Context;
@@ -219,10 +219,12 @@ fn gone(run: RunId, step: &str, from: RunId) -> Failure {
 
 fn no_step(run: RunId, step: &str, keys: &[&str]) -> Failure {
     let message = format!("run {run} has no step `{}`", plain(step));
-    let hint = match vox_contract::nearest(step, keys.iter().copied()) {
-        Some(near) => format!("did you mean `{}`?", plain(near)),
-        None => format!("its steps are {}", plain(&keys.join(", "))),
-    };
+    let hint = made_by_matrix(step, keys.iter().copied()).unwrap_or_else(|| {
+        match vox_contract::nearest(step, keys.iter().copied()) {
+            Some(near) => format!("did you mean `{}`?", plain(near)),
+            None => format!("its steps are {}", plain(&keys.join(", "))),
+        }
+    });
     Failure::new(Exit::NotFound, message).hint(hint)
 }
 
