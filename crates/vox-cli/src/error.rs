@@ -154,7 +154,13 @@ impl From<DirectoriesError> for Failure {
 impl From<ManifestError> for Failure {
     fn from(error: ManifestError) -> Self {
         match &error {
-            ManifestError::Unreadable { file, source } => Self::io("read", file, source),
+            ManifestError::Unreadable { file, source } => {
+                let mut failure = Self::io("read", file, source);
+                if source.kind() == io::ErrorKind::FileTooLarge {
+                    failure.exit = Exit::InvalidInput;
+                }
+                failure
+            }
             ManifestError::UnknownDistribution { file, name, hint } => {
                 let message = format!("there is no distribution `{name}` in {}", file.display());
                 Self::new(Exit::NotFound, message).hint(hint)
@@ -350,7 +356,7 @@ impl From<vox_run::RecordError> for Failure {
     fn from(error: vox_run::RecordError) -> Self {
         use vox_run::RecordError;
         let exit = match &error {
-            RecordError::NoRun { .. } => Exit::NotFound,
+            RecordError::NoRun { .. } | RecordError::Elsewhere { .. } => Exit::NotFound,
             RecordError::Ambiguous { .. } => Exit::InvalidInput,
             _ => Exit::Failed,
         };

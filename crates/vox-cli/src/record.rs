@@ -18,7 +18,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use vox_crypto::{Digest, KeyError, KeyFile, SigningKey};
 use vox_model::library::Library;
 use vox_oplog::{OpLog, Reader};
-use vox_store::{BoxError, Options, Reason, Store};
+use vox_store::{BoxError, Opened, Options, Reason, Store};
 
 use crate::context::Context;
 use crate::error::Failure;
@@ -71,11 +71,26 @@ impl Context {
 
     /// The store.
     pub(crate) fn store(&self) -> Result<Store, Failure> {
-        let (store, opened) = Store::open(self.directories.data.join("store"), Options::default())?;
+        let opened = Store::open(self.store_directory(), Options::default())?;
+        Ok(self.opened(opened))
+    }
+
+    /// The store, to look at what is in it and to let go of it. That needs no room on its disk, and counts as no use.
+    pub(crate) fn store_to_free(&self) -> Result<Store, Failure> {
+        let opened = Store::open_to_remove(self.store_directory())?;
+        Ok(self.opened(opened))
+    }
+
+    fn store_directory(&self) -> PathBuf {
+        self.directories.data.join("store")
+    }
+
+    /// A store, after it was told what was mended of it.
+    fn opened(&self, (store, opened): (Store, Opened)) -> Store {
         for repair in opened.repairs {
             self.output.note(format_args!("store: {repair}"));
         }
-        Ok(store)
+        store
     }
 
     /// What the log needs of the store, for whoever removes something from it. The log is read when the
@@ -125,6 +140,11 @@ fn make_key(path: &Path) -> Result<KeyFile, Failure> {
         _ => {}
     }
     Ok(KeyFile::load(path)?)
+}
+
+/// The directory in which a command is given.
+pub(crate) fn here() -> Result<PathBuf, Failure> {
+    std::env::current_dir().map_err(|error| Failure::io("find", Path::new("."), &error))
 }
 
 /// Now, in microseconds since 1970.

@@ -111,14 +111,23 @@ pub fn references(log: &Path, digest: &Digest) -> Result<Vec<u64>, Error> {
     }
 }
 
-/// The links of the log, up to its last op; none when there is no log.
+/// The links of the log, up to its last op; none when there is no log. Where the tables cannot be written, as on
+/// a full disk, which somebody wants to free then, they are made in memory.
 fn caught_up(log: &Path) -> Result<Option<Projections>, Error> {
-    let mut projections = match Projections::open(log) {
-        Err(Error::Missing { .. }) => return Ok(None),
-        opened => opened?,
+    let links = |opened: Result<Projections, Error>| -> Result<Option<Projections>, Error> {
+        let mut projections = opened?;
+        projections.catch_up(&Links)?;
+        Ok(Some(projections))
     };
-    projections.catch_up(&Links)?;
-    Ok(Some(projections))
+    match links(Projections::open(log)) {
+        Err(Error::Missing { .. }) => Ok(None),
+        // What is wrong with the log itself is told once more.
+        Err(error @ (Error::Full { .. } | Error::ReadOnly { .. } | Error::Sqlite { .. })) => {
+            tracing::info!(%error, "what the log needs is looked up without the tables that are kept of it");
+            links(Projections::in_memory(log))
+        }
+        found => found,
+    }
 }
 
 /// The ops that let go of something.

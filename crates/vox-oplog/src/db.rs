@@ -22,7 +22,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, params};
 use vox_crypto::{PublicKey, Signature};
 
 use crate::{Class, Error, Fault, Hash, Kind, Op};
@@ -160,19 +160,28 @@ pub(crate) fn open_read(path: &Path, busy: Duration) -> Result<Connection, Error
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags).map_err(failed)?;
     db.busy_timeout(busy).map_err(failed)?;
-    let db = match db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())) {
+    let db = match try_read(&db) {
         Ok(()) => db,
         // Without a place for the WAL's index beside it, the file is read as it stands.
         Err(error)
             if matches!(
                 error.sqlite_error_code(),
-                Some(rusqlite::ErrorCode::CannotOpen | rusqlite::ErrorCode::ReadOnly)
+                Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)
             ) =>
         {
             if wal_bytes(path) > 0 {
                 return Err(Error::NeedsWal { path: path.into() });
             }
             open_immutable(path).map_err(failed)?
+        }
+        // A full disk has no room for the index: this connection makes one in memory. It shares what it knows
+        // of the file with the one that failed until that is gone.
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) => {
+            drop(db);
+            let db = open_uri(path, "readonly_shm=1").map_err(failed)?;
+            db.busy_timeout(busy).map_err(failed)?;
+            try_read(&db).map_err(failed)?;
+            db
         }
         Err(error) => return Err(failed(error)),
     };
@@ -181,8 +190,18 @@ pub(crate) fn open_read(path: &Path, busy: Duration) -> Result<Connection, Error
     Ok(db)
 }
 
+/// Whether anything can be read: opening alone does not look.
+fn try_read(db: &Connection) -> rusqlite::Result<()> {
+    db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+}
+
 /// Opens the database file alone, without its WAL and without locks.
 pub(crate) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
+    open_uri(path, "immutable=1")
+}
+
+/// Opens the database for reading in a way that only a URI can ask for.
+fn open_uri(path: &Path, how: &str) -> rusqlite::Result<Connection> {
     let mut uri = String::from("file:");
     for byte in path.as_os_str().as_encoded_bytes() {
         match byte {
@@ -192,7 +211,8 @@ pub(crate) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
             byte => uri.push_str(&format!("%{byte:02x}")),
         }
     }
-    uri.push_str("?immutable=1");
+    uri.push('?');
+    uri.push_str(how);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_URI;
@@ -460,7 +480,7 @@ pub(crate) fn begin(db: &Connection, path: &Path, busy: Duration) -> Result<(), 
         Err(error)
             if matches!(
                 error.sqlite_error_code(),
-                Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
             ) =>
         {
             Err(Error::Busy {

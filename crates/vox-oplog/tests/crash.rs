@@ -15,7 +15,10 @@ use std::time::Duration;
 use child::{command, in_shell, part, said, say};
 use common::{copy, key, log_of, note, open, verify};
 use vox_crypto::canonical;
-use vox_oplog::{Class, Error, NewOp, OpLog, Options, Policy, Reader, Repair, VerifyOptions};
+use vox_oplog::{
+    Class, Error, Links, NewOp, OpLog, Options, Policy, Projections, Query, Reader, Repair,
+    VerifyOptions,
+};
 
 /// What the other processes do; in this one nothing.
 #[test]
@@ -45,6 +48,13 @@ fn child() {
                 Ok(reader) => say(&format!("{}", reader.ops(Default::default()).count())),
                 Err(error) => say(&format!("{error:?}")),
             }
+        }
+        "read-full" => {
+            let reader = Reader::open(&dir).unwrap();
+            say(&reader.ops(Query::default()).count().to_string());
+            say(&format!("{:?}", Projections::open(&dir).map(drop)));
+            let mut made = Projections::in_memory(&dir).unwrap();
+            say(&made.catch_up(&Links).unwrap().ops.to_string());
         }
         other => panic!("{other}"),
     }
@@ -342,6 +352,24 @@ fn a_file_that_may_not_grow_is_an_error_and_what_was_written_stays_sound() {
         "{said:?}"
     );
     verify(&dir.path().join("log")).unwrap();
+}
+
+#[test]
+fn a_log_on_a_disk_without_a_free_byte_is_read() {
+    if !mounts() {
+        return;
+    }
+    for (part, ops) in [("write", "151"), ("leave", "3")] {
+        let dir = tempfile::tempdir().unwrap();
+        let script = format!(
+            "exec unshare -rm sh -c 'mount -t tmpfs -o size=16m none \"$VOX_OPLOG_DIR\" && \
+             cd \"$VOX_OPLOG_DIR\" && VOX_OPLOG_CHILD={part} \"$@\" >/dev/null 2>&1; \
+             rm -f log.db-shm; cat /dev/zero >ballast 2>/dev/null; exec \"$@\"' sh \"$@\""
+        );
+        let said = lines(in_shell(&script, "read-full", dir.path()));
+        assert_eq!((said[0].as_str(), said[2].as_str()), (ops, ops), "{said:?}");
+        assert!(said[1].starts_with("Err("), "{said:?}");
+    }
 }
 
 #[test]

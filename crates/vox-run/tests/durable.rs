@@ -705,7 +705,8 @@ fn a_run_is_found_by_its_id_its_beginning_its_end_and_as_the_last() {
         project.run(&steps).report.run,
     );
     let history = project.history();
-    let find = |wanted: &str| history.find(wanted);
+    let here = project.directory();
+    let find = |wanted: &str| history.find(wanted, &here);
     assert_eq!(find("last").unwrap(), two);
     assert_eq!(find(&one.to_string()).unwrap(), one);
     let text = one.to_string();
@@ -725,6 +726,28 @@ fn a_run_is_found_by_its_id_its_beginning_its_end_and_as_the_last() {
         .map(|run| run.id)
         .collect();
     assert_eq!(listed, [two, one]);
+}
+
+#[test]
+fn the_last_run_is_one_of_this_directory_or_of_none() {
+    let project = Project::new();
+    let run = project.run(&[notes_itself("a", json!({}))]).report.run;
+    let history = project.history();
+    let (here, data) = (project.directory(), project.data());
+    assert_eq!(history.find("last", here.parent().unwrap()).unwrap(), run);
+    let other = history.find("last", &data).unwrap_err();
+    let RecordError::Elsewhere {
+        run: named,
+        directory,
+        ..
+    } = &other
+    else {
+        panic!("{other}")
+    };
+    assert_eq!(*named, run);
+    assert_eq!(*directory, here.display().to_string());
+    // Named by its id it is found from anywhere.
+    assert_eq!(history.find(&run.to_string(), &data).unwrap(), run);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod project;
 mod steps;
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -267,7 +268,10 @@ fn runs_are_listed_in_the_order_in_which_they_began_whatever_the_clock_said() {
     let expected: Vec<RunId> = runs.iter().rev().copied().collect();
     assert_eq!(ids, expected);
     assert!(listed.iter().map(|run| run.time).is_sorted());
-    assert_eq!(project.history().find("last").unwrap(), runs[3]);
+    assert_eq!(
+        project.history().find("last", Path::new("/")).unwrap(),
+        runs[3]
+    );
 }
 
 #[test]

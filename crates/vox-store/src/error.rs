@@ -67,7 +67,8 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// The store was opened for reading, or lies on a file system that is.
+    /// The store was opened for reading, or for reading and removing, or lies on a file system that is
+    /// read-only.
     #[error(
         "the store {} can only be read: open it for writing, or use one on a writable disk",
         root.display()

@@ -5,7 +5,8 @@
 //!
 //! What must stay true: what a reference, the caller, or a running process needs is never removed, and
 //! whatever cannot be read is an error before anything is removed. References are removed, and that is
-//! made durable, before what they named: so a crash leaves at worst something that nobody needs.
+//! made durable, before what they named: so a crash leaves at worst something that nobody needs. Neither
+//! writes anything, as a full disk is when they are wanted.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -172,7 +173,8 @@ impl Store {
     /// Removes every object that nobody needs: no reference, no running process, and not the caller,
     /// who says by `roots` what it needs (as its op-log does).
     ///
-    /// Others who publish wait until it is done. A crash at any point leaves a sound store.
+    /// Others who publish wait until it is done. A crash at any point leaves a sound store. On a full disk,
+    /// where a lease has no room, a handle of [`open_to_remove`](Self::open_to_remove) collects.
     ///
     /// # Errors
     /// When anything is damaged that says what is needed: [`Error::Corrupt`] for a node,
@@ -181,7 +183,7 @@ impl Store {
     pub fn gc(&self, roots: Roots<'_>, options: GcOptions) -> Result<GcReport, Error> {
         let span = tracing::info_span!("vox.store.gc", dry_run = options.dry_run);
         let _entered = span.enter();
-        self.lease()?;
+        self.may_remove()?;
         let _guard = lock::alone(&self.inner.layout, options.wait)?;
         let mut report = GcReport {
             dry_run: options.dry_run,
@@ -224,7 +226,7 @@ impl Store {
     fn evict_to(&self, budget: u64, roots: Roots<'_>, dry_run: bool) -> Result<EvictReport, Error> {
         let span = tracing::info_span!("vox.store.gc", budget, dry_run);
         let _entered = span.enter();
-        self.lease()?;
+        self.may_remove()?;
         let _guard = lock::alone(&self.inner.layout, true)?;
         let mut report = EvictReport::default();
         let size = self.count()?;

@@ -1,6 +1,6 @@
 //! Leases: what a running process needs, whether or not a reference says so.
 //!
-//! Each handle that writes has a file in `leases/` and a directory of the same name in `tmp/`. It
+//! Each handle that stores something has a file in `leases/` and a directory of the same name in `tmp/`. It
 //! holds a lock on the file for as long as it lives. A lease whose lock is free belongs to nobody any
 //! more: the lease and what its process left unfinished are removed by the next who opens the store.
 //!

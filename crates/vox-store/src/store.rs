@@ -65,13 +65,23 @@ pub struct Store {
 pub(crate) struct Inner {
     pub(crate) layout: Layout,
     pub(crate) budget: Option<u64>,
-    /// None for a store that is only read.
-    lease: Option<Lease>,
+    access: Access,
     pub(crate) size: Size,
     /// Directories that this handle has made durable in their parent.
     durable: Mutex<HashSet<PathBuf>>,
     /// Objects whose names this handle has made durable, and which its lease protects.
     published: Mutex<HashSet<(Kind, Digest)>>,
+}
+
+/// What a handle is for.
+#[derive(Debug)]
+enum Access {
+    /// Reading alone.
+    Read,
+    /// Reading, and removing what is not needed. It has no lease, which would need room on the disk.
+    Remove,
+    /// Everything. What it writes and opens is claimed by its lease.
+    Write(Lease),
 }
 
 impl Store {
@@ -84,7 +94,8 @@ impl Store {
         let layout = layout_of(root.as_ref())?;
         let mut repairs = create(&layout)?;
         repairs.extend(lease::clear_dead(&layout)?);
-        let store = Self::new(layout, options.budget, true)?;
+        let access = Access::Write(Lease::new(&layout)?);
+        let store = Self::new(layout, options.budget, access);
         Ok((store, Opened { repairs }))
     }
 
@@ -97,7 +108,22 @@ impl Store {
     pub fn open_read(root: impl AsRef<Path>) -> Result<Self, Error> {
         let layout = layout_of(root.as_ref())?;
         check_format(&layout)?;
-        Self::new(layout, None, false)
+        Ok(Self::new(layout, None, Access::Read))
+    }
+
+    /// Opens a store for reading, for removing references and for collecting garbage; makes one as
+    /// [`open`](Self::open) does. Nothing is written in one that is there, so that a disk without a free
+    /// byte can be freed; nor is what is read protected from garbage collection by others, or counted as
+    /// used.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open). Storing something through this handle is [`Error::ReadOnly`].
+    pub fn open_to_remove(root: impl AsRef<Path>) -> Result<(Self, Opened), Error> {
+        let layout = layout_of(root.as_ref())?;
+        let mut repairs = create(&layout)?;
+        repairs.extend(lease::clear_dead(&layout)?);
+        let store = Self::new(layout, None, Access::Remove);
+        Ok((store, Opened { repairs }))
     }
 
     /// Another handle on the same store, with claims of its own.
@@ -105,23 +131,27 @@ impl Store {
     /// # Errors
     /// When its lease cannot be written.
     pub fn with_own_lease(&self) -> Result<Self, Error> {
-        let writes = self.inner.lease.is_some();
-        Self::new(self.inner.layout.clone(), self.inner.budget, writes)
+        let layout = self.inner.layout.clone();
+        let access = match self.inner.access {
+            Access::Read => Access::Read,
+            Access::Remove => Access::Remove,
+            Access::Write(_) => Access::Write(Lease::new(&layout)?),
+        };
+        Ok(Self::new(layout, self.inner.budget, access))
     }
 
-    fn new(layout: Layout, budget: Option<u64>, writes: bool) -> Result<Self, Error> {
-        let lease = writes.then(|| Lease::new(&layout)).transpose()?;
+    fn new(layout: Layout, budget: Option<u64>, access: Access) -> Self {
         let inner = Inner {
             layout,
             budget,
-            lease,
+            access,
             size: Size::default(),
             durable: Mutex::default(),
             published: Mutex::default(),
         };
-        Ok(Self {
+        Self {
             inner: Arc::new(inner),
-        })
+        }
     }
 
     /// The directory.
@@ -236,9 +266,24 @@ impl Store {
     }
 
     pub(crate) fn lease(&self) -> Result<&Lease, Error> {
-        self.inner.lease.as_ref().ok_or_else(|| Error::ReadOnly {
+        match &self.inner.access {
+            Access::Write(lease) => Ok(lease),
+            Access::Read | Access::Remove => Err(self.read_only()),
+        }
+    }
+
+    /// Refuses a handle through which nothing is removed.
+    pub(crate) fn may_remove(&self) -> Result<(), Error> {
+        match &self.inner.access {
+            Access::Write(_) | Access::Remove => Ok(()),
+            Access::Read => Err(self.read_only()),
+        }
+    }
+
+    fn read_only(&self) -> Error {
+        Error::ReadOnly {
             root: self.root().into(),
-        })
+        }
     }
 
     /// An object's open file and its length. It is claimed while nothing can be removed, and its time
@@ -251,19 +296,19 @@ impl Store {
         layout::check_name(digest)?;
         let path = self.inner.layout.object(kind, digest);
         let open = || layout::open_object(&path, digest)?.ok_or_else(|| missing(digest));
-        match &self.inner.lease {
-            Some(lease) if !lease.holds(digest) => {
+        match &self.inner.access {
+            Access::Write(lease) if !lease.holds(digest) => {
                 let _guard = lock::share(&self.inner.layout)?;
                 let found = open()?;
                 lease.hold(digest)?;
                 touch(&path);
                 Ok(found)
             }
-            Some(_) => {
+            Access::Write(_) => {
                 touch(&path);
                 open()
             }
-            None => open(),
+            Access::Read | Access::Remove => open(),
         }
     }
 

@@ -16,7 +16,7 @@ use std::process::Command;
 
 use fixture::{files_in, nothing};
 use vox_crypto::{Algorithm, Digest};
-use vox_store::{Class, Error, GcOptions, ImportOptions, Options, Store};
+use vox_store::{Class, Error, GcOptions, ImportOptions, Kind, Options, Store};
 
 /// Names the directory in which the inner run works.
 const INNER: &str = "VOX_STORE_TEST_INNER";
@@ -57,6 +57,14 @@ fn mount(options: &str, directory: &Path) {
         .status()
         .unwrap();
     assert!(mounted.success());
+}
+
+/// Takes what is free of a disk, to the last byte, with a file that it names.
+fn fill(directory: &Path) -> PathBuf {
+    let filler = directory.join("filler");
+    let mut file = fs::File::create(&filler).unwrap();
+    while file.write_all(&[1; 512]).is_ok() {}
+    filler
 }
 
 fn noise(len: usize) -> Vec<u8> {
@@ -107,10 +115,7 @@ fn a_full_disk_is_said_and_leaves_no_half_object() {
     assert!(files_in(&store.root().join("tmp")).is_empty());
 
     // To the last byte.
-    let filler = directory.join("filler");
-    let mut file = fs::File::create(&filler).unwrap();
-    while file.write_all(&[1; 512]).is_ok() {}
-    drop(file);
+    let filler = fill(&directory);
     for _ in 0..2 {
         let error = store.put_bytes(b"small").unwrap_err();
         assert!(matches!(error, Error::NoSpace { .. }), "{error}");
@@ -132,6 +137,46 @@ fn a_full_disk_is_said_and_leaves_no_half_object() {
     let small = store.put_bytes(b"small").unwrap();
     assert_eq!(store.verify(&small).unwrap(), 5);
     assert!(store.scrub(None).unwrap().is_clean());
+}
+
+#[test]
+fn a_disk_without_a_free_byte_is_freed() {
+    let Some(directory) = inner() else {
+        let dir = tempfile::tempdir().unwrap();
+        return with_mounts("a_disk_without_a_free_byte_is_freed", dir.path());
+    };
+    mount("size=4m", &directory);
+    let root = directory.join("store");
+    let (store, _) = Store::open(&root, Options::default()).unwrap();
+    let blobs = [1, 2, 3].map(|many| store.put_bytes(&noise(many << 18)).unwrap());
+    for (name, blob) in ["kept", "old"].iter().zip(&blobs) {
+        store
+            .set_ref("models", name, blob, Class::Evictable)
+            .unwrap();
+    }
+    drop(store);
+    fill(&directory);
+    let error = Store::open(&root, Options::default()).unwrap_err();
+    assert!(matches!(error, Error::NoSpace { .. }), "{error}");
+
+    let (store, _) = Store::open_to_remove(&root).unwrap();
+    let error = store.put_bytes(b"small").unwrap_err();
+    assert!(matches!(error, Error::ReadOnly { .. }), "{error}");
+    let collected = store.gc(&mut nothing, GcOptions::default()).unwrap();
+    assert_eq!(collected.removed, [(Kind::Blob, blobs[2])]);
+    fill(&directory);
+    assert!(store.remove_ref("models", "old").unwrap());
+    fill(&directory);
+    let evicted = store.evict(1 << 19, &mut nothing).unwrap();
+    assert_eq!(evicted.removed, [(Kind::Blob, blobs[1])]);
+    fill(&directory);
+    let evicted = store.evict(0, &mut nothing).unwrap();
+    assert_eq!(evicted.removed, [(Kind::Blob, blobs[0])]);
+    assert_eq!(evicted.over, 0);
+    assert!(files_in(&root.join("leases")).is_empty());
+
+    let (store, _) = Store::open(&root, Options::default()).unwrap();
+    store.put_bytes(b"small").unwrap();
 }
 
 #[test]

@@ -104,6 +104,22 @@ pub fn print(text: &[u8]) -> Result<(), Failure> {
     Ok(stdout.flush()?)
 }
 
+/// Writes what a step wrote to standard output as it is. A file or a pipe gets its colours and its zero bytes as
+/// well, unless no colours were asked for.
+///
+/// # Errors
+///
+/// Standard output cannot be written to.
+pub fn pass_on(text: &[u8]) -> Result<(), Failure> {
+    let uncoloured = anstream::ColorChoice::global() == anstream::ColorChoice::Never;
+    if uncoloured || io::stdout().is_terminal() {
+        return print(text);
+    }
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text)?;
+    Ok(stdout.flush()?)
+}
+
 /// Writes to standard error. There is nowhere to say that this failed.
 pub fn complain(text: fmt::Arguments<'_>) {
     let _ = anstream::stderr().lock().write_fmt(text);

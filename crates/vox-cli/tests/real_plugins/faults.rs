@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -131,6 +131,110 @@ fn where_nothing_can_be_recorded_the_run_does_not_begin_and_the_way_without_a_re
     // What was recorded can be read.
     let listed = read_only(quickstart.vox().args(["runs", "ls", "--format", "json"])).succeeded();
     assert_eq!(listed.json().as_array().unwrap().len(), 2);
+}
+
+/// A directory with a small model: one tensor of 4096 bytes, which are `seed`.
+fn small_model(directory: &Path, seed: u8) {
+    fs::create_dir_all(directory).unwrap();
+    let header = br#"{"a":{"dtype":"U8","shape":[4096],"data_offsets":[0,4096]}}     "#;
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header);
+    file.extend([seed; 4096]);
+    fs::write(directory.join("model.safetensors"), file).unwrap();
+}
+
+#[test]
+fn a_full_disk_is_looked_at_and_freed() {
+    let allowed = Command::new("unshare").args(["-rm", "true"]).status();
+    if !allowed.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: this system does not let this user mount (unshare -rm)");
+        return;
+    }
+    let quickstart = Quickstart::new();
+    let place = &quickstart.0;
+    let step = |key: &str| {
+        format!(
+            r#"
+            [[step]]
+            key = "{key}"
+            uses = "exec"
+            cache = true
+            with = {{ shell = "echo {key} > $VOX_OUTPUT_MADE" }}
+            inputs = {{}}
+            outputs = {{ made = {{ path = "{key}.txt" }} }}
+            "#
+        )
+    };
+    Ended::of(&mut quickstart.run(&(step("one") + &step("two")))).succeeded();
+    for (seed, name) in [(1, "first"), (2, "second"), (3, "third")] {
+        small_model(&place.path().join(name), seed);
+        place
+            .run(["model", "import", &format!("./{name}")])
+            .succeeded();
+    }
+    place.run(["model", "pin", "third"]).succeeded();
+    let cached = place.json(&["cache", "ls"]);
+    let key = cached["results"][0]["key"].as_str().unwrap();
+
+    // Each command finds a disk without a free byte, and says how it ended.
+    let script = r#"
+        cp -a "$VOX_DATA" saved &&
+        size=$(($(du -sk saved | cut -f 1) + 2048)) &&
+        mount -t tmpfs -o "size=${size}k" tmpfs "$VOX_DATA" &&
+        cp -a saved/. "$VOX_DATA" &&
+        rm -rf saved || exit
+        vox() {
+            cat /dev/zero >> "$VOX_DATA/filler" 2> said
+            "$command" "$@" 2>&1
+            echo "ended with $?"
+        }
+        command="$0"
+        vox runs ls
+        vox runs show last
+        vox cache ls
+        vox cache rm "$1"
+        vox cache gc
+        vox model ls
+        vox model rm first
+        vox model unpin third
+        vox model gc
+        vox model gc --budget 1B
+        rm "$VOX_DATA/filler"
+        "$command" log verify
+        "$command" model ls
+        "$command" cache ls
+    "#;
+    let words = ["unshare", "-rm", "sh", "-c", script];
+    let ended = Ended::of(&mut by_way_of(&words, place.vox().arg(key))).succeeded();
+    let mut rest = ended.stdout.as_str();
+    let mut next = |code: &str, words: &[&str]| {
+        let (text, after) = rest.split_once("ended with ").unwrap();
+        let (ended_with, after) = after.split_once('\n').unwrap();
+        assert_eq!(ended_with, code, "{}", ended.stdout);
+        for word in words {
+            assert!(text.contains(word), "{word}: {}", ended.stdout);
+        }
+        assert!(!text.contains("removed 0 objects"), "{}", ended.stdout);
+        rest = after;
+    };
+    let not_recorded = |kind: &str, name: &str| format!("`{kind}` of `{name}` is not recorded: ");
+    next("0", &["test", "succeeded"]);
+    next("0", &["one", "two"]);
+    next("0", &["one", "two", "2 results"]);
+    next("0", &["let go of "]);
+    next("0", &["removed "]);
+    next("0", &["first", "second", "third"]);
+    let removed = not_recorded("model.remove", "first");
+    next("0", &["let go of first", &removed]);
+    let unpinned = not_recorded("model.unpin", "third");
+    next("0", &["third may go", &unpinned]);
+    next("0", &["removed "]);
+    // The plan of the run is kept by the log.
+    let evicted = ["second", "third", "the result"].map(|what| format!("let go of {what}"));
+    next("1", &[&evicted[0], &evicted[1], &evicted[2]]);
+    for word in ["sound", "no models are here", "no results are kept here"] {
+        assert!(rest.contains(word), "{word}: {}", ended.stdout);
+    }
 }
 
 /// A day, in nanoseconds.
@@ -287,4 +391,14 @@ fn a_pipeline_may_be_larger_than_any_other_file_that_is_written_by_hand() {
     assert!(words.len() > 2 << 20);
     let ended = Ended::of(quickstart.run(&(words + step)).arg("--no-record"));
     ended.succeeded();
+}
+
+#[test]
+fn a_pipeline_of_more_than_64_mib_is_refused_as_other_invalid_files_are() {
+    let quickstart = Quickstart::new();
+    // A hole costs no disk.
+    let file = fs::File::create(quickstart.0.path().join("pipeline.toml")).unwrap();
+    file.set_len((64 << 20) + 1).unwrap();
+    let refused = quickstart.0.run(["run", "pipeline.toml"]);
+    refused.failed(5, &["pipeline.toml", "larger than 64 MiB"]);
 }

@@ -36,6 +36,30 @@ fn pipeline() -> Value {
 }
 
 #[test]
+fn the_key_of_a_step_with_a_matrix_leads_to_the_steps_that_it_has_become() {
+    let quickstart = Quickstart::new();
+    let place = &quickstart.0;
+    let step = r#"
+        [[step]]
+        key = "m"
+        uses = "exec"
+        matrix = { n = [1, 2] }
+        with = { shell = "echo said ${matrix.n}" }
+    "#;
+    Ended::of(&mut quickstart.run(step)).succeeded();
+    for named in [
+        &["runs", "logs", "last", "m"][..],
+        &["cache", "explain", "m"],
+        &["cache", "explain", "m", "--run", "last"],
+    ] {
+        let members = ["`m` has a matrix: name one of m[n=1], m[n=2]"];
+        place.run(named).failed(3, &members);
+    }
+    let log = place.run(["runs", "logs", "last", "m[n=2]"]).succeeded();
+    assert_eq!(log.stdout, "said 2\n");
+}
+
+#[test]
 fn a_name_stays_what_it_is_in_everything_that_shows_it_or_takes_it() {
     let quickstart = Quickstart::new();
     let place = &quickstart.0;

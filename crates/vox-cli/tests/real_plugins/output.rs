@@ -51,6 +51,25 @@ fn what_a_step_writes_cannot_paint_over_what_vox_says() {
     assert_eq!(written, "\u{1b}[2J\u{1b}[31mred\n");
 }
 
+#[test]
+fn the_log_of_one_step_has_its_colours_and_zero_bytes_in_a_file_too() {
+    let place = place(
+        r#"
+        [[step]]
+        key = "paint"
+        uses = "exec"
+        with = { shell = "printf '\\033[31mred\\000\\377\\376\\n'" }
+        "#,
+    );
+    place.run(["run"]).succeeded();
+    let logs = ["runs", "logs", "last", "paint"];
+    let written = place.run(logs).succeeded().stdout;
+    assert_eq!(written, "\u{1b}[31mred\0\u{fffd}\u{fffd}\n");
+    let uncoloured = place.run(["--color", "never"].iter().chain(&logs));
+    let uncoloured = uncoloured.succeeded().stdout;
+    assert!(uncoloured.starts_with("red"), "{uncoloured:?}");
+}
+
 /// What stands behind `before` in the one line that has it.
 #[track_caller]
 fn behind<'t>(text: &'t str, before: &str) -> &'t str {

@@ -560,6 +560,28 @@ fn what_ran_because_of_a_failure_runs_again_with_what_failed() {
 }
 
 #[test]
+fn of_a_run_in_which_nothing_failed_nothing_is_run_again() {
+    let quickstart = Quickstart::new();
+    let step = r#"
+        [[step]]
+        key = "a"
+        uses = "exec"
+        with = { command = ["true"] }
+    "#;
+    Ended::of(&mut quickstart.run(step)).succeeded();
+    let rerun = ["runs", "rerun", "last", "--failed"];
+    let said = Ended::of(quickstart.vox().args(rerun)).succeeded().stderr;
+    assert!(said.contains("there is nothing to run again"), "{said}");
+    let programs = Ended::of(quickstart.vox().args(rerun).args(["--format", "json"]));
+    let said = programs.succeeded().stderr;
+    let warning: Value = serde_json::from_str(&said).unwrap();
+    let message = warning["warning"]["message"].as_str().unwrap();
+    assert!(message.contains("nothing of run "), "{said}");
+    let listed = quickstart.0.json(&["runs", "ls"]);
+    assert_eq!(listed.as_array().unwrap().len(), 1, "{listed:#}");
+}
+
+#[test]
 fn a_result_comes_from_the_cache_and_says_why() {
     let quickstart = Quickstart::new();
     let place = &quickstart.0;

@@ -178,6 +178,59 @@ fn of_two_that_resume_a_run_at_once_the_second_finds_it_ended() {
 }
 
 #[test]
+fn the_last_run_of_another_directory_is_named_and_not_gone_on_with() {
+    let quickstart = Quickstart::new();
+    let place = &quickstart.0;
+    let vox = |directory: &str, words: &[&str]| {
+        let mut command = quickstart.vox();
+        command
+            .current_dir(place.path().join(directory))
+            .args(words);
+        command
+    };
+    let step = "[[step]]\nkey = \"a\"\nuses = \"exec\"\nwith = { command = [\"true\"] }\n";
+    for (directory, steps) in [("one", IN_THREE_STEPS), ("other", step)] {
+        fs::create_dir(place.path().join(directory)).unwrap();
+        let pipeline = format!("[pipeline]\nname = \"{directory}\"\n{steps}");
+        place.write(&format!("{directory}/pipeline.toml"), &pipeline);
+    }
+    Underway::start(vox("one", &["run"])).kill();
+    place.write("one/go", "");
+    let listed = place.json(&["runs", "ls"]);
+    let (id, directory) = (&listed[0]["id"], &listed[0]["directory"]);
+    let named = [id.as_str().unwrap(), directory.as_str().unwrap()];
+    for words in [
+        &["run", "--resume"][..],
+        &["run", "--resume", "last"],
+        &["runs", "rerun", "last"],
+        &["runs", "show", "last"],
+    ] {
+        Ended::of(&mut vox("other", words)).failed(3, &named);
+    }
+    assert_eq!(place.json(&["runs", "ls"]), listed);
+    let shown = |from: &str| {
+        Ended::of(&mut vox(from, &["runs", "ls"]))
+            .succeeded()
+            .stdout
+    };
+    assert!(shown("other").contains(named[1]), "{}", shown("other"));
+    let titles = shown("one");
+    assert!(titles.contains("STEPS\n"), "{titles}");
+
+    // Nor is one that was begun elsewhere since.
+    Ended::of(&mut vox("other", &["run"])).succeeded();
+    let last = |from: &str| {
+        let mut show = vox(from, &["runs", "show", "last", "--format", "json"]);
+        Ended::of(&mut show).succeeded().json()["id"].clone()
+    };
+    assert_eq!(last("one"), *id);
+    assert_ne!(last("other"), *id);
+    // From above both are meant, of which the other is newer.
+    assert_eq!(last("."), last("other"));
+    Ended::of(&mut vox("one", &["run", "--resume"])).succeeded();
+}
+
+#[test]
 fn what_a_run_writes_is_followed_until_its_end() {
     let quickstart = Quickstart::new();
     let place = &quickstart.0;

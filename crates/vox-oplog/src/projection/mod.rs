@@ -101,6 +101,19 @@ impl Projections {
         Ok(Self { path, db, reader })
     }
 
+    /// Projections of the log in this directory that are kept nowhere, for where nothing can be written: the
+    /// whole log is read to bring one up, and memory holds it.
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
+    pub fn in_memory(dir: impl AsRef<Path>) -> Result<Self, Error> {
+        let reader = Reader::open(&dir)?;
+        let path = dir.as_ref().join(FILE);
+        let db = Connection::open_in_memory().and_then(prepared);
+        let db = db.map_err(Error::sqlite("open", &path))?;
+        Ok(Self { path, db, reader })
+    }
+
     /// The database, for queries.
     pub fn tables(&self) -> &Connection {
         &self.db
@@ -158,7 +171,11 @@ impl Projections {
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let db = Connection::open(path)?;
+    Connection::open(path).and_then(prepared)
+}
+
+/// A database with the settings and the table that all projections share.
+fn prepared(db: Connection) -> rusqlite::Result<Connection> {
     db.busy_timeout(BUSY)?;
     db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     // What a loss of power takes is made again.

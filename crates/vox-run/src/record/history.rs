@@ -138,18 +138,19 @@ impl History {
         started.map(|op| self.summary(&op)).transpose()
     }
 
-    /// The run that `wanted` names: an id, its beginning or its end, or `last`.
+    /// The run that `wanted` names: an id, its beginning or its end, or `last`, which is the last one of the
+    /// directory `here`.
     ///
     /// # Errors
     ///
-    /// [`RecordError::NoRun`], [`RecordError::Ambiguous`], or the log cannot be read.
-    pub fn find(&self, wanted: &str) -> Result<RunId, RecordError> {
+    /// [`RecordError::NoRun`], [`RecordError::Ambiguous`], [`RecordError::Elsewhere`], or the log cannot be read.
+    pub fn find(&self, wanted: &str, here: &Path) -> Result<RunId, RecordError> {
         const SHOWN: usize = 5;
         if let Ok(id) = wanted.parse() {
             return Ok(id);
         }
-        let found = if wanted == "last" {
-            self.list(1, |_| true)?
+        let found: Vec<RunSummary> = if wanted == "last" {
+            self.last_in(here, |_| true)?.into_iter().collect()
         } else {
             // The last characters of an id tell more than the first, which are the time.
             self.list(SHOWN, |run| {
@@ -166,6 +167,37 @@ impl History {
                 wanted: wanted.to_owned(),
                 found: several.iter().map(|run| run.id.to_string()).collect(),
             }),
+        }
+    }
+
+    /// The last run whose steps work in `here` or below it, among those for which `wanted` says so.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError::Elsewhere`] where only others are wanted, or the log cannot be read.
+    pub fn last_in(
+        &self,
+        here: &Path,
+        mut wanted: impl FnMut(&RunSummary) -> bool,
+    ) -> Result<Option<RunSummary>, RecordError> {
+        let mut elsewhere = None;
+        let found = self.list(1, |run| {
+            if !wanted(run) {
+                return false;
+            }
+            let is_here = is_within(Path::new(&run.started.directory), here);
+            if !is_here && elsewhere.is_none() {
+                elsewhere = Some((run.id, run.started.directory.clone()));
+            }
+            is_here
+        })?;
+        match (found.into_iter().next(), elsewhere) {
+            (None, Some((run, directory))) => Err(RecordError::Elsewhere {
+                here: here.to_owned(),
+                run,
+                directory,
+            }),
+            (found, _) => Ok(found),
         }
     }
 
@@ -317,6 +349,12 @@ impl History {
             state,
         })
     }
+}
+
+/// Whether a directory is `here` or below it, also where a link leads there.
+fn is_within(directory: &Path, here: &Path) -> bool {
+    let resolved = || directory.canonicalize();
+    directory.starts_with(here) || resolved().is_ok_and(|directory| directory.starts_with(here))
 }
 
 fn payload<T: DeserializeOwned>(op: &Op) -> Result<T, RecordError> {

@@ -146,6 +146,19 @@ pub enum RecordError {
         /// Some of them.
         found: Vec<String>,
     },
+    /// A run that is meant by being the last one is of another directory.
+    #[error(
+        "there is no such run of {} or below it; the last one elsewhere is of {directory}: name it by its id, {run}",
+        here.display()
+    )]
+    Elsewhere {
+        /// Where it was looked for.
+        here: PathBuf,
+        /// The last one.
+        run: RunId,
+        /// Where its steps work.
+        directory: String,
+    },
     /// Another process carries the run out.
     #[error("run {run} is being carried out by process {process}; `vox runs cancel {run}` ends it")]
     Running {

@@ -235,7 +235,7 @@ impl Store {
         let directory = self.ref_directory(name.namespace());
         let written = match new {
             Some((digest, class)) => Some(self.write_ref(name, digest, class)?),
-            None => self.lease().map(|_| None)?,
+            None => self.may_remove().map(|()| None)?,
         };
         let was_there = {
             let _publishing = lock::share(layout)?;

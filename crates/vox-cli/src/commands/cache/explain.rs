@@ -13,13 +13,14 @@ use vox_run::cache::{Cache, Difference};
 use vox_run::record::{RecordedRun, RunSummary};
 use vox_run::{History, Plan, RecordError, RunId};
 
-use crate::commands::runs::{history, short as short_run};
+use crate::commands::runs::{history, is_made_by_matrix, made_by_matrix, short as short_run};
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::output::style::{BAD, DIM, GOOD, LITERAL, WARNING, paint, plain};
 use crate::output::table::{Cell, Table};
 use crate::output::{View, shortened};
+use crate::record::here;
 
 /// The most of a part of a key that is shown, in columns; programs get all of it.
 const MAX_PART: usize = 48;
@@ -156,22 +157,21 @@ fn made_of(parts: &BTreeMap<String, String>) -> Table {
 pub(super) fn run(context: &Context, arguments: &ExplainArgs) -> Result<Exit, Failure> {
     let step = arguments.step.as_str();
     let history = history(context)?;
-    let this = match &arguments.run {
-        Some(run) => {
-            let run = history.load(history.find(run)?)?;
-            if !run.ends.contains_key(step) {
-                return Err(no_end(step, &run));
-            }
-            run
-        }
-        None => {
-            newest(&history, |_| true, |run| run.ends.contains_key(step))?.ok_or_else(|| {
-                let message = format!("no run has a step `{}` that has ended", plain(step));
-                Failure::new(Exit::NotFound, message)
-                    .hint("`vox runs ls` lists runs, `vox runs show <run>` the steps of one")
-            })?
-        }
+    let has_step = |run: &RecordedRun| {
+        let mut keys = run.ends.keys();
+        keys.any(|key| key == step || is_made_by_matrix(step, key))
     };
+    let this = match &arguments.run {
+        Some(run) => history.load(history.find(run, &here()?)?)?,
+        None => newest(&history, |_| true, has_step)?.ok_or_else(|| {
+            let message = format!("no run has a step `{}` that has ended", plain(step));
+            Failure::new(Exit::NotFound, message)
+                .hint("`vox runs ls` lists runs, `vox runs show <run>` the steps of one")
+        })?,
+    };
+    if !this.ends.contains_key(step) {
+        return Err(no_end(step, &this));
+    }
     // Before it, and of the same pipeline: a name may be that of another step elsewhere.
     let started = &this.summary.started;
     let is_before = |other: &RunSummary| {
@@ -214,11 +214,13 @@ fn newest(
 fn no_end(step: &str, run: &RecordedRun) -> Failure {
     let id = run.summary.id;
     let message = format!("run {id} has no step `{}` that has ended", plain(step));
-    let ended = run.ends.keys().map(String::as_str);
-    let hint = match vox_contract::nearest(step, ended) {
-        Some(near) => format!("did you mean `{}`?", plain(near)),
-        None => format!("`vox runs show {id}` lists its steps"),
-    };
+    let ended = || run.ends.keys().map(String::as_str);
+    let hint = made_by_matrix(step, ended()).unwrap_or_else(|| {
+        match vox_contract::nearest(step, ended()) {
+            Some(near) => format!("did you mean `{}`?", plain(near)),
+            None => format!("`vox runs show {id}` lists its steps"),
+        }
+    });
     Failure::new(Exit::NotFound, message).hint(hint)
 }
 

@@ -80,7 +80,7 @@ impl View for Collected {
 
 pub(super) fn run(context: &Context, arguments: &GcArgs) -> Result<Exit, Failure> {
     let GcArgs { budget, dry_run } = *arguments;
-    let store = context.store()?;
+    let store = context.store_to_free()?;
     let view = match budget {
         Some(budget) => evict(context, &store, budget, dry_run)?,
         None => collect(context, &store, dry_run)?,

@@ -63,7 +63,7 @@ pub(super) fn run(context: &Context, arguments: &RmArgs) -> Result<Exit, Failure
         entries.retain(|entry| wanted.contains(&entry.key));
     }
     if !entries.is_empty() {
-        let cache = Cache::new(context.store()?);
+        let cache = Cache::new(context.store_to_free()?);
         for entry in &entries {
             cache.remove(&entry.key)?;
         }

@@ -9,7 +9,7 @@ use vox_crypto::Digest;
 use vox_model::library::{Library, MODELS, Named};
 use vox_model::record::MODEL_REMOVE;
 use vox_run::cache::Cache;
-use vox_store::{BoxError, GcOptions, Store};
+use vox_store::{BoxError, GcOptions};
 
 use crate::commands::cache;
 use crate::context::Context;
@@ -105,7 +105,7 @@ pub(super) fn run(context: &Context, arguments: &GcArgs) -> Result<Exit, Failure
         )
         .hint("`vox model ls` shows what there is; `vox model pin` keeps a model"));
     }
-    let store = context.store()?;
+    let store = context.store_to_free()?;
     let mut roots = context.roots();
     let mut options = GcOptions::default();
     options.dry_run = arguments.dry_run;
@@ -121,10 +121,9 @@ pub(super) fn run(context: &Context, arguments: &GcArgs) -> Result<Exit, Failure
         quarantined: collected.quarantined.bytes,
     };
     if let Some(budget) = arguments.budget {
-        // What a name led to cannot be told once it is gone. A handle protects what it has read, so this
-        // one is gone before anything is to go.
-        let named = Library::new(store.with_own_lease()?).list()?;
-        let reading = Cache::new(Store::open_read(store.root())?);
+        // What a name led to cannot be told once it is gone.
+        let named = Library::new(store.clone()).list()?;
+        let reading = Cache::new(store.clone());
         let mut listed = Vec::new();
         let mut needed = |visit: &mut dyn FnMut(Digest)| -> Result<(), BoxError> {
             roots(visit)?;
@@ -138,7 +137,7 @@ pub(super) fn run(context: &Context, arguments: &GcArgs) -> Result<Exit, Failure
             .iter()
             .filter(|name| name.namespace() == MODELS);
         view.evicted = evicted.map(|name| name.name().to_owned()).collect();
-        record_evicted(context, &named, &view.evicted)?;
+        record_evicted(context, &named, &view.evicted);
         view.results = cache::evicted(context, listed, &report)?;
         view.removed += report.removed.len();
         view.freed += report.freed;
@@ -151,11 +150,10 @@ pub(super) fn run(context: &Context, arguments: &GcArgs) -> Result<Exit, Failure
 }
 
 /// Records which names went.
-fn record_evicted(context: &Context, named: &[Named], evicted: &[String]) -> Result<(), Failure> {
+fn record_evicted(context: &Context, named: &[Named], evicted: &[String]) {
     for Named { name, entry, .. } in named {
         if let (true, Ok(entry)) = (evicted.contains(name), entry) {
-            super::record(context, MODEL_REMOVE, name, &entry.manifest)?;
+            super::record_or_tell(context, MODEL_REMOVE, name, &entry.manifest);
         }
     }
-    Ok(())
 }

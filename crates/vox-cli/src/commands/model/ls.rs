@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use vox_crypto::Digest;
 use vox_model::bundle::Kind;
-use vox_model::library::{Entry, Named};
+use vox_model::library::{Entry, Library, Named};
 
 use crate::context::Context;
 use crate::error::Failure;
@@ -145,7 +145,7 @@ impl View for List {
 }
 
 pub(super) fn run(context: &Context) -> Result<Exit, Failure> {
-    let named = context.library()?.list()?;
+    let named = Library::new(context.store_to_free()?).list()?;
     let lines: Vec<Line> = named.into_iter().map(Line::from).collect();
     let broken = lines.iter().any(|line| matches!(line, Line::Broken { .. }));
     context.output.show(&List(lines))?;

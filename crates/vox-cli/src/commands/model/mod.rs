@@ -12,6 +12,7 @@ mod scrub;
 mod verify;
 
 use clap::Subcommand;
+use serde_json::json;
 use vox_crypto::canonical;
 use vox_model::bundle::{BundleError, Manifest};
 use vox_model::import::ImportError;
@@ -22,6 +23,7 @@ use crate::commands::ml::merge::{self, MergeArgs};
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
+use crate::output::style::plain;
 
 /// The verbs of `vox model`.
 #[derive(Debug, Subcommand)]
@@ -77,6 +79,19 @@ fn record(context: &Context, kind: &str, name: &str, manifest: &Manifest) -> Res
         .log()?
         .append(NewOp::new(kind, payload)?.class(Class::Kept))?;
     Ok(())
+}
+
+/// Records what was done to free the store. It is done by then: what keeps the log from being written, such as the
+/// disk that is to be freed, is told and no more.
+fn record_or_tell(context: &Context, kind: &str, name: &str, manifest: &Manifest) {
+    if let Err(failure) = record(context, kind, name, manifest) {
+        let text = format!(
+            "`{kind}` of `{}` is not recorded: {}",
+            plain(name),
+            failure.message()
+        );
+        context.output.warn(&text, &json!({ "message": text }));
+    }
 }
 
 impl From<BundleError> for Failure {

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use clap::Args;
 use serde::Serialize;
-use vox_model::library::Entry;
+use vox_model::library::{Entry, Library};
 use vox_model::record::{MODEL_PIN, MODEL_UNPIN};
 
 use crate::context::Context;
@@ -48,10 +48,10 @@ pub(super) fn pin(context: &Context, arguments: &PinArgs) -> Result<Exit, Failur
 }
 
 pub(super) fn unpin(context: &Context, arguments: &PinArgs) -> Result<Exit, Failure> {
-    let library = context.library()?;
+    let library = Library::new(context.store_to_free()?);
     let (name, entry) = named(library.find(&arguments.model)?)?;
     if library.unpin(&name)? {
-        super::record(context, MODEL_UNPIN, &name, &entry.manifest)?;
+        super::record_or_tell(context, MODEL_UNPIN, &name, &entry.manifest);
     }
     context.output.show(&Pinned {
         name,

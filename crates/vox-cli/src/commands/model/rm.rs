@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use clap::Args;
 use serde::Serialize;
+use vox_model::library::Library;
 use vox_model::record::MODEL_REMOVE;
 
 use crate::context::Context;
@@ -41,7 +42,7 @@ impl View for Removed<'_> {
 }
 
 pub(super) fn run(context: &Context, arguments: &RmArgs) -> Result<Exit, Failure> {
-    let library = context.library()?;
+    let library = Library::new(context.store_to_free()?);
     // All of them are looked at before one of them goes.
     let mut entries = Vec::new();
     for name in &arguments.names {
@@ -69,7 +70,7 @@ pub(super) fn run(context: &Context, arguments: &RmArgs) -> Result<Exit, Failure
         // One whose manifest is broken can be let go of; there is nothing to record it by.
         if let Ok(entry) = named.entry {
             freed += entry.manifest.len();
-            super::record(context, MODEL_REMOVE, &named.name, &entry.manifest)?;
+            super::record_or_tell(context, MODEL_REMOVE, &named.name, &entry.manifest);
         }
     }
     context.output.show(&Removed {

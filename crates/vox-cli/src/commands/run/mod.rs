@@ -54,7 +54,7 @@ pub struct RunArgs {
     pipeline: Option<PathBuf>,
     #[command(flatten)]
     how: HowToRun,
-    /// Go on with a run that did not come to its end: the last one, or this one
+    /// Go on with a run that did not come to its end: the last one of this directory, or this one
     #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "")]
     resume: Option<String>,
     /// Print the JSON Schema of a pipeline, and run nothing

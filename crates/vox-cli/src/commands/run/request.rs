@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::output::{self, count};
+use crate::record::here;
 
 /// The file of a pipeline when none is named.
 const PIPELINE: &str = "pipeline.toml";
@@ -78,8 +79,8 @@ impl Request {
         })
     }
 
-    /// The run `wanted`, or where that is empty the last one that was interrupted, of `pipeline` if
-    /// one is named.
+    /// The run `wanted`, or where that is empty the last one that was interrupted: of `pipeline` if
+    /// one is named, else of this directory.
     pub fn resumed(
         record: &Record,
         wanted: &str,
@@ -94,14 +95,17 @@ impl Request {
                         .as_ref()
                         .is_none_or(|source| source.is_of(&run.started))
             };
-            let last = history.list(1, open)?.pop();
+            let last = match &source {
+                Some(_) => history.list(1, open)?.pop(),
+                None => history.last_in(&here()?, open)?,
+            };
             let last = last.ok_or_else(|| {
                 Failure::new(Exit::NotFound, "no run was interrupted")
                     .hint("`vox runs ls` lists the runs, `vox run <pipeline>` begins one")
             })?;
             last.id
         } else {
-            history.find(wanted)?
+            history.find(wanted, &here()?)?
         };
         let summary = summary(record, run)?;
         refuse_running(&summary)?;

@@ -10,7 +10,7 @@ use clap::Args;
 use vox_run::record::{RecordedRun, RunState};
 use vox_run::{EventKind, History, RecordError, RunEvent, RunId};
 
-use super::named::NamedRun;
+use super::named::{NamedRun, made_by_matrix};
 use super::replay::print_event;
 use crate::commands::run::view::{EventLine, Lines, logs_command};
 use crate::context::Context;
@@ -25,8 +25,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Arguments of `vox runs logs`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Of one step everything that it wrote is printed as it was; of all of them each line with its step \
-                  before\nit. With --format json the run's `step-output` events are printed, one a line."
+    after_help = "Of one step everything that it wrote is printed as it was, also its colours, unless --color says \
+                  `never`;\nbytes that are no UTF-8 are replaced by U+FFFD when they are kept. Of all steps each line \
+                  is printed with its\nstep before it. With --format json the run's `step-output` events are printed, \
+                  one a line."
 )]
 pub struct LogsArgs {
     #[command(flatten)]
@@ -128,7 +130,7 @@ impl Printer<'_> {
                     return print_event(event);
                 }
                 if self.step.is_some() {
-                    return output::print(text.as_bytes());
+                    return output::pass_on(text.as_bytes());
                 }
                 let line = self.line(event);
                 output::print(line.as_bytes())
@@ -217,10 +219,12 @@ fn gone(run: RunId, step: &str, from: RunId) -> Failure {
 
 fn no_step(run: RunId, step: &str, keys: &[&str]) -> Failure {
     let message = format!("run {run} has no step `{}`", plain(step));
-    let hint = match vox_contract::nearest(step, keys.iter().copied()) {
-        Some(near) => format!("did you mean `{}`?", plain(near)),
-        None => format!("its steps are {}", plain(&keys.join(", "))),
-    };
+    let hint = made_by_matrix(step, keys.iter().copied()).unwrap_or_else(|| {
+        match vox_contract::nearest(step, keys.iter().copied()) {
+            Some(near) => format!("did you mean `{}`?", plain(near)),
+            None => format!("its steps are {}", plain(&keys.join(", "))),
+        }
+    });
     Failure::new(Exit::NotFound, message).hint(hint)
 }
 

@@ -1,6 +1,7 @@
 //! `vox runs ls`: runs in a list.
 
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
@@ -12,6 +13,7 @@ use crate::exit::Exit;
 use crate::output::View;
 use crate::output::style::{DIM, LITERAL, paint};
 use crate::output::table::{Cell, Table};
+use crate::record::here;
 
 /// Arguments of `vox runs ls`.
 #[derive(Debug, Args)]
@@ -27,18 +29,26 @@ pub struct LsArgs {
 /// Runs, the newest first.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
-struct Runs(Vec<RunLine>);
+struct Runs {
+    runs: Vec<RunLine>,
+    /// The directory in which it was asked for.
+    #[serde(skip)]
+    here: PathBuf,
+}
 
 impl View for Runs {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
-        if self.0.is_empty() {
+        if self.runs.is_empty() {
             let command = paint(LITERAL, "vox run pipeline.toml");
             return writeln!(out, "no runs are recorded here; {command} records one");
         }
-        let mut table = Table::new(["RUN", "PIPELINE", "STATE", "BEGAN", "TOOK", "STEPS"])
+        let places: Vec<String> = self.runs.iter().map(|run| self.place(run)).collect();
+        let all_here = places.iter().all(String::is_empty);
+        let place = if all_here { "" } else { "IN" };
+        let mut table = Table::new(["RUN", "PIPELINE", "STATE", "BEGAN", "TOOK", "STEPS", place])
             .right(4)
             .right(5);
-        for run in &self.0 {
+        for (run, place) in self.runs.iter().zip(places) {
             table.row([
                 Cell::styled(LITERAL, short(run.id)),
                 (&run.pipeline).into(),
@@ -46,9 +56,19 @@ impl View for Runs {
                 Cell::styled(DIM, &run.began),
                 run.took().into(),
                 run.planned_steps.into(),
+                Cell::styled(DIM, place),
             ]);
         }
         write!(out, "{table}")
+    }
+}
+
+impl Runs {
+    /// Where the steps of a run work; nothing where that is here, and from here where it is below.
+    fn place(&self, run: &RunLine) -> String {
+        let directory = Path::new(&run.directory);
+        let place = directory.strip_prefix(&self.here).unwrap_or(directory);
+        place.display().to_string()
     }
 }
 
@@ -62,9 +82,10 @@ pub(super) fn run(context: &Context, arguments: &LsArgs) -> Result<Exit, Failure
         })?,
         None => Vec::new(),
     };
-    context
-        .output
-        .show(&Runs(found.iter().map(RunLine::of).collect()))?;
+    context.output.show(&Runs {
+        runs: found.iter().map(RunLine::of).collect(),
+        here: here()?,
+    })?;
     if found.len() == limit {
         context
             .output

@@ -28,6 +28,7 @@ use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
 
+pub(crate) use named::{is_made_by_matrix, made_by_matrix};
 pub(crate) use view::short;
 
 /// The verbs of `vox runs`.

@@ -1,6 +1,7 @@
 //! `vox runs rerun`: the plan of an earlier run once more.
 
 use clap::Args;
+use serde_json::json;
 
 use super::named::NamedRun;
 use crate::commands::run::HowToRun;
@@ -12,7 +13,8 @@ use crate::exit::Exit;
 #[derive(Debug, Args)]
 #[command(
     after_help = "The plan is run as it was, whatever its file says by now; results that are in the cache are taken \
-                  from there.\nWith --failed what had succeeded is taken over from the earlier run."
+                  from there.\nWith --failed what had succeeded is taken over from the earlier run; where all of it \
+                  had, nothing is run."
 )]
 pub struct RerunArgs {
     #[command(flatten)]
@@ -25,6 +27,13 @@ pub struct RerunArgs {
 }
 
 pub(super) fn rerun(context: &Context, arguments: &RerunArgs) -> Result<Exit, Failure> {
-    let run = arguments.run.find(&super::history(context)?)?;
+    let history = super::history(context)?;
+    let run = arguments.run.find(&history)?;
+    let found = history.summary_of(run)?;
+    if arguments.failed && found.is_some_and(|found| found.state.name() == "succeeded") {
+        let text = format!("nothing of run {run} failed; there is nothing to run again");
+        context.output.warn(&text, &json!({ "message": text }));
+        return Ok(Exit::Success);
+    }
     crate::commands::run::rerun(context, run, arguments.failed, &arguments.how)
 }
