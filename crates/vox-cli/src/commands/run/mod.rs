@@ -25,7 +25,9 @@ use vox_contract::Bytes;
 use vox_host::Watched;
 use vox_run::machine::Machine;
 use vox_run::record::{KEPT_BYTES, KEPT_RUNS, Retention};
-use vox_run::{CacheUse, Engine, Plan, Record, RunId, RunOptions, RunOutcome, Surroundings};
+use vox_run::{
+    CacheUse, Engine, EventKind, Plan, Record, RunId, RunOptions, RunOutcome, Surroundings,
+};
 
 use self::environment::Variable;
 use self::request::Request;
@@ -247,11 +249,16 @@ fn carry_out(
 
     let mut watcher = Watcher::new(context, how)?;
     let report = engine.run(&options, &mut |event| {
+        if options.record.is_some() && matches!(event.kind, EventKind::RunStarted { .. }) {
+            let command = format!("go on with it: vox run --resume {}", event.run);
+            interrupt::tell_way_on(Some(command));
+        }
         if watcher.tell(event).is_err() {
             // Nobody watches any more: there is no use in going on.
             options.cancel.cancel();
         }
     });
+    interrupt::tell_way_on(None);
     let report = watcher.finish(report?)?;
     if let Some(record) = options.record.as_ref().filter(|_| report.results_kept > 0)
         && let Err(failure) = cache::gc::keep_within(context, record.store(), how.cache_budget)
