@@ -7,6 +7,7 @@ use std::fmt;
 
 use anstyle::{AnsiColor, Style};
 use clap::builder::Styles;
+use unicode_width::UnicodeWidthChar as _;
 
 /// Titles.
 pub const HEADING: Style = Style::new().bold().underline();
@@ -89,6 +90,24 @@ pub fn tame(line: &str) -> String {
     tamed
 }
 
+/// The same of at most so many columns, behind which an ellipsis stands for the rest.
+pub fn tame_within(line: &str, columns: usize) -> String {
+    let mut width = 0;
+    let mut rest = line;
+    while let Some(letter) = rest.chars().next() {
+        if let Some(length) = length_of_colour(rest) {
+            rest = &rest[length..];
+            continue;
+        }
+        width += letter.width().unwrap_or(1);
+        if width > columns {
+            return tame(&line[..line.len() - rest.len()]) + "…";
+        }
+        rest = &rest[letter.len_utf8()..];
+    }
+    tame(line)
+}
+
 /// The length of the sequence that a text begins with, if that is one that chooses colours (ECMA-48, SGR).
 fn length_of_colour(text: &str) -> Option<usize> {
     const BEGIN: &str = "\u{1b}[";
@@ -106,6 +125,26 @@ mod tests {
     fn text_of_strangers_cannot_paint() {
         assert_eq!(plain("a\n  b\r\n"), "a b");
         assert_eq!(plain("\u{1b}[2Jgone"), "\u{fffd}[2Jgone");
+    }
+
+    #[test]
+    fn a_long_line_is_cut_between_letters_and_colours() {
+        let red = "\u{1b}[31m";
+        for (written, shown) in [
+            ("four".to_owned(), "four".to_owned()),
+            ("fives".to_owned(), "five…".to_owned()),
+            (format!("{red}four"), format!("{red}four\u{1b}[0m")),
+            (format!("{red}fives"), format!("{red}five\u{1b}[0m…")),
+            (
+                format!("fo{red}u{red}rs"),
+                format!("fo{red}u{red}r\u{1b}[0m…"),
+            ),
+            ("日本語".to_owned(), "日本…".to_owned()),
+        ] {
+            assert_eq!(tame_within(&written, 4), shown, "{written:?}");
+        }
+        let long = "x".repeat(300_000);
+        assert_eq!(tame_within(&long, 100).chars().count(), 101);
     }
 
     #[test]

@@ -7,10 +7,12 @@ use anstyle::Style;
 use unicode_width::UnicodeWidthStr as _;
 use vox_host::HOST_SAMPLES;
 use vox_host::contract::metrics::Sample;
-use vox_run::report::{PluginMetrics, Provenance, StepReport, StreamReport};
+use vox_run::report::{OutputLine, PluginMetrics, Provenance, StepReport, StreamReport};
 use vox_run::{EventKind, RunEvent, RunId, RunOutcome, RunReport, StepOutcome};
 
-use crate::output::style::{BAD, DIM, GOOD, LITERAL, STRONG, WARNING, paint, plain, tame};
+use crate::output::style::{
+    BAD, DIM, GOOD, LITERAL, STRONG, WARNING, paint, plain, tame, tame_within,
+};
 use crate::output::table::{Cell, Table};
 use crate::output::{count, shortened};
 
@@ -71,11 +73,7 @@ impl EventLine<'_> {
                 writeln!(out, "{key} {failed}, again in {wait}: {}", text_of(outcome))
             }
             EventKind::StepOutput { step, port, text } => {
-                let bar = if port == "stderr" {
-                    paint(WARNING, "|")
-                } else {
-                    paint(DIM, "|")
-                };
+                let bar = bar(port);
                 let key = self.key(DIM, step);
                 text.lines()
                     .try_for_each(|line| writeln!(out, "{key} {bar} {}", tame(line)))
@@ -157,19 +155,27 @@ const MAX_RESULT: usize = 72;
 /// and programs get all of it (`--format json`, `--events`).
 const MAX_EVENT: usize = 100;
 
+/// The most of one line of a failure that is shown, in columns; the command below it prints the whole.
+const MAX_LINE: usize = 500;
+
 /// The end of a run: what failed with its last output, the steps, the streams, the measurements.
-pub(crate) struct Summary<'a>(pub(crate) &'a RunReport);
+pub(crate) struct Summary<'a> {
+    /// The run.
+    pub(crate) report: &'a RunReport,
+    /// Whether what its steps wrote is kept.
+    pub(crate) is_kept: bool,
+}
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let report = self.0;
+        let Self { report, is_kept } = *self;
         writeln!(f)?;
         for step in report
             .steps
             .iter()
             .filter(|step| matches!(step.outcome, StepOutcome::Failed { .. }))
         {
-            failed(f, step, report)?;
+            write!(f, "{}", failed(step, report, is_kept))?;
         }
         let (table, left_out) = steps(&report.steps);
         write!(f, "{table}")?;
@@ -221,62 +227,102 @@ impl fmt::Display for Summary<'_> {
     }
 }
 
-/// A step that failed: what, how long and how often, why, and the last that it wrote.
-fn failed(f: &mut fmt::Formatter<'_>, step: &StepReport, report: &RunReport) -> fmt::Result {
-    let StepOutcome::Failed { cause, message, .. } = &step.outcome else {
-        return Ok(());
-    };
-    let key = plain(&step.step.key);
-    let tries = match step.provenance.attempts {
-        0 => ", not started".to_owned(),
-        1 => format!(" after {}", seconds(step.duration)),
-        tries => format!(" after {} in try {tries}", seconds(step.duration)),
-    };
-    writeln!(
-        f,
-        "{} {} ({}){tries}, cause: {}",
-        paint(BAD, "failed:"),
-        paint(STRONG, &key),
-        step.step.uses,
-        cause.name()
-    )?;
-    // Runners often end with what the step wrote last, which stands below.
-    let written = |line: &&str| step.output.iter().any(|output| output.text == **line);
-    for line in message.lines().filter(|line| !written(line)) {
-        writeln!(f, "  {}", plain(line))?;
-    }
-    if !step.output.is_empty() {
-        writeln!(f, "  {}", paint(DIM, "the last that it wrote:"))?;
-    }
-    for line in &step.output {
-        let bar = if line.port == "stderr" {
-            paint(WARNING, "|")
+/// A step that failed, as people are told of it: what, how long and how often, why, and the last that it wrote.
+pub(crate) struct FailedStep<'a> {
+    /// The run.
+    pub(crate) run: RunId,
+    /// The step's key.
+    pub(crate) key: &'a str,
+    /// What people read beside it.
+    pub(crate) label: Option<&'a str>,
+    /// The runner, where it is known.
+    pub(crate) runner: Option<&'a str>,
+    /// How often it was tried.
+    pub(crate) attempts: u32,
+    /// How long it took, as people read it.
+    pub(crate) time: String,
+    /// What kind of failure it is.
+    pub(crate) cause: &'a str,
+    /// Why.
+    pub(crate) message: &'a str,
+    /// The last lines that it wrote.
+    pub(crate) output: &'a [OutputLine],
+    /// How many steps did not run because of it.
+    pub(crate) skipped: usize,
+    /// Whether everything that it wrote is kept.
+    pub(crate) is_kept: bool,
+}
+
+impl fmt::Display for FailedStep<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = plain(self.key);
+        let (name, mut about) = match self.label {
+            Some(label) => (plain(label), vec![key.as_str()]),
+            None => (key.clone(), Vec::new()),
+        };
+        about.extend(self.runner);
+        let about = if about.is_empty() {
+            String::new()
         } else {
-            paint(DIM, "|")
+            format!(" ({})", about.join(", "))
         };
-        writeln!(f, "  {bar} {}", tame(&line.text))?;
-    }
-    let because = |other: &&StepReport| {
-        let StepOutcome::Skipped {
-            reason,
-            by_condition: false,
-        } = &other.outcome
-        else {
-            return false;
+        let time = &self.time;
+        let tries = match self.attempts {
+            0 => ", not started".to_owned(),
+            1 => format!(" after {time}"),
+            tries => format!(" after {time} in try {tries}"),
         };
-        reason.contains(&format!("`{}`", step.step.key))
-    };
-    let skipped = report.steps.iter().filter(because).count();
-    if skipped > 0 {
-        let steps = count(skipped, "step");
         writeln!(
             f,
-            "  {}",
-            paint(DIM, format!("{steps} did not run because of it"))
+            "{} {}{about}{tries}, cause: {}",
+            paint(BAD, "failed:"),
+            paint(STRONG, name),
+            self.cause
         )?;
+        let lines = self.message.lines();
+        for line in lines.filter(|line| !is_written(line, self.output)) {
+            writeln!(f, "  {}", shortened(plain(line), MAX_LINE))?;
+        }
+        if !self.output.is_empty() {
+            writeln!(f, "  {}", paint(DIM, "the last that it wrote:"))?;
+        }
+        for line in self.output {
+            writeln!(
+                f,
+                "  {} {}",
+                bar(&line.port),
+                tame_within(&line.text, MAX_LINE)
+            )?;
+        }
+        if self.skipped > 0 {
+            let steps = count(self.skipped, "step");
+            let because = format!("{steps} did not run because of it");
+            writeln!(f, "  {}", paint(DIM, because))?;
+        }
+        if self.is_kept && (!self.output.is_empty() || self.attempts > 1) {
+            let hint = format!("all of it: {}", logs_command(self.run, &key));
+            writeln!(f, "  {}", paint(DIM, hint))?;
+        }
+        writeln!(f)
     }
-    let hint = format!("all of it: {}", logs_command(report.run, &key));
-    writeln!(f, "  {}\n", paint(DIM, hint))
+}
+
+/// Whether a line of a message is one that the step wrote and that stands among the last of these: runners often
+/// end with them. They trim them, and cut those that are long.
+fn is_written(line: &str, output: &[OutputLine]) -> bool {
+    const LONG: usize = 256;
+    let line = line.trim_end();
+    let begins = line.trim_end_matches('\u{fffd}');
+    output.iter().any(|written| {
+        let written = written.text.trim_end();
+        written == line || line.len() > LONG && written.starts_with(begins)
+    })
+}
+
+/// What stands before a line that was written to a port.
+fn bar(port: &str) -> impl fmt::Display {
+    let style = if port == "stderr" { WARNING } else { DIM };
+    paint(style, "|")
 }
 
 /// The command that prints what a step of a run wrote, as it can be pasted into a shell.
@@ -291,6 +337,43 @@ pub(crate) fn logs_command(run: RunId, step: &str) -> String {
         format!("'{}'", step.replace('\'', r"'\''"))
     };
     format!("vox runs logs {run} {end_of_options}{word}")
+}
+
+fn failed<'a>(step: &'a StepReport, report: &'a RunReport, is_kept: bool) -> FailedStep<'a> {
+    let StepReport {
+        step,
+        outcome,
+        provenance,
+        duration,
+        output,
+    } = step;
+    let cause = match outcome {
+        StepOutcome::Failed { cause, .. } => cause.name(),
+        _ => outcome.status(),
+    };
+    let because = |other: &&StepReport| {
+        let StepOutcome::Skipped {
+            reason,
+            by_condition: false,
+        } = &other.outcome
+        else {
+            return false;
+        };
+        reason.contains(&format!("`{}`", step.key))
+    };
+    FailedStep {
+        run: report.run,
+        key: &step.key,
+        label: step.label.as_deref(),
+        runner: Some(step.uses.as_str()),
+        attempts: provenance.attempts,
+        time: seconds(*duration),
+        cause,
+        message: outcome.text(),
+        output,
+        skipped: report.steps.iter().filter(because).count(),
+        is_kept,
+    }
 }
 
 /// The most steps that the table lists; those that succeeded are left out first.
@@ -458,13 +541,37 @@ mod tests {
         serde_json::from_value(report).unwrap()
     }
 
+    /// The summary without colours.
+    fn summary(report: &RunReport, is_kept: bool) -> String {
+        let shown = Summary { report, is_kept }.to_string();
+        anstream::adapter::strip_str(&shown).to_string()
+    }
+
     #[test]
     fn a_failure_is_told_first_with_all_that_is_known_of_it() {
-        let shown = Summary(&failed_run()).to_string();
-        insta::assert_snapshot!(
-            "failure-on-a-terminal",
-            anstream::adapter::strip_str(&shown).to_string()
-        );
+        insta::assert_snapshot!("failure-on-a-terminal", summary(&failed_run(), true));
+    }
+
+    #[test]
+    fn a_run_without_a_record_has_no_log_to_point_to() {
+        let shown = summary(&failed_run(), false);
+        assert!(!shown.contains("vox runs logs"), "{shown}");
+    }
+
+    #[test]
+    fn a_long_line_is_shortened_once_and_what_a_runner_repeats_of_it_is_left_out() {
+        let mut run = failed_run();
+        let long = "x".repeat(300_000);
+        run.steps[1].output[1].text = long.clone() + " ";
+        let StepOutcome::Failed { message, .. } = &mut run.steps[1].outcome else {
+            panic!("it failed")
+        };
+        *message = format!("`cargo` exited with code 101\n{}", &long[..512]);
+        let shown = summary(&run, true);
+        let of_it = shown.lines().filter(|line| line.starts_with("  "));
+        let of_it: Vec<_> = of_it.filter(|line| line.contains("xx")).collect();
+        assert_eq!(of_it, [format!("  | {}…", "x".repeat(MAX_LINE))]);
+        assert!(shown.contains("all of it: vox runs logs "), "{shown}");
     }
 
     #[test]

@@ -19,6 +19,8 @@ use crate::output::screen::Screen;
 pub(super) struct Watcher {
     shown: Shown,
     file: Option<(PathBuf, File)>,
+    /// Whether what steps write is kept.
+    is_kept: bool,
     /// Why somebody could not be told, the first time.
     failure: Option<Failure>,
 }
@@ -50,6 +52,7 @@ impl Watcher {
         Ok(Self {
             shown,
             file: file.transpose()?,
+            is_kept: !how.no_record,
             failure: None,
         })
     }
@@ -86,7 +89,11 @@ impl Watcher {
             None => {}
         }
         if is_human {
-            output::print(Summary(&report).to_string().as_bytes())?;
+            let summary = Summary {
+                report: &report,
+                is_kept: self.is_kept,
+            };
+            output::print(summary.to_string().as_bytes())?;
         }
         Ok(report)
     }

@@ -42,7 +42,13 @@ pub(super) fn run(context: &Context, arguments: &ReplayArgs) -> Result<Exit, Fai
     }
     if context.output.is_human() {
         match told.into_report() {
-            Some(report) => output::print(Summary(&report).to_string().as_bytes())?,
+            Some(report) => {
+                let summary = Summary {
+                    report: &report,
+                    is_kept: true,
+                };
+                output::print(summary.to_string().as_bytes())?;
+            }
             None => context.output.note(format_args!(
                 "run {run} has told no more; `vox runs show {run}` says how it stands"
             )),
