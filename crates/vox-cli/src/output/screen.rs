@@ -67,6 +67,11 @@ impl Screen {
         size().unwrap_or(USUAL)
     }
 
+    /// How many letters fit into a line of standard output; none where that is no terminal.
+    pub fn columns() -> Option<usize> {
+        io::stdout().is_terminal().then(|| Self::size().columns)
+    }
+
     /// Keys as they are pressed; none on a terminal that does not say.
     pub fn keys(&self) -> &Receiver<u8> {
         &self.keys

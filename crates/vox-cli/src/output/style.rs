@@ -3,6 +3,7 @@
 //! Styles are written as ANSI escapes everywhere and taken out again at the edge, where the stream
 //! that is written to does not want them.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use anstyle::{AnsiColor, Style};
@@ -52,15 +53,30 @@ impl<T: fmt::Display> fmt::Display for Painted<T> {
     }
 }
 
-/// Text of a plugin or a file in one line: what would move the cursor, change colours or begin a
-/// new line is replaced, so that no manifest can paint over what Vox says.
+/// Text of a plugin or a file in one line: colours are left out, and what would move the cursor or
+/// begin a new line is replaced, so that no manifest can paint over what Vox says.
 pub fn plain(text: &str) -> String {
-    let words: Vec<&str> = text
+    let bare = uncoloured(text);
+    let words: Vec<&str> = bare
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty())
         .collect();
     words.join(" ").replace(char::is_control, "\u{fffd}")
+}
+
+fn uncoloured(text: &str) -> Cow<'_, str> {
+    let mut bare = Cow::Borrowed("");
+    let mut rest = text;
+    while let Some(at) = rest.find('\u{1b}') {
+        let (kept, taken) = match length_of_colour(&rest[at..]) {
+            Some(length) => (at, at + length),
+            None => (at + 1, at + 1),
+        };
+        bare += &rest[..kept];
+        rest = &rest[taken..];
+    }
+    bare + rest
 }
 
 /// A line that a step wrote: its colours stay, and end with it. What else a terminal would obey is
@@ -125,6 +141,8 @@ mod tests {
     fn text_of_strangers_cannot_paint() {
         assert_eq!(plain("a\n  b\r\n"), "a b");
         assert_eq!(plain("\u{1b}[2Jgone"), "\u{fffd}[2Jgone");
+        assert_eq!(plain("a \u{1b}[1;31mred\u{1b}[0m\n\u{1b}[m\nb"), "a red b");
+        assert_eq!(plain("\u{1b}\u{1b}[0m\u{1b}"), "\u{fffd}\u{fffd}");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::report::Cause;
 pub struct Step {
     /// The step's name in the plan; other steps refer to it.
     pub key: String,
-    /// What people read in place of the key.
+    /// What people read beside the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// The runner that carries it out.

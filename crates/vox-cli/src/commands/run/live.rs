@@ -245,7 +245,7 @@ impl State {
                     paint(WARNING, "↻"),
                     self.key(step),
                     seconds(*wait),
-                    first_line(outcome)
+                    text_of(outcome)
                 ));
             }
             EventKind::StepEnded {
@@ -267,17 +267,17 @@ impl State {
                         } else {
                             seconds(*duration)
                         };
-                        let text = paint(DIM, first_line(outcome));
+                        let text = paint(DIM, text_of(outcome));
                         (paint(GOOD, "✓").to_string(), format!("{how} {text}"))
                     }
                     StepOutcome::Failed { .. } => {
                         self.failed += 1;
-                        let text = format!("{} {}", seconds(*duration), first_line(outcome));
+                        let text = format!("{} {}", seconds(*duration), text_of(outcome));
                         (paint(BAD, "✗").to_string(), text)
                     }
                     StepOutcome::Cancelled { .. } | StepOutcome::Skipped { .. } => {
                         self.skipped += 1;
-                        let text = paint(DIM, first_line(outcome)).to_string();
+                        let text = paint(DIM, text_of(outcome)).to_string();
                         (paint(WARNING, "-").to_string(), text)
                     }
                 };
@@ -383,16 +383,6 @@ impl State {
             lines.push(paint(DIM, more).to_string());
         }
         lines
-    }
-}
-
-/// The first line of what there is to say.
-fn first_line(outcome: &StepOutcome) -> String {
-    let text = outcome.text().lines().next().unwrap_or_default();
-    if text.is_empty() {
-        text_of(outcome)
-    } else {
-        plain(text)
     }
 }
 

@@ -143,13 +143,23 @@ fn said(outcome: &StepOutcome, provenance: &Provenance, duration: Duration) -> S
     }
 }
 
+/// The first line of what there is to say of a step, which says it all.
 pub(super) fn text_of(outcome: &StepOutcome) -> String {
-    plain(outcome.text())
+    let mut lines = outcome.text().lines().map(plain);
+    lines.find(|line| !line.is_empty()).unwrap_or_default()
+}
+
+/// What a step is called in a table.
+pub(crate) fn named(key: &str, label: Option<&str>) -> String {
+    label.map_or_else(|| key.to_owned(), |label| format!("{label} ({key})"))
 }
 
 /// The most of a step's result that the table shows, in columns; what failed is told in full above
 /// it.
 const MAX_RESULT: usize = 72;
+
+/// The least of it: where there is less room the table goes without.
+const MIN_RESULT: usize = 20;
 
 /// The length of the line of a plugin's event, in columns: what plugins tell programs may be long,
 /// and programs get all of it (`--format json`, `--events`).
@@ -164,11 +174,18 @@ pub(crate) struct Summary<'a> {
     pub(crate) report: &'a RunReport,
     /// Whether what its steps wrote is kept.
     pub(crate) is_kept: bool,
+    /// How many letters fit into a line; as many as there are where nobody knows.
+    pub(crate) room: Option<usize>,
 }
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { report, is_kept } = *self;
+        let Self {
+            report,
+            is_kept,
+            room,
+        } = *self;
+        let room = room.unwrap_or(usize::MAX);
         writeln!(f)?;
         for step in report
             .steps
@@ -177,7 +194,7 @@ impl fmt::Display for Summary<'_> {
         {
             write!(f, "{}", failed(step, report, is_kept))?;
         }
-        let (table, left_out) = steps(&report.steps);
+        let (table, left_out) = steps(&report.steps, room);
         write!(f, "{table}")?;
         if left_out > 0 {
             let more = format!(
@@ -188,11 +205,11 @@ impl fmt::Display for Summary<'_> {
             writeln!(f, "{}", paint(DIM, more))?;
         }
         if !report.streams.is_empty() {
-            write!(f, "\n{}", streams(&report.streams))?;
+            write!(f, "\n{}", streams(&report.streams, room))?;
         }
         let measured = |metrics: &PluginMetrics| metrics.samples.iter().any(is_own);
         if report.metrics.iter().any(measured) {
-            write!(f, "\n{}", measurements(&report.metrics))?;
+            write!(f, "\n{}", measurements(&report.metrics, room))?;
         }
         writeln!(f)?;
         for stream in &report.streams {
@@ -380,7 +397,7 @@ fn failed<'a>(step: &'a StepReport, report: &'a RunReport, is_kept: bool) -> Fai
 const MAX_ROWS: usize = 60;
 
 /// Failures first, then in the order of the plan.
-fn steps(steps: &[StepReport]) -> (Table, usize) {
+fn steps(steps: &[StepReport], room: usize) -> (Table, usize) {
     let mut steps: Vec<&StepReport> = steps.iter().collect();
     steps.sort_by_key(|step| match step.outcome {
         StepOutcome::Failed { .. } => 0,
@@ -390,7 +407,10 @@ fn steps(steps: &[StepReport]) -> (Table, usize) {
     });
     let left_out = steps.len().saturating_sub(MAX_ROWS);
     steps.truncate(MAX_ROWS);
-    let mut table = Table::new(["STEP", "STATUS", "TIME", "RUNNER", "RESULT"]).right(2);
+    let is_retried = steps.iter().any(|step| step.provenance.attempts > 1);
+    let mut table = Table::new(["STEP", "STATUS", "TRIES", "TIME", "RUNNER", "RESULT"])
+        .right(2)
+        .right(3);
     for StepReport {
         step,
         outcome,
@@ -406,17 +426,24 @@ fn steps(steps: &[StepReport]) -> (Table, usize) {
             _ => seconds(*duration),
         };
         table.row([
-            Cell::styled(LITERAL, step.label.as_deref().unwrap_or(&step.key)),
+            Cell::styled(LITERAL, named(&step.key, step.label.as_deref())),
             Cell::styled(style_of(outcome), outcome.status()),
+            provenance.attempts.into(),
             time.into(),
             (&step.uses).into(),
             Cell::styled(DIM, shortened(text_of(outcome), MAX_RESULT)),
         ]);
     }
+    // As a rule there is one, and nothing to be learnt from it.
+    if !is_retried {
+        table.give_up("TRIES");
+    }
+    table.squeeze(room, "RESULT", MIN_RESULT);
+    table.fit(room, &["RUNNER", "TRIES", "RESULT"]);
     (table, left_out)
 }
 
-fn streams(streams: &[StreamReport]) -> Table {
+fn streams(streams: &[StreamReport], room: usize) -> Table {
     let mut table = Table::new(["STREAM", "THROUGH", "CHUNKS", "BYTES IN", "BYTES OUT"])
         .right(2)
         .right(3)
@@ -440,6 +467,7 @@ fn streams(streams: &[StreamReport]) -> Table {
             stream.bytes_out.into(),
         ]);
     }
+    table.fit(room, &["THROUGH", "BYTES IN", "CHUNKS"]);
     table
 }
 
@@ -449,7 +477,7 @@ fn is_own(sample: &Sample) -> bool {
     !sample.name.starts_with(HOST_SAMPLES)
 }
 
-fn measurements(metrics: &[PluginMetrics]) -> Table {
+fn measurements(metrics: &[PluginMetrics], room: usize) -> Table {
     let mut table = Table::new(["METRIC", "VALUE", "PLUGIN", "STEP", "WHAT"]).right(1);
     for PluginMetrics {
         plugin,
@@ -477,6 +505,8 @@ fn measurements(metrics: &[PluginMetrics]) -> Table {
             ]);
         }
     }
+    table.squeeze(room, "WHAT", MIN_RESULT);
+    table.fit(room, &["WHAT", "PLUGIN"]);
     table
 }
 
@@ -543,7 +573,16 @@ mod tests {
 
     /// The summary without colours.
     fn summary(report: &RunReport, is_kept: bool) -> String {
-        let shown = Summary { report, is_kept }.to_string();
+        within(report, is_kept, None)
+    }
+
+    fn within(report: &RunReport, is_kept: bool, room: Option<usize>) -> String {
+        let shown = Summary {
+            report,
+            is_kept,
+            room,
+        };
+        let shown = shown.to_string();
         anstream::adapter::strip_str(&shown).to_string()
     }
 
@@ -556,6 +595,68 @@ mod tests {
     fn a_run_without_a_record_has_no_log_to_point_to() {
         let shown = summary(&failed_run(), false);
         assert!(!shown.contains("vox runs logs"), "{shown}");
+    }
+
+    #[test]
+    fn the_table_fits_into_a_line_of_the_terminal() {
+        for room in [100, 80, 60] {
+            let shown = within(&failed_run(), true, Some(room));
+            let table = shown.lines().skip_while(|line| !line.starts_with("STEP "));
+            let table: Vec<_> = table.take_while(|line| !line.is_empty()).collect();
+            assert_eq!(table.len(), 6, "{shown}");
+            assert!(table.iter().all(|line| line.width() <= room), "{shown}");
+            assert_eq!(table[0].contains("RESULT"), room > 60, "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_step_that_succeeded_in_its_second_try_says_so_and_others_have_no_tries() {
+        let mut run = failed_run();
+        run.steps[1].provenance.attempts = 1;
+        assert!(!summary(&run, true).contains("TRIES"));
+        run.steps[4].provenance.attempts = 2;
+        let shown = summary(&run, true);
+        let row = shown
+            .lines()
+            .find(|line| line.starts_with("clean "))
+            .unwrap();
+        let row: Vec<_> = row.split_whitespace().take(4).collect();
+        assert_eq!(row, ["clean", "succeeded", "2", "250"]);
+    }
+
+    #[test]
+    fn a_failure_has_its_label_and_its_key() {
+        let mut run = failed_run();
+        run.steps[1].step.label = Some("Test on Linux".to_owned());
+        let shown = summary(&run, true);
+        let head =
+            "failed: Test on Linux (test[os=linux], exec) after 1 min 01 s in try 3, cause: code";
+        assert!(shown.lines().any(|line| line == head), "{shown}");
+        assert!(
+            shown.contains("\nTest on Linux (test[os=linux])  failed"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn of_a_message_the_table_has_the_first_line_without_colours() {
+        let mut run = failed_run();
+        let StepOutcome::Failed { message, .. } = &mut run.steps[1].outcome else {
+            panic!("it failed")
+        };
+        *message = "\u{1b}[31m`sh` exited\u{1b}[0m with code 1\n2".to_owned();
+        let shown = summary(&run, true);
+        let row = shown
+            .lines()
+            .find(|line| line.starts_with("test[os=linux] "));
+        assert!(
+            row.unwrap().ends_with("  `sh` exited with code 1"),
+            "{shown}"
+        );
+        assert!(
+            shown.contains("\n  `sh` exited with code 1\n  2\n"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -92,6 +92,7 @@ impl Watcher {
             let summary = Summary {
                 report: &report,
                 is_kept: self.is_kept,
+                room: Screen::columns(),
             };
             output::print(summary.to_string().as_bytes())?;
         }

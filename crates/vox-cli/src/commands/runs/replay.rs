@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::output;
+use crate::output::screen::Screen;
 
 /// Arguments of `vox runs replay`.
 #[derive(Debug, Args)]
@@ -46,6 +47,7 @@ pub(super) fn run(context: &Context, arguments: &ReplayArgs) -> Result<Exit, Fai
                 let summary = Summary {
                     report: &report,
                     is_kept: true,
+                    room: Screen::columns(),
                 };
                 output::print(summary.to_string().as_bytes())?;
             }

@@ -11,16 +11,20 @@ use vox_run::{RunId, StepOutcome};
 
 use super::named::NamedRun;
 use super::view::{RunLine, in_words, short, style_of};
-use crate::commands::run::view::FailedStep;
+use crate::commands::run::view::{FailedStep, named};
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
+use crate::output::screen::Screen;
 use crate::output::style::{DIM, LITERAL, STRONG, WARNING, paint, plain};
 use crate::output::table::{Cell, Table};
 use crate::output::{View, count, shortened};
 
 /// The most of what a step says that the table shows, in columns.
 const MAX_RESULT: usize = 72;
+
+/// The least of it: where there is less room the table goes without.
+const MIN_RESULT: usize = 20;
 
 /// Arguments of `vox runs show`.
 #[derive(Debug, Args)]
@@ -42,6 +46,9 @@ struct RunView {
     steps: Vec<StepLine>,
     /// What went wrong and failed nothing.
     warnings: Vec<String>,
+    /// How many letters fit into a line, where that is known.
+    #[serde(skip)]
+    room: Option<usize>,
 }
 
 /// What is known of a step.
@@ -149,6 +156,7 @@ impl View for RunView {
             events,
             steps,
             warnings,
+            room,
         } = self;
         head(out, run, *resumed)?;
         writeln!(out)?;
@@ -156,7 +164,7 @@ impl View for RunView {
             write!(out, "{}", failed(step, run.id, *events))?;
         }
         if !steps.is_empty() {
-            writeln!(out, "{}", table(steps))?;
+            writeln!(out, "{}", table(steps, *room))?;
         }
         for warning in warnings {
             writeln!(out, "{} {}", paint(WARNING, "warning:"), plain(warning))?;
@@ -227,7 +235,7 @@ fn failed(step: &StepLine, run: RunId, is_kept: bool) -> FailedStep<'_> {
 }
 
 /// Failures first, then in the order of the plan.
-fn table(steps: &[StepLine]) -> Table {
+fn table(steps: &[StepLine], room: Option<usize>) -> Table {
     let mut steps: Vec<&StepLine> = steps.iter().collect();
     steps.sort_by_key(|step| match step.state {
         "failed" => 0,
@@ -247,13 +255,17 @@ fn table(steps: &[StepLine]) -> Table {
         let first = step.message.as_deref().unwrap_or_default();
         let first = first.lines().next().unwrap_or_default();
         table.row([
-            Cell::styled(LITERAL, &step.step),
+            Cell::styled(LITERAL, named(&step.step, step.label.as_deref())),
             Cell::styled(style_of(step.state), step.state),
             step.attempts.into(),
             step.seconds.map_or_else(String::new, in_words).into(),
             Cell::styled(DIM, from),
             Cell::styled(DIM, shortened(plain(first), MAX_RESULT)),
         ]);
+    }
+    if let Some(room) = room {
+        table.squeeze(room, "RESULT", MIN_RESULT);
+        table.fit(room, &["FROM", "TRIES", "RESULT"]);
     }
     table
 }
@@ -303,6 +315,7 @@ pub(super) fn run(context: &Context, arguments: &ShowArgs) -> Result<Exit, Failu
         events,
         steps: steps(&recorded, &told),
         warnings: told.warnings().to_vec(),
+        room: Screen::columns(),
     })?;
     Ok(Exit::Success)
 }
@@ -388,7 +401,7 @@ mod tests {
                  the last that it wrote:\n  | oh no\n  all of it: vox runs logs {run} a\n\n"
             )
         );
-        let table = table(&shown).to_string();
+        let table = table(&shown, None).to_string();
         let table = anstream::adapter::strip_str(&table).to_string();
         let second = table.lines().nth(1).unwrap();
         assert!(
