@@ -155,3 +155,21 @@ fn ctrl_c_is_told_above_the_view_and_the_second_one_says_how_to_go_on() {
     let step = std::fs::read_to_string(quickstart.0.path().join("process")).unwrap();
     wait_for_the_end_of(step.trim());
 }
+
+#[test]
+fn a_terminal_that_knows_no_movements_gets_lines() {
+    let quickstart = Quickstart::new();
+    write(
+        &quickstart,
+        r#"
+        [[step]]
+        key = "say"
+        uses = "exec"
+        with = { command = ["echo", "hello"] }
+        "#,
+    );
+    let (code, written) = Terminal::start(&quickstart, "dumb", "run pipeline.toml").ends();
+    assert_eq!(code, Some(0), "{written:?}");
+    assert!(!written.contains('\x1b'), "{written:?}");
+    assert!(written.contains("\nsay | hello\r\n"), "{written:?}");
+}
