@@ -173,3 +173,30 @@ fn a_terminal_that_knows_no_movements_gets_lines() {
     assert!(!written.contains('\x1b'), "{written:?}");
     assert!(written.contains("\nsay | hello\r\n"), "{written:?}");
 }
+
+#[test]
+fn what_a_step_printed_stands_on_the_terminal_in_the_end() {
+    let quickstart = Quickstart::new();
+    write(
+        &quickstart,
+        r#"
+        [[step]]
+        key = "greet"
+        uses = "exec"
+        with = { command = ["echo", "hello, plugins"] }
+        [[step]]
+        key = "show"
+        uses = "exec"
+        with = { command = ["cat"] }
+        inputs = { stdin = { from = "greet.stdout" } }
+        "#,
+    );
+    let (code, written) = Terminal::start(&quickstart, "xterm", "run pipeline.toml").ends();
+    assert_eq!(code, Some(0), "{written:?}");
+    let shown = standing(&written);
+    assert!(
+        shown.contains("\nshow | hello, plugins\n\nSTEP "),
+        "{shown}"
+    );
+    assert!(shown.contains("\nshown succeeded in "), "{shown}");
+}

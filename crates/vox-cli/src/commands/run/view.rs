@@ -168,6 +168,10 @@ const MAX_EVENT: usize = 100;
 /// The most of one line of a failure that is shown, in columns; the command below it prints the whole.
 const MAX_LINE: usize = 500;
 
+/// The most lines that the end of a run shows of what steps wrote that did not fail, where they were not shown as
+/// they came. Where there are more, only the command that prints them is.
+const MAX_OUTPUT: usize = 10;
+
 /// The end of a run: what failed with its last output, the steps, the streams, the measurements.
 pub(crate) struct Summary<'a> {
     /// The run.
@@ -176,6 +180,8 @@ pub(crate) struct Summary<'a> {
     pub(crate) is_kept: bool,
     /// How many letters fit into a line; as many as there are where nobody knows.
     pub(crate) room: Option<usize>,
+    /// Whether what the steps wrote was shown already, as it came.
+    pub(crate) was_shown: bool,
 }
 
 impl fmt::Display for Summary<'_> {
@@ -184,6 +190,7 @@ impl fmt::Display for Summary<'_> {
             report,
             is_kept,
             room,
+            was_shown,
         } = *self;
         let room = room.unwrap_or(usize::MAX);
         writeln!(f)?;
@@ -193,6 +200,10 @@ impl fmt::Display for Summary<'_> {
             .filter(|step| matches!(step.outcome, StepOutcome::Failed { .. }))
         {
             write!(f, "{}", failed(step, report, is_kept))?;
+        }
+        let unseen = if was_shown { 0 } else { unseen(report) };
+        if (1..=MAX_OUTPUT).contains(&unseen) {
+            written(f, report)?;
         }
         let (table, left_out) = steps(&report.steps, room);
         write!(f, "{table}")?;
@@ -224,6 +235,14 @@ impl fmt::Display for Summary<'_> {
                 )?;
             }
         }
+        if unseen > MAX_OUTPUT {
+            let command = if is_kept {
+                format!("vox runs logs {}", report.run)
+            } else {
+                "`vox run --plain` shows it as it comes".to_owned()
+            };
+            writeln!(f, "{}", paint(DIM, format!("output: {command}")))?;
+        }
         let name = paint(STRONG, plain(&report.pipeline));
         let time = seconds(report.duration);
         match &report.outcome {
@@ -242,6 +261,33 @@ impl fmt::Display for Summary<'_> {
             }
         }
     }
+}
+
+/// The steps whose last lines do not stand among what failed.
+fn others(report: &RunReport) -> impl Iterator<Item = &StepReport> {
+    let is_other = |step: &&StepReport| !matches!(step.outcome, StepOutcome::Failed { .. });
+    report.steps.iter().filter(is_other)
+}
+
+/// How many lines they wrote, of those that the report has.
+fn unseen(report: &RunReport) -> usize {
+    others(report).map(|step| step.output.len()).sum()
+}
+
+/// What they wrote, each line with its step, as it is shown where lines are shown as they come.
+fn written(f: &mut fmt::Formatter<'_>, report: &RunReport) -> fmt::Result {
+    let keys = others(report).filter(|step| !step.output.is_empty());
+    let width = keys.map(|step| step.step.key.width()).max().unwrap_or(0);
+    for step in others(report) {
+        let key = plain(&step.step.key);
+        let room = width.saturating_sub(key.width());
+        for line in &step.output {
+            let text = tame_within(&line.text, MAX_LINE);
+            let key = paint(DIM, &key);
+            writeln!(f, "{key}{:room$} {} {text}", "", bar(&line.port))?;
+        }
+    }
+    writeln!(f)
 }
 
 /// A step that failed, as people are told of it: what, how long and how often, why, and the last that it wrote.
@@ -581,6 +627,7 @@ mod tests {
             report,
             is_kept,
             room,
+            was_shown: true,
         };
         let shown = shown.to_string();
         anstream::adapter::strip_str(&shown).to_string()
@@ -657,6 +704,52 @@ mod tests {
             shown.contains("\n  `sh` exited with code 1\n  2\n"),
             "{shown}"
         );
+    }
+
+    /// The summary behind a view that shows no output, of a run that writes so many lines and fails.
+    fn behind_the_view(lines: usize, is_kept: bool) -> String {
+        let mut run = failed_run();
+        let line = |number: usize| OutputLine {
+            port: "stdout".to_owned(),
+            text: format!("file {number}"),
+        };
+        run.steps[0].output = (1..=lines).map(line).collect();
+        let shown = Summary {
+            report: &run,
+            is_kept,
+            room: None,
+            was_shown: false,
+        };
+        anstream::adapter::strip_str(&shown.to_string()).to_string()
+    }
+
+    #[test]
+    fn few_lines_that_nobody_has_seen_are_shown_and_of_many_the_command_that_prints_them() {
+        let few = behind_the_view(2, true);
+        assert!(
+            few.contains("\nfetch | file 1\nfetch | file 2\n\nSTEP "),
+            "{few}"
+        );
+        assert!(!few.contains("output: "), "{few}");
+        // What failed has its lines above.
+        assert!(!few.contains("test[os=linux] | "), "{few}");
+
+        let many = behind_the_view(MAX_OUTPUT + 1, true);
+        assert!(!many.contains("fetch | "), "{many}");
+        let command = format!(
+            "\noutput: vox runs logs {}\nrelease failed",
+            failed_run().run
+        );
+        assert!(many.contains(&command), "{many}");
+        let unkept = behind_the_view(MAX_OUTPUT + 1, false);
+        assert!(unkept.contains("output: `vox run --plain` "), "{unkept}");
+
+        let none = behind_the_view(0, true);
+        assert!(
+            !none.contains(" | file") && !none.contains("output: "),
+            "{none}"
+        );
+        assert_eq!(none, summary(&failed_run(), true));
     }
 
     #[test]

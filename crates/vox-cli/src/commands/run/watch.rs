@@ -79,6 +79,7 @@ impl Watcher {
     /// Shows the summary; answers what could not be told, if something could not.
     pub(super) fn finish(self, report: RunReport) -> Result<RunReport, Failure> {
         let is_human = !matches!(self.shown, Shown::Json);
+        let was_shown = !matches!(self.shown, Shown::Live(_));
         if let Shown::Live(live) = self.shown {
             live.end()?;
         }
@@ -93,6 +94,7 @@ impl Watcher {
                 report: &report,
                 is_kept: self.is_kept,
                 room: Screen::columns(),
+                was_shown,
             };
             output::print(summary.to_string().as_bytes())?;
         }

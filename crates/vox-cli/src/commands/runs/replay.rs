@@ -48,6 +48,7 @@ pub(super) fn run(context: &Context, arguments: &ReplayArgs) -> Result<Exit, Fai
                     report: &report,
                     is_kept: true,
                     room: Screen::columns(),
+                    was_shown: true,
                 };
                 output::print(summary.to_string().as_bytes())?;
             }
