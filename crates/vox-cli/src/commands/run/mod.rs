@@ -6,11 +6,15 @@
 //! | `request` | which plan, where, and what an earlier run has done of it |
 //! | `watch` | who is told of the events: people, programs, a file |
 //! | `live` | the part of a terminal that is drawn over and over |
-//! | `view` | events as lines, and the summary |
+//! | `view` | events as lines |
+//! | `failure` | a step that failed |
+//! | `summary` | the end of a run |
 
 mod environment;
+pub(crate) mod failure;
 mod live;
 mod request;
+pub(crate) mod summary;
 pub(crate) mod view;
 mod watch;
 

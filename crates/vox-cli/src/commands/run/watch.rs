@@ -8,7 +8,8 @@ use vox_run::{RunEvent, RunReport};
 
 use super::HowToRun;
 use super::live::Live;
-use super::view::{self, EventLine, Summary};
+use super::summary::Summary;
+use super::view::{self, EventLine};
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;

@@ -5,7 +5,8 @@ use vox_run::RunEvent;
 use vox_run::record::Told;
 
 use super::named::NamedRun;
-use crate::commands::run::view::{EventLine, Lines, Summary};
+use crate::commands::run::summary::Summary;
+use crate::commands::run::view::{EventLine, Lines};
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;

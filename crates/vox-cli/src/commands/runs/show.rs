@@ -11,7 +11,8 @@ use vox_run::{RunId, StepOutcome};
 
 use super::named::NamedRun;
 use super::view::{RunLine, in_words, short, style_of};
-use crate::commands::run::view::{FailedStep, named};
+use crate::commands::run::failure::FailedStep;
+use crate::commands::run::view::named;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
