@@ -65,7 +65,7 @@ pub struct Plan {
 
 /// What a pipeline is called.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as `{ name = \"p\" }`")]
 pub struct Pipeline {
     /// Its name.
     pub name: String,
@@ -76,7 +76,10 @@ pub struct Pipeline {
 
 /// A plugin that watches the run; its manifest says at which hook points.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table such as `{ uses = \"journal\" }`"
+)]
 pub struct Hook {
     /// Id of the plugin.
     pub uses: PluginId,

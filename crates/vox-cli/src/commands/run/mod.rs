@@ -36,6 +36,7 @@ use vox_run::{
 use self::environment::Variable;
 use self::request::Request;
 use self::watch::Watcher;
+use crate::cli::number_of_bytes;
 use crate::commands::cache;
 use crate::context::Context;
 use crate::error::Failure;
@@ -87,19 +88,19 @@ pub(crate) struct HowToRun {
     #[arg(long)]
     no_cache: bool,
     /// How much the results in the cache may take; those used longest ago go first
-    #[arg(long, value_name = "BYTES", default_value = "20GiB")]
+    #[arg(long, value_name = "BYTES", value_parser = number_of_bytes, default_value = "20GiB")]
     cache_budget: Bytes,
     /// Record nothing: the run cannot be resumed, and nothing is cached
     #[arg(long)]
     no_record: bool,
     /// How much of what one step writes is shown and kept
-    #[arg(long, value_name = "BYTES", default_value = "256MiB")]
+    #[arg(long, value_name = "BYTES", value_parser = number_of_bytes, default_value = "256MiB")]
     log_limit: Bytes,
     /// Of how many runs what they printed is kept; that of the oldest goes first
     #[arg(long, value_name = "NUMBER", default_value_t = KEPT_RUNS)]
     keep_logs: usize,
     /// How much that may take
-    #[arg(long, value_name = "BYTES", default_value_t = Bytes(KEPT_BYTES))]
+    #[arg(long, value_name = "BYTES", value_parser = number_of_bytes, default_value_t = Bytes(KEPT_BYTES))]
     logs_budget: Bytes,
     /// A line for each event, also on a terminal
     #[arg(long)]
