@@ -5,7 +5,8 @@
 //!
 //! - A [`Plan`] that exists is valid: keys are unique, every name it uses is in it, and its
 //!   [graph](crate::graph::Graph) has an order.
-//! - All problems of a text are reported at once, each with its place and a way out.
+//! - All problems of a text are reported at once, each with its place and a way out; circles once all
+//!   names are right.
 //! - A key that is not known is refused, never ignored: the format grows by adding keys, and an
 //!   older Vox must not run half of a newer plan.
 
