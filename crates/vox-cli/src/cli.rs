@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use vox_contract::{Bytes, QuantityError};
 
 use crate::commands::cache::CacheCommand;
 use crate::commands::log::LogCommand;
@@ -34,6 +35,12 @@ pub const BUILT_IN_VERBS: [&str; 15] = [
     "completions",
     "help",
 ];
+
+/// A number of bytes as a word of the command line.
+pub(crate) fn number_of_bytes(word: &str) -> Result<Bytes, String> {
+    word.parse()
+        .map_err(|error: QuantityError| format!("{error}; {}", error.hint()))
+}
 
 /// Runs AI work out of plugins.
 #[derive(Debug, Parser)]

@@ -178,7 +178,11 @@ macro_rules! text_traits {
 
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+                Cow::<'de, str>::deserialize(deserializer)?
+                    .parse()
+                    .map_err(|error: QuantityError| {
+                        de::Error::custom(format_args!("{error}; {}", error.hint()))
+                    })
             }
         }
 

@@ -190,6 +190,11 @@ fn a_hook_that_cannot_be_started_stops_the_run_unless_its_policy_is_open() {
         assert!(abort.reason.contains("no key"), "{}", abort.reason);
         let run = Run::open(&[broken(json!({ "on-failure": "open" }))]);
         let told = run.told("pre_step");
-        assert!(told.contains("it cannot be started: "), "{told}");
+        assert!(
+            told.contains("takes no part: it cannot be started: "),
+            "{told}"
+        );
+        let again = run.ask("pre_step");
+        assert!(again.1.is_empty(), "that is told once: {again:?}");
     }
 }

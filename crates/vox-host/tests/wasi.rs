@@ -256,3 +256,16 @@ fn a_refusal_is_logged_once_with_what_grants_it() {
     let remedy = format!("grant it with `vox plugin grant wasi-probe file_write={place}`");
     assert_eq!(log.matches(&remedy).count(), 1, "{log}");
 }
+
+#[test]
+fn of_a_grant_that_does_not_count_it_is_logged_that_trust_is_missing() {
+    let probe = Probe::new();
+    let log = logged(|| {
+        let mut guest = probe.distrust().granted("network = true");
+        let connect = json!({"address": "127.0.0.1", "port": 9});
+        assert_eq!(guest.run("connect", connect), error("access-denied"));
+    });
+    let remedy = "`vox plugin trust allow wasi-probe`";
+    assert_eq!(log.matches(remedy).count(), 1, "{log}");
+    assert!(!log.contains("vox plugin grant"), "{log}");
+}

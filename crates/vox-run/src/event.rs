@@ -164,7 +164,7 @@ pub enum EventKind {
 pub struct StepHead {
     /// Its key.
     pub key: String,
-    /// What people read in place of the key.
+    /// What people read beside the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// The runner that carries it out.

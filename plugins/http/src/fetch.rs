@@ -199,7 +199,7 @@ fn unanswered(target: &Target, method: Method, redirected: bool, failure: &Failu
     match failure {
         Failure::Denied => Stop::Error(Error::Denied(format!(
             "`network={scope}` is not granted{led}; grant it with `vox plugin grant http \
-             network={scope}`"
+             network={scope}`, or where it is, trust the plugin with `vox plugin trust allow http`"
         ))),
         Failure::AddressDenied => Stop::Error(Error::Denied(format!(
             "`{scope}`{led} is granted by name, and stands for an address of this machine or its \

@@ -159,7 +159,7 @@ fn trouble(answer: std::result::Result<u16, Failure>, scope: &str) -> Option<Str
         Ok(status) => Some(format!("{scope} answered {status}")),
         Err(Failure::Denied) => Some(format!(
             "`network={scope}` is not granted; grant it with `vox plugin grant notify \
-             network={scope}`"
+             network={scope}`, or where it is, trust the plugin with `vox plugin trust allow notify`"
         )),
         Err(failure) => Some(format!("{scope}: {failure}")),
     }

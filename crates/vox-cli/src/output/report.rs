@@ -7,9 +7,12 @@ use serde_json::{Value, json};
 use vox_contract::Problem;
 
 use super::excerpt::Excerpt;
-use super::style::{BAD, HINT, paint};
+use super::style::{BAD, DIM, HINT, paint};
 use super::{Output, complain};
 use crate::error::Failure;
+
+/// The most problems of a file that people are shown in full.
+const MAX_PROBLEMS: usize = 10;
 
 /// Tells why a command failed.
 pub fn failure(output: Output, failure: &Failure) {
@@ -28,13 +31,29 @@ pub fn human(failure: &Failure) -> String {
     let mut text = String::new();
     // Writing to a `String` cannot fail, here and below.
     if let Some(source) = failure.source_file() {
-        for problem in &source.problems {
+        let in_full = source.problems.len().min(MAX_PROBLEMS);
+        let (shown, rest) = source.problems.split_at(in_full);
+        for problem in shown {
             let excerpt = Excerpt {
                 file: &source.file,
                 text: &source.text,
                 problem,
             };
             let _ = write!(text, "{excerpt}");
+        }
+        if !rest.is_empty() {
+            let is_alike = |problem: &Problem| {
+                let mut shown = shown.iter();
+                shown.any(|shown| shown.message == problem.message)
+            };
+            let alike = if rest.iter().all(is_alike) {
+                " like these"
+            } else {
+                ""
+            };
+            let number = rest.len();
+            let more = format!("and {number} more{alike}; `--format json` has all of them");
+            let _ = writeln!(text, "{}", paint(DIM, more));
         }
     } else {
         let _ = writeln!(
@@ -91,4 +110,42 @@ fn indented(text: &str) -> String {
         .lines()
         .map(|line| line.replace(char::is_control, "\u{fffd}"));
     lines.collect::<Vec<_>>().join("\n  ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Why a plan of so many steps is refused that all have one key which there is not.
+    fn refused(steps: usize, key: impl Fn(usize) -> String) -> Failure {
+        let mut plan = "[pipeline]\nname = \"p\"\n".to_owned();
+        for step in 0..steps {
+            let key = key(step);
+            plan += &format!("[[step]]\nkey = \"s{step}\"\nuses = \"exec\"\n{key} = []\n");
+        }
+        vox_run::Plan::parse(&plan, "p.toml").unwrap_err().into()
+    }
+
+    fn shown(failure: &Failure) -> String {
+        anstream::adapter::strip_str(&human(failure)).to_string()
+    }
+
+    #[test]
+    fn of_many_problems_people_are_shown_ten_and_told_of_the_rest() {
+        let failure = refused(300, |_| "neds".to_owned());
+        let text = shown(&failure);
+        assert_eq!(text.matches("there is no key `neds` here").count(), 10);
+        let more = "\nand 290 more like these; `--format json` has all of them\n";
+        assert!(text.ends_with(more), "{text}");
+        let problems = &machine(&failure)["error"]["problems"];
+        assert_eq!(problems.as_array().map(Vec::len), Some(300));
+
+        let text = shown(&refused(11, |step| format!("neds{step}")));
+        assert!(
+            text.ends_with("\nand 1 more; `--format json` has all of them\n"),
+            "{text}"
+        );
+        let text = shown(&refused(10, |_| "neds".to_owned()));
+        assert!(!text.contains(" more"), "{text}");
+    }
 }

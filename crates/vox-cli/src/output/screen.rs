@@ -57,14 +57,21 @@ impl Screen {
         Ok(screen)
     }
 
-    /// Whether standard output is a terminal that can be drawn on.
+    /// Whether standard output is a terminal that can be drawn on: one that calls itself `dumb` knows
+    /// no movements.
     pub fn is_there() -> bool {
-        io::stdout().is_terminal()
+        let is_dumb = std::env::var_os("TERM").is_some_and(|kind| kind == "dumb");
+        io::stdout().is_terminal() && !is_dumb
     }
 
     /// How much there is room for now.
     pub fn size() -> Size {
         size().unwrap_or(USUAL)
+    }
+
+    /// How many letters fit into a line of standard output; none where that is no terminal.
+    pub fn columns() -> Option<usize> {
+        io::stdout().is_terminal().then(|| Self::size().columns)
     }
 
     /// Keys as they are pressed; none on a terminal that does not say.

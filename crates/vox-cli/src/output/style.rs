@@ -3,10 +3,12 @@
 //! Styles are written as ANSI escapes everywhere and taken out again at the edge, where the stream
 //! that is written to does not want them.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use anstyle::{AnsiColor, Style};
 use clap::builder::Styles;
+use unicode_width::UnicodeWidthChar as _;
 
 /// Titles.
 pub const HEADING: Style = Style::new().bold().underline();
@@ -51,15 +53,30 @@ impl<T: fmt::Display> fmt::Display for Painted<T> {
     }
 }
 
-/// Text of a plugin or a file in one line: what would move the cursor, change colours or begin a
-/// new line is replaced, so that no manifest can paint over what Vox says.
+/// Text of a plugin or a file in one line: colours are left out, and what would move the cursor or
+/// begin a new line is replaced, so that no manifest can paint over what Vox says.
 pub fn plain(text: &str) -> String {
-    let words: Vec<&str> = text
+    let bare = uncoloured(text);
+    let words: Vec<&str> = bare
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty())
         .collect();
     words.join(" ").replace(char::is_control, "\u{fffd}")
+}
+
+fn uncoloured(text: &str) -> Cow<'_, str> {
+    let mut bare = Cow::Borrowed("");
+    let mut rest = text;
+    while let Some(at) = rest.find('\u{1b}') {
+        let (kept, taken) = match length_of_colour(&rest[at..]) {
+            Some(length) => (at, at + length),
+            None => (at + 1, at + 1),
+        };
+        bare += &rest[..kept];
+        rest = &rest[taken..];
+    }
+    bare + rest
 }
 
 /// A line that a step wrote: its colours stay, and end with it. What else a terminal would obey is
@@ -89,6 +106,24 @@ pub fn tame(line: &str) -> String {
     tamed
 }
 
+/// The same of at most so many columns, behind which an ellipsis stands for the rest.
+pub fn tame_within(line: &str, columns: usize) -> String {
+    let mut width = 0;
+    let mut rest = line;
+    while let Some(letter) = rest.chars().next() {
+        if let Some(length) = length_of_colour(rest) {
+            rest = &rest[length..];
+            continue;
+        }
+        width += letter.width().unwrap_or(1);
+        if width > columns {
+            return tame(&line[..line.len() - rest.len()]) + "…";
+        }
+        rest = &rest[letter.len_utf8()..];
+    }
+    tame(line)
+}
+
 /// The length of the sequence that a text begins with, if that is one that chooses colours (ECMA-48, SGR).
 fn length_of_colour(text: &str) -> Option<usize> {
     const BEGIN: &str = "\u{1b}[";
@@ -106,6 +141,28 @@ mod tests {
     fn text_of_strangers_cannot_paint() {
         assert_eq!(plain("a\n  b\r\n"), "a b");
         assert_eq!(plain("\u{1b}[2Jgone"), "\u{fffd}[2Jgone");
+        assert_eq!(plain("a \u{1b}[1;31mred\u{1b}[0m\n\u{1b}[m\nb"), "a red b");
+        assert_eq!(plain("\u{1b}\u{1b}[0m\u{1b}"), "\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn a_long_line_is_cut_between_letters_and_colours() {
+        let red = "\u{1b}[31m";
+        for (written, shown) in [
+            ("four".to_owned(), "four".to_owned()),
+            ("fives".to_owned(), "five…".to_owned()),
+            (format!("{red}four"), format!("{red}four\u{1b}[0m")),
+            (format!("{red}fives"), format!("{red}five\u{1b}[0m…")),
+            (
+                format!("fo{red}u{red}rs"),
+                format!("fo{red}u{red}r\u{1b}[0m…"),
+            ),
+            ("日本語".to_owned(), "日本…".to_owned()),
+        ] {
+            assert_eq!(tame_within(&written, 4), shown, "{written:?}");
+        }
+        let long = "x".repeat(300_000);
+        assert_eq!(tame_within(&long, 100).chars().count(), 101);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 use anstyle::Style;
 use unicode_width::UnicodeWidthStr;
 
-use super::style;
+use super::{shortened, style};
 
 /// A cell: text without escapes, and its style.
 #[derive(Debug, Clone)]
@@ -59,15 +59,35 @@ impl Table {
     /// their titles, in the order of the list, until the rest fits.
     pub fn fit(&mut self, room: usize, given_up: &[&str]) {
         for title in given_up {
-            let widths = self.widths();
-            let gaps = 2 * widths.len().saturating_sub(1);
-            if widths.iter().sum::<usize>() + gaps <= room {
+            if self.width() <= room {
                 return;
             }
-            if let Some(column) = self.head.iter().position(|cell| cell.text == *title) {
-                self.remove(column);
-            }
+            self.give_up(title);
         }
+    }
+
+    /// Gives a column up by its title.
+    pub fn give_up(&mut self, title: &str) {
+        if let Some(column) = self.column(title) {
+            self.remove(column);
+        }
+    }
+
+    /// Makes the table as narrow as so many columns of letters where it can by shortening the cells
+    /// of one column, to no fewer than `least`.
+    pub fn squeeze(&mut self, room: usize, title: &str, least: usize) {
+        let Some(column) = self.column(title) else {
+            return;
+        };
+        let others = self.width() - self.widths()[column];
+        let left = room.saturating_sub(others).max(least);
+        for cell in self.rows.iter_mut().map(|row| &mut row[column]) {
+            cell.text = shortened(std::mem::take(&mut cell.text), left);
+        }
+    }
+
+    fn column(&self, title: &str) -> Option<usize> {
+        self.head.iter().position(|cell| cell.text == title)
     }
 
     fn remove(&mut self, column: usize) {
@@ -91,6 +111,12 @@ impl Table {
             widths[index] = widths[index].max(cell.text.width());
         }
         widths
+    }
+
+    /// The width of the whole.
+    fn width(&self) -> usize {
+        let widths = self.widths();
+        widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1)
     }
 
     /// Adds a row.
@@ -152,5 +178,22 @@ mod tests {
         assert_eq!(narrow, "ID      SIZE\nredact  1024\ngröße      7\n");
         table.fit(1, &["NOTE", "SIZE"]);
         assert_eq!(table.head.len(), 1);
+    }
+
+    #[test]
+    fn a_column_is_shortened_to_what_the_others_leave_and_no_further_than_it_may() {
+        let mut table = Table::new(["ID", "NOTE", "SIZE"]).right(2);
+        table.row(["redact".into(), "takes names out".into(), 1024.into()]);
+        table.row(["a".into(), "x".into(), 7.into()]);
+        let shown = |table: &Table| anstream::adapter::strip_str(&table.to_string()).to_string();
+        let whole = shown(&table);
+        table.squeeze(29, "NOTE", 4);
+        assert_eq!(shown(&table), whole);
+        table.squeeze(24, "NOTE", 4);
+        let narrow =
+            "ID      NOTE        SIZE\nredact  takes nam…  1024\na       x              7\n";
+        assert_eq!(shown(&table), narrow);
+        table.squeeze(2, "NOTE", 6);
+        assert_eq!(shown(&table).lines().nth(1), Some("redact  takes…  1024"));
     }
 }

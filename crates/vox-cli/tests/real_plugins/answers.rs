@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use vox_testkit::checkout;
 
 use crate::training::Trainer;
 use crate::{Ended, Place, path};
@@ -72,6 +74,22 @@ fn what_is_piped_is_the_prompt_without_the_end_of_its_last_line() {
             assert_eq!(ended.stdout, format!("{prompt}\n"), "{words:?}");
         }
     }
+}
+
+#[test]
+fn programs_are_told_in_a_word_why_an_answer_ended_and_all_that_they_are_told_is_documented() {
+    let place = talker("");
+    let told = place.json(&["generate", "./talker", "one two"]);
+    assert_eq!(
+        (&told["finish"], &told["text"]),
+        (&json!("stop"), &json!("one two"))
+    );
+    let page = fs::read_to_string(checkout().join("docs/src/how-to/run-models.md")).unwrap();
+    for key in told.as_object().unwrap().keys() {
+        assert!(page.contains(&format!("`{key}`")), "{key}: {told:#}");
+    }
+    let cut = place.json(&["generate", "./talker", "one two", "--max-tokens", "1"]);
+    assert_eq!(cut["finish"], "length", "{cut:#}");
 }
 
 #[cfg(target_os = "linux")]

@@ -28,6 +28,8 @@ mod runs;
 mod runs_elsewhere;
 #[cfg(unix)]
 mod serving;
+#[cfg(target_os = "linux")]
+mod terminal;
 #[cfg(unix)]
 mod training;
 #[cfg(unix)]

@@ -71,7 +71,7 @@ fn a_name_stays_what_it_is_in_everything_that_shows_it_or_takes_it() {
         format!("run {PIPELINE} "),
         format!("{MAKER} | said by the maker\n"),
         format!("\nfailed: {READER} (exec) after "),
-        format!("\n{LABEL}  succeeded "),
+        format!("\n{LABEL} ({MAKER}) "),
         format!("\n{PIPELINE} failed after "),
     ] {
         assert!(shown.contains(&told), "{told}: {shown}");

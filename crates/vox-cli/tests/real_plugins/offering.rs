@@ -4,6 +4,8 @@ use std::fs::File;
 
 use crate::Ended;
 use crate::runs::{IN_THREE_STEPS, Quickstart, Underway};
+#[cfg(target_os = "linux")]
+use crate::terminal::Terminal;
 
 /// A plan of this name with these steps.
 fn plan(name: &str, steps: &str) -> String {
@@ -77,7 +79,7 @@ fn a_plan_from_standard_input_is_told_of_an_interrupted_run_of_its_own_name_alon
     );
 }
 
-/// Runs `pipeline.toml` on a terminal of its own, which `script` makes, and types Enter at this question.
+/// Runs `pipeline.toml` on a terminal, and types Enter at this question.
 #[cfg(target_os = "linux")]
 #[track_caller]
 fn entered_at(question: &str, quickstart: &Quickstart) {
@@ -93,40 +95,12 @@ fn entered_after(
     quickstart: &Quickstart,
     meanwhile: impl FnOnce(),
 ) -> (bool, String) {
-    use std::io::{Read as _, Write as _};
-    use std::process::{Command, Stdio};
-
-    let vox = quickstart.vox();
-    let line = format!("'{}' run pipeline.toml --plain", env!("CARGO_BIN_EXE_vox"));
-    let variables = vox
-        .get_envs()
-        .filter_map(|(name, value)| Some((name, value?)));
-    let mut terminal = Command::new("script")
-        .args(["-q", "-e", "-c", &line, "/dev/null"])
-        .env_clear()
-        .envs(variables)
-        .env("TERM", "xterm")
-        .current_dir(quickstart.0.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("`script` makes a terminal");
-    // Kept until the end: for `script` the end of its input is one of the terminal's.
-    let mut keyboard = terminal.stdin.take().unwrap();
-    let mut screen = terminal.stdout.take().unwrap();
-    let mut shown = Vec::new();
-    let mut byte = [0];
-    while !String::from_utf8_lossy(&shown).contains(question) {
-        let read = screen.read(&mut byte).unwrap();
-        assert_eq!(read, 1, "{}", String::from_utf8_lossy(&shown));
-        shown.extend(byte);
-    }
+    let mut terminal = Terminal::start(quickstart, "xterm", "run pipeline.toml --plain");
+    terminal.shows(question);
     meanwhile();
-    keyboard.write_all(b"\n").unwrap();
-    screen.read_to_end(&mut shown).unwrap();
-    let ended = terminal.wait().unwrap();
-    let shown = String::from_utf8_lossy(&shown).into_owned();
-    (ended.success(), shown)
+    terminal.types("\n");
+    let (code, written) = terminal.ends();
+    (code == Some(0), written)
 }
 
 #[cfg(target_os = "linux")]

@@ -65,7 +65,7 @@ impl HookChain {
     /// # Errors
     ///
     /// The first hook that cannot be started, unless its policy is `open` at every point at which
-    /// it is on; then it fails at each of them.
+    /// it is on; then it is told of at the first of them, and takes no part.
     pub fn open(
         host: &Host,
         sources: impl IntoIterator<Item = HookSource>,
@@ -189,6 +189,8 @@ impl HookChain {
                 Ok(Outcome::Abort(reason)) if point.may_abort() => return abort(reason),
                 Ok(Outcome::Abort(reason)) => Fault::Aborted { reason },
                 Err(error) if entry.stops(point) => return abort(could_not(&error)),
+                // That is not tried again, and is no other failure at another point.
+                Err(HookError::NotStarted { .. }) if !watcher.is_news() => continue,
                 Err(error) => Fault::Failed(error),
             };
             notice(&Notice {

@@ -16,7 +16,8 @@
 //! What must stay true:
 //!
 //! - A hook that fails, crashes, is late or cannot be started does to the run what its policy
-//!   says, and nothing else: `closed` aborts, `open` is told in a [`Notice`] and goes on.
+//!   says, and nothing else: `closed` aborts, `open` is told in a [`Notice`] and goes on. That one cannot
+//!   be started is told once.
 //! - An answer that a point does not allow changes nothing and is told.
 //! - Whoever is inside an instance of depth *n* waits at most for instances of greater depth, so
 //!   hooks that lead to hooks never wait for each other in a circle, on whatever thread; and the
@@ -223,6 +224,9 @@ impl fmt::Display for Notice<'_> {
                     formatter,
                     "answered `abort` where nothing can be stopped: {reason}"
                 )?;
+            }
+            Fault::Failed(error @ HookError::NotStarted { .. }) => {
+                return write!(formatter, "takes no part: {error}");
             }
             Fault::Failed(error) => write!(formatter, "failed: {error}")?,
         }

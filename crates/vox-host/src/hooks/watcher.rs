@@ -6,6 +6,7 @@
 //! this very answer.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,8 @@ pub(super) struct Watcher {
     outer: Mutex<Place>,
     /// Asked from within hooks, by depth from 2 on; each held like `outer`. Guards the table only.
     inner: Mutex<BTreeMap<u32, Arc<Mutex<Place>>>>,
+    /// Whether it was told that it cannot be started.
+    told: AtomicBool,
 }
 
 /// Where an instance stands.
@@ -63,11 +66,17 @@ impl Watcher {
             options,
             outer: Mutex::new(Place::Empty),
             inner: Mutex::default(),
+            told: AtomicBool::new(false),
         }
     }
 
     pub(super) fn plugin(&self) -> &PluginId {
         &self.source.plugin
+    }
+
+    /// Whether it was not told yet that it cannot be started; from now on it was.
+    pub(super) fn is_news(&self) -> bool {
+        !self.told.swap(true, Ordering::Relaxed)
     }
 
     /// Starts the instance that is asked from outside of all hooks.

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use serde_json::{Value, json};
+use vox_host::signing::{Allowed, TrustStore};
 use vox_host::{CancelToken, Host, Instance, InstanceOptions, JsonCallError, Resolver};
 use vox_testkit::World;
 
@@ -42,6 +43,15 @@ impl Probe {
             world: World::with(&["wasi-probe"]),
             names: Arc::default(),
         }
+    }
+
+    /// Takes back that the plugin is trusted by its name.
+    pub fn distrust(&self) -> &Self {
+        let directories = self.world.directories();
+        let allowed = Allowed::at("wasi-probe".parse().unwrap(), &directories.installed());
+        let allowed = allowed.unwrap();
+        assert!(TrustStore::change(directories, |trust| trust.disallow(&allowed)).unwrap());
+        self
     }
 
     /// A path in the project.

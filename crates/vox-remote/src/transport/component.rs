@@ -68,7 +68,7 @@ impl Transport {
         match failure {
             Failure::Denied => Fault::Denied(format!(
                 "`network={scope}` is not granted; grant it with `vox plugin grant {plugin} \
-                 network={scope}`"
+                 network={scope}`, or where it is, trust the plugin with `vox plugin trust allow {plugin}`"
             )),
             Failure::AddressDenied => Fault::Denied(format!(
                 "`{scope}` is granted by name, and stands for an address of this machine or its \

@@ -11,8 +11,8 @@ use std::ops::Range;
 use std::slice;
 
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess,
-    Unexpected, Visitor, value::StrDeserializer,
+    DeserializeOwned, DeserializeSeed, Deserializer, Error, Expected, IntoDeserializer, MapAccess,
+    SeqAccess, Unexpected, Visitor, value::StrDeserializer,
 };
 use serde::forward_to_deserialize_any;
 use serde_json::Value;
@@ -31,7 +31,7 @@ pub(crate) fn decode<T: DeserializeOwned>(node: &Node, findings: &mut Vec<Findin
     findings.append(&mut noted.into_inner());
     match decoded {
         Ok(value) => Some(value),
-        Err(Refusal { place, message }) => {
+        Err(Refusal { place, message, .. }) => {
             findings.push(Finding::new(place.unwrap_or(node.span.clone()), message));
             None
         }
@@ -68,9 +68,11 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
         let decoded = match &self.node.content {
             Content::Scalar(Value::Null) => visitor.visit_unit(),
             Content::Scalar(Value::Bool(flag)) => visitor.visit_bool(*flag),
-            Content::Scalar(Value::Number(number)) => {
-                number.deserialize_any(visitor).map_err(Refusal::custom)
-            }
+            Content::Scalar(Value::Number(number)) => match (number.as_u64(), number.as_i64()) {
+                (Some(number), _) => visitor.visit_u64(number),
+                (None, Some(number)) => visitor.visit_i64(number),
+                (None, None) => visitor.visit_f64(number.as_f64().unwrap_or(f64::NAN)),
+            },
             Content::Scalar(Value::String(text)) => visitor.visit_str(text),
             // The reader of the text makes arrays and tables nodes of their own.
             Content::Scalar(Value::Array(_) | Value::Object(_)) => {
@@ -82,7 +84,7 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
             }),
             Content::Table(members) => visitor.visit_map(Members {
                 members: members.iter(),
-                value: None,
+                member: None,
                 of: self,
                 known: None,
             }),
@@ -117,7 +119,7 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
         visitor
             .visit_map(Members {
                 members: members.iter(),
-                value: None,
+                member: None,
                 of: self,
                 known: Some(fields),
             })
@@ -173,8 +175,8 @@ impl<'a> SeqAccess<'a> for Items<'a> {
 
 struct Members<'a> {
     members: btree_map::Iter<'a, String, Member>,
-    /// The value of the key that was handed out last.
-    value: Option<&'a Node>,
+    /// The key that was handed out last, with its value.
+    member: Option<(&'a str, &'a Node)>,
     of: Decoder<'a>,
     /// The keys that a struct has; none for a map, which takes any.
     known: Option<&'static [&'static str]>,
@@ -193,7 +195,7 @@ impl<'a> MapAccess<'a> for Members<'a> {
                     self.of.note_unknown(key, member.key.clone(), known);
                 }
                 _ => {
-                    self.value = Some(&member.value);
+                    self.member = Some((key.as_str(), &member.value));
                     let name: StrDeserializer<'_, Refusal> = key.as_str().into_deserializer();
                     let place = || Some(member.key.clone());
                     return seed.deserialize(name).map(Some).map_err(|refusal| Refusal {
@@ -207,12 +209,12 @@ impl<'a> MapAccess<'a> for Members<'a> {
     }
 
     fn next_value_seed<V: DeserializeSeed<'a>>(&mut self, seed: V) -> Result<V::Value, Refusal> {
-        let Some(node) = self.value.take() else {
+        let Some((key, node)) = self.member.take() else {
             return Err(Refusal::custom("a value was asked for before its key"));
         };
         let decoder = Decoder { node, ..self.of };
         seed.deserialize(decoder)
-            .map_err(|refusal| decoder.placed(refusal))
+            .map_err(|refusal| decoder.placed(refusal).at(key, node))
     }
 }
 
@@ -222,6 +224,48 @@ impl<'a> MapAccess<'a> for Members<'a> {
 struct Refusal {
     place: Option<Range<usize>>,
     message: String,
+    /// What a value of the wrong type was to be, and what it is, until the key that has it is known.
+    misfit: Option<(String, String)>,
+}
+
+impl Refusal {
+    fn misfit(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        let found = match unexpected {
+            Unexpected::Map => "a table".to_owned(),
+            Unexpected::Seq => "a list".to_owned(),
+            Unexpected::Unit | Unexpected::Option => "null".to_owned(),
+            Unexpected::Bool(flag) => format!("`{flag}`"),
+            Unexpected::Unsigned(number) => format!("the number {number}"),
+            Unexpected::Signed(number) => format!("the number {number}"),
+            Unexpected::Float(number) => format!("the number {number}"),
+            Unexpected::Str(text) => format!("the text {text:?}"),
+            other => other.to_string(),
+        };
+        let expected = expected.to_string();
+        let wanted = match expected.as_str() {
+            "a sequence" => "a list such as `[\"a\"]`",
+            "a map" => "a table",
+            "a string" => "a text",
+            "a boolean" => "`true` or `false`",
+            "u32" | "u64" | "usize" => "a whole number, 0 or more",
+            expected => expected,
+        };
+        let wanted = wanted.to_owned();
+        Self {
+            misfit: Some((wanted.clone(), found.clone())),
+            ..Self::custom(format!("expected {wanted}, found {found}"))
+        }
+    }
+
+    /// The same with the key of the value, where that is what does not fit.
+    fn at(mut self, key: &str, value: &Node) -> Self {
+        if self.place.as_ref() == Some(&value.span)
+            && let Some((wanted, found)) = self.misfit.take()
+        {
+            self.message = format!("`{}` is {wanted}, not {found}", key.escape_debug());
+        }
+        self
+    }
 }
 
 impl Error for Refusal {
@@ -229,17 +273,16 @@ impl Error for Refusal {
         Self {
             place: None,
             message: message.to_string(),
+            misfit: None,
         }
     }
 
-    fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn serde::de::Expected) -> Self {
-        let found = match unexpected {
-            Unexpected::Map => "a table".to_owned(),
-            Unexpected::Seq => "an array".to_owned(),
-            Unexpected::Unit | Unexpected::Option => "null".to_owned(),
-            other => other.to_string(),
-        };
-        Self::custom(format!("expected {expected}, found {found}"))
+    fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::misfit(unexpected, expected)
+    }
+
+    fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::misfit(unexpected, expected)
     }
 
     fn missing_field(field: &'static str) -> Self {

@@ -5,7 +5,8 @@
 //!
 //! - A [`Plan`] that exists is valid: keys are unique, every name it uses is in it, and its
 //!   [graph](crate::graph::Graph) has an order.
-//! - All problems of a text are reported at once, each with its place and a way out.
+//! - All problems of a text are reported at once, each with its place and a way out; circles once all
+//!   names are right.
 //! - A key that is not known is refused, never ignored: the format grows by adding keys, and an
 //!   older Vox must not run half of a newer plan.
 
@@ -65,7 +66,7 @@ pub struct Plan {
 
 /// What a pipeline is called.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as `{ name = \"p\" }`")]
 pub struct Pipeline {
     /// Its name.
     pub name: String,
@@ -76,7 +77,10 @@ pub struct Pipeline {
 
 /// A plugin that watches the run; its manifest says at which hook points.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table such as `{ uses = \"journal\" }`"
+)]
 pub struct Hook {
     /// Id of the plugin.
     pub uses: PluginId,

@@ -15,11 +15,14 @@ use crate::report::Cause;
 
 /// A piece of work: one call of a runner.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table such as `{ key = \"a\", uses = \"exec\" }`"
+)]
 pub struct Step {
     /// The step's name in the plan; other steps refer to it.
     pub key: String,
-    /// What people read in place of the key.
+    /// What people read beside the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// The runner that carries it out.
@@ -95,7 +98,10 @@ impl Step {
 
 /// Something that a step reads: either `from` another step, or a `path`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table such as `{ from = \"a.stdout\" }`"
+)]
 pub struct Input {
     /// What another step makes. An output of it is a file or directory, which is there when this
     /// step starts; any other name is a port, whose stream this step reads while the other runs.
@@ -134,7 +140,10 @@ impl Restart {
 
 /// A file or directory that a step makes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table such as `{ path = \"out.txt\" }`"
+)]
 pub struct Output {
     /// Where it is, relative to the run's directory and inside it.
     pub path: String,
@@ -145,7 +154,10 @@ pub struct Output {
 
 /// A stage in a stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table such as `{ stage = \"redact\" }`"
+)]
 pub struct Transform {
     /// Id of the plugin.
     pub stage: PluginId,
@@ -156,7 +168,7 @@ pub struct Transform {
 
 /// Whether a step is tried again when it fails.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as `{ count = 3 }`")]
 pub struct Retry {
     /// How often it is tried again, at most.
     pub count: u32,
@@ -202,7 +214,10 @@ impl Retry {
 /// When a step runs: all that is said must hold. Where it does not, the step is skipped, and that
 /// fails nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table such as `{ needs = \"ended\" }`"
+)]
 pub struct When {
     /// What must have become of the steps that it needs.
     #[serde(default)]
@@ -231,7 +246,7 @@ pub enum Fate {
 
 /// What a step takes of the machine while it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as `{ cpus = 2 }`")]
 pub struct Resources {
     /// Processors: 1 when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]

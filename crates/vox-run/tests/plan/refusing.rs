@@ -53,10 +53,31 @@ fn problems_in_json_are_placed_too() {
 
 #[test]
 fn a_value_of_the_wrong_type_is_placed() {
-    assert_eq!(
-        steps_refused("[[step]]\nkey = \"a\"\nuses = \"exec\"\nneeds = \"b\""),
-        "pipeline.toml:5:9: expected a sequence, found string \"b\""
-    );
+    for (line, said) in [
+        (
+            "needs = \"b\"",
+            "9: `needs` is a list such as `[\"a\"]`, not the text \"b\"",
+        ),
+        ("needs = [3]", "10: expected a text, found the number 3"),
+        (
+            "retry = 3",
+            "9: `retry` is a table such as `{ count = 3 }`, not the number 3",
+        ),
+        (
+            "retry = { count = -1 }",
+            "19: `count` is a whole number, 0 or more, not the number -1",
+        ),
+        (
+            "resources = { memory = \"2GB\" }",
+            "24: `2GB` is not a number of bytes; \
+             write a whole number and one of B, KiB, MiB, GiB, such as `16MiB`",
+        ),
+    ] {
+        assert_eq!(
+            steps_refused(&format!("[[step]]\nkey = \"a\"\nuses = \"exec\"\n{line}")),
+            format!("pipeline.toml:5:{said}")
+        );
+    }
     assert_eq!(
         steps_refused("step = 3"),
         "pipeline.toml:2:1: `step` is a number, not an array of tables\n  hint: write `[[step]]`"

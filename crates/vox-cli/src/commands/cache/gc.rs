@@ -11,6 +11,7 @@ use vox_run::cache::{Cache, NAMESPACE};
 use vox_store::{BoxError, GcOptions, Store};
 
 use super::Entry;
+use crate::cli::number_of_bytes;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
@@ -26,7 +27,7 @@ use crate::output::{View, bytes, count};
 )]
 pub struct GcArgs {
     /// Make the store no larger than this: a whole number and B, KiB, MiB or GiB
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = number_of_bytes)]
     budget: Option<Bytes>,
     /// Change nothing; say what would go
     #[arg(short = 'n', long)]

@@ -67,7 +67,8 @@ impl GenerateArgs {
 #[derive(Debug, Serialize)]
 struct Generated {
     text: String,
-    finish: Finish,
+    /// `stop`, `length`, `context` or `cancelled`.
+    finish: &'static str,
     prompt_tokens: u32,
     answer_tokens: u32,
     tokens_per_second: f64,
@@ -76,6 +77,16 @@ struct Generated {
     device: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tokens: Vec<vox_host::contract::generation::Piece>,
+}
+
+/// Why an answer ended, as the contract has it.
+fn in_a_word(finish: Finish) -> &'static str {
+    match finish {
+        Finish::Stop => "stop",
+        Finish::Length => "length",
+        Finish::Context => "context",
+        Finish::Cancelled => "cancelled",
+    }
 }
 
 impl View for Generated {
@@ -145,7 +156,7 @@ pub(crate) fn run(context: &Context, arguments: &GenerateArgs) -> Result<Exit, F
     let model = answerer.model();
     let after = f64::from(answered.finished.answer_tokens.saturating_sub(1));
     let generated = Generated {
-        finish: answered.finished.reason,
+        finish: in_a_word(answered.finished.reason),
         prompt_tokens: answered.finished.prompt_tokens,
         answer_tokens: answered.finished.answer_tokens,
         tokens_per_second: after / (seconds - first).max(1e-9),

@@ -11,6 +11,7 @@ use vox_model::record::MODEL_REMOVE;
 use vox_run::cache::Cache;
 use vox_store::{BoxError, GcOptions};
 
+use crate::cli::number_of_bytes;
 use crate::commands::cache;
 use crate::context::Context;
 use crate::error::Failure;
@@ -27,7 +28,7 @@ use crate::output::{View, bytes, count};
 )]
 pub struct GcArgs {
     /// Make the store no larger than this: a whole number and B, KiB, MiB or GiB
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = number_of_bytes)]
     budget: Option<Bytes>,
     /// Change nothing; say what would go
     #[arg(short = 'n', long)]

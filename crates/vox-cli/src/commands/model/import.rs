@@ -12,6 +12,7 @@ use vox_model::fetch::{FetchError, Fetched, Fetcher};
 use vox_model::import::{Importer, LeftOut, Mix, Precision, Request, SHARD_BYTES};
 use vox_model::source::{Catalogue, CatalogueError, Client, Hub, Index, Policy, Spec};
 
+use crate::cli::number_of_bytes;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
@@ -55,7 +56,7 @@ pub struct ImportArgs {
     #[arg(long, value_name = "SPDX")]
     licence: Option<String>,
     /// The most bytes of a file of weights that is converted
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = number_of_bytes)]
     shard: Option<Bytes>,
     /// Share the files with the store in place of copying them; do not change them afterwards
     #[arg(long)]

@@ -7,16 +7,17 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use unicode_width::UnicodeWidthStr as _;
 use vox_run::{EventKind, RunEvent, StepOutcome};
 
 use super::view::{seconds, text_of};
 use crate::error::Failure;
+use crate::interrupt::{self, Drawing};
 use crate::output::screen::{Screen, Size};
 use crate::output::shortened;
 use crate::output::style::{BAD, DIM, GOOD, LITERAL, STRONG, WARNING, paint, plain};
@@ -27,50 +28,51 @@ const EVERY: Duration = Duration::from_millis(100);
 /// Columns of a bar.
 const BAR: usize = 20;
 
+/// How long a terminal is waited for that takes nothing, before the process ends all the same.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The view of a run in progress.
 pub(super) struct Live {
-    state: Arc<Mutex<State>>,
-    stop: Sender<()>,
+    shared: Arc<Shared>,
     drawer: Option<JoinHandle<()>>,
+}
+
+/// What the view shares with who draws it, and with Ctrl-C.
+struct Shared {
+    state: Mutex<State>,
+    stop: Sender<()>,
+    /// Disconnected once nothing is drawn any more.
+    drawn: Receiver<()>,
 }
 
 impl Live {
     /// Begins to draw.
     pub fn begin() -> Self {
-        let state = Arc::new(Mutex::new(State::new(Instant::now())));
         let (stop, stopped) = bounded::<()>(0);
-        let drawn = Arc::clone(&state);
-        let draw = move || {
-            let mut lines = 0;
-            loop {
-                let over = stopped.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout);
-                let frame = {
-                    let mut state = drawn.lock().unwrap_or_else(PoisonError::into_inner);
-                    let size = Screen::size();
-                    state.draw(Instant::now(), size, !over, &mut lines)
-                };
-                if let Some(frame) = frame
-                    && let Err(error) = write(&frame)
-                {
-                    let mut state = drawn.lock().unwrap_or_else(PoisonError::into_inner);
-                    state.trouble.get_or_insert(error);
-                }
-                if over {
-                    return;
-                }
-            }
-        };
-        let drawer = thread::Builder::new().name("vox-live".to_owned());
-        Self {
-            state,
+        let (drawing, drawn) = bounded::<()>(0);
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State::new(Instant::now())),
             stop,
-            drawer: drawer.spawn(draw).ok(),
+            drawn,
+        });
+        let drawer = thread::Builder::new().name("vox-live".to_owned());
+        let drawer = drawer.spawn({
+            let shared = Arc::clone(&shared);
+            move || {
+                shared.draw_until(&stopped);
+                drop(drawing);
+            }
+        });
+        let drawer = drawer.ok();
+        if drawer.is_some() {
+            interrupt::show_above(Some(Arc::clone(&shared) as Arc<dyn Drawing>));
         }
+        Self { shared, drawer }
     }
 
     /// Takes an event in.
     pub fn tell(&mut self, event: &RunEvent) -> Result<(), Failure> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.shared.state();
         state.take(event, Instant::now());
         match state.trouble.take() {
             Some(error) => Err(error.into()),
@@ -81,15 +83,15 @@ impl Live {
     /// Draws what is left, without what runs.
     pub fn end(mut self) -> Result<(), Failure> {
         self.stop();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match state.trouble.take() {
+        match self.shared.state().trouble.take() {
             Some(error) => Err(error.into()),
             None => Ok(()),
         }
     }
 
     fn stop(&mut self) {
-        let _ = self.stop.send(());
+        interrupt::show_above(None);
+        let _ = self.shared.stop.send(());
         if let Some(drawer) = self.drawer.take() {
             // A drawer that panicked has drawn all that it will.
             let _ = drawer.join();
@@ -102,6 +104,41 @@ impl Drop for Live {
         if self.drawer.is_some() {
             self.stop();
         }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn draw_until(&self, stopped: &Receiver<()>) {
+        let mut lines = 0;
+        loop {
+            let over = stopped.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout);
+            let size = Screen::size();
+            let frame = self.state().draw(Instant::now(), size, !over, &mut lines);
+            if let Some(frame) = frame
+                && let Err(error) = write(&frame)
+            {
+                self.state().trouble.get_or_insert(error);
+            }
+            if over {
+                return;
+            }
+        }
+    }
+}
+
+impl Drawing for Shared {
+    fn say(&self, line: &str) {
+        self.state().above.push_back(line.to_owned());
+    }
+
+    fn end(&self) {
+        // Who has ended the view already has nothing to be waited for.
+        let _ = self.stop.send_timeout((), PATIENCE);
+        let _ = self.drawn.recv_timeout(PATIENCE);
     }
 }
 
@@ -208,7 +245,7 @@ impl State {
                     paint(WARNING, "↻"),
                     self.key(step),
                     seconds(*wait),
-                    first_line(outcome)
+                    text_of(outcome)
                 ));
             }
             EventKind::StepEnded {
@@ -230,17 +267,17 @@ impl State {
                         } else {
                             seconds(*duration)
                         };
-                        let text = paint(DIM, first_line(outcome));
+                        let text = paint(DIM, text_of(outcome));
                         (paint(GOOD, "✓").to_string(), format!("{how} {text}"))
                     }
                     StepOutcome::Failed { .. } => {
                         self.failed += 1;
-                        let text = format!("{} {}", seconds(*duration), first_line(outcome));
+                        let text = format!("{} {}", seconds(*duration), text_of(outcome));
                         (paint(BAD, "✗").to_string(), text)
                     }
                     StepOutcome::Cancelled { .. } | StepOutcome::Skipped { .. } => {
                         self.skipped += 1;
-                        let text = paint(DIM, first_line(outcome)).to_string();
+                        let text = paint(DIM, text_of(outcome)).to_string();
                         (paint(WARNING, "-").to_string(), text)
                     }
                 };
@@ -346,16 +383,6 @@ impl State {
             lines.push(paint(DIM, more).to_string());
         }
         lines
-    }
-}
-
-/// The first line of what there is to say.
-fn first_line(outcome: &StepOutcome) -> String {
-    let text = outcome.text().lines().next().unwrap_or_default();
-    if text.is_empty() {
-        text_of(outcome)
-    } else {
-        plain(text)
     }
 }
 

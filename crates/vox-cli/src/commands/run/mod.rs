@@ -6,11 +6,15 @@
 //! | `request` | which plan, where, and what an earlier run has done of it |
 //! | `watch` | who is told of the events: people, programs, a file |
 //! | `live` | the part of a terminal that is drawn over and over |
-//! | `view` | events as lines, and the summary |
+//! | `view` | events as lines |
+//! | `failure` | a step that failed |
+//! | `summary` | the end of a run |
 
 mod environment;
+pub(crate) mod failure;
 mod live;
 mod request;
+pub(crate) mod summary;
 pub(crate) mod view;
 mod watch;
 
@@ -25,11 +29,14 @@ use vox_contract::Bytes;
 use vox_host::Watched;
 use vox_run::machine::Machine;
 use vox_run::record::{KEPT_BYTES, KEPT_RUNS, Retention};
-use vox_run::{CacheUse, Engine, Plan, Record, RunId, RunOptions, RunOutcome, Surroundings};
+use vox_run::{
+    CacheUse, Engine, EventKind, Plan, Record, RunId, RunOptions, RunOutcome, Surroundings,
+};
 
 use self::environment::Variable;
 use self::request::{Earlier, Request};
 use self::watch::Watcher;
+use crate::cli::number_of_bytes;
 use crate::commands::cache;
 use crate::context::Context;
 use crate::error::Failure;
@@ -81,19 +88,19 @@ pub(crate) struct HowToRun {
     #[arg(long)]
     no_cache: bool,
     /// How much the results in the cache may take; those used longest ago go first
-    #[arg(long, value_name = "BYTES", default_value = "20GiB")]
+    #[arg(long, value_name = "BYTES", value_parser = number_of_bytes, default_value = "20GiB")]
     cache_budget: Bytes,
     /// Record nothing: the run cannot be resumed, and nothing is cached
     #[arg(long)]
     no_record: bool,
     /// How much of what one step writes is shown and kept
-    #[arg(long, value_name = "BYTES", default_value = "256MiB")]
+    #[arg(long, value_name = "BYTES", value_parser = number_of_bytes, default_value = "256MiB")]
     log_limit: Bytes,
     /// Of how many runs what they printed is kept; that of the oldest goes first
     #[arg(long, value_name = "NUMBER", default_value_t = KEPT_RUNS)]
     keep_logs: usize,
     /// How much that may take
-    #[arg(long, value_name = "BYTES", default_value_t = Bytes(KEPT_BYTES))]
+    #[arg(long, value_name = "BYTES", value_parser = number_of_bytes, default_value_t = Bytes(KEPT_BYTES))]
     logs_budget: Bytes,
     /// A line for each event, also on a terminal
     #[arg(long)]
@@ -252,11 +259,16 @@ fn carry_out(
 
     let mut watcher = Watcher::new(context, how)?;
     let report = engine.run(&options, &mut |event| {
+        if options.record.is_some() && matches!(event.kind, EventKind::RunStarted { .. }) {
+            let command = format!("go on with it: vox run --resume {}", event.run);
+            interrupt::tell_way_on(Some(command));
+        }
         if watcher.tell(event).is_err() {
             // Nobody watches any more: there is no use in going on.
             options.cancel.cancel();
         }
     });
+    interrupt::tell_way_on(None);
     let report = watcher.finish(report?)?;
     if let Some(record) = options.record.as_ref().filter(|_| report.results_kept > 0)
         && let Err(failure) = cache::gc::keep_within(context, record.store(), how.cache_budget)

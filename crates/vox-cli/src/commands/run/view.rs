@@ -1,18 +1,19 @@
-//! A run for people: a line for each event, and the table at the end.
+//! A run for people: a line for each event.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use anstyle::Style;
 use unicode_width::UnicodeWidthStr as _;
-use vox_host::HOST_SAMPLES;
-use vox_host::contract::metrics::Sample;
-use vox_run::report::{PluginMetrics, Provenance, StepReport, StreamReport};
-use vox_run::{EventKind, RunEvent, RunId, RunOutcome, RunReport, StepOutcome};
+use vox_run::report::Provenance;
+use vox_run::{EventKind, RunEvent, RunId, StepOutcome};
 
+use crate::output::shortened;
 use crate::output::style::{BAD, DIM, GOOD, LITERAL, STRONG, WARNING, paint, plain, tame};
-use crate::output::table::{Cell, Table};
-use crate::output::{count, shortened};
+
+/// The length of the line of a plugin's event, in columns: what plugins tell programs may be long,
+/// and programs get all of it (`--format json`, `--events`).
+const MAX_EVENT: usize = 100;
 
 /// What the lines of a run have in common.
 #[derive(Debug, Default)]
@@ -71,11 +72,7 @@ impl EventLine<'_> {
                 writeln!(out, "{key} {failed}, again in {wait}: {}", text_of(outcome))
             }
             EventKind::StepOutput { step, port, text } => {
-                let bar = if port == "stderr" {
-                    paint(WARNING, "|")
-                } else {
-                    paint(DIM, "|")
-                };
+                let bar = bar(port);
                 let key = self.key(DIM, step);
                 text.lines()
                     .try_for_each(|line| writeln!(out, "{key} {bar} {}", tame(line)))
@@ -121,7 +118,7 @@ impl EventLine<'_> {
     }
 }
 
-fn style_of(outcome: &StepOutcome) -> Style {
+pub(super) fn style_of(outcome: &StepOutcome) -> Style {
     match outcome {
         StepOutcome::Succeeded { .. } => GOOD,
         StepOutcome::Failed { .. } => BAD,
@@ -145,138 +142,21 @@ fn said(outcome: &StepOutcome, provenance: &Provenance, duration: Duration) -> S
     }
 }
 
+/// The first line of what there is to say of a step, which says it all.
 pub(super) fn text_of(outcome: &StepOutcome) -> String {
-    plain(outcome.text())
+    let mut lines = outcome.text().lines().map(plain);
+    lines.find(|line| !line.is_empty()).unwrap_or_default()
 }
 
-/// The most of a step's result that the table shows, in columns; what failed is told in full above
-/// it.
-const MAX_RESULT: usize = 72;
-
-/// The length of the line of a plugin's event, in columns: what plugins tell programs may be long,
-/// and programs get all of it (`--format json`, `--events`).
-const MAX_EVENT: usize = 100;
-
-/// The end of a run: what failed with its last output, the steps, the streams, the measurements.
-pub(crate) struct Summary<'a>(pub(crate) &'a RunReport);
-
-impl fmt::Display for Summary<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let report = self.0;
-        writeln!(f)?;
-        for step in report
-            .steps
-            .iter()
-            .filter(|step| matches!(step.outcome, StepOutcome::Failed { .. }))
-        {
-            failed(f, step, report)?;
-        }
-        let (table, left_out) = steps(&report.steps);
-        write!(f, "{table}")?;
-        if left_out > 0 {
-            let more = format!(
-                "and {} more; vox runs show {}",
-                count(left_out, "step"),
-                report.run
-            );
-            writeln!(f, "{}", paint(DIM, more))?;
-        }
-        if !report.streams.is_empty() {
-            write!(f, "\n{}", streams(&report.streams))?;
-        }
-        let measured = |metrics: &PluginMetrics| metrics.samples.iter().any(is_own);
-        if report.metrics.iter().any(measured) {
-            write!(f, "\n{}", measurements(&report.metrics))?;
-        }
-        writeln!(f)?;
-        for stream in &report.streams {
-            if let Some(why) = &stream.broken {
-                writeln!(
-                    f,
-                    "{} {} -> {}: {}",
-                    paint(WARNING, "warning:"),
-                    stream.from,
-                    stream.to,
-                    plain(why)
-                )?;
-            }
-        }
-        let name = paint(STRONG, plain(&report.pipeline));
-        let time = seconds(report.duration);
-        match &report.outcome {
-            RunOutcome::Succeeded => writeln!(f, "{name} {} in {time}", paint(GOOD, "succeeded")),
-            RunOutcome::Failed => writeln!(f, "{name} {} after {time}", paint(BAD, "failed")),
-            RunOutcome::Cancelled => {
-                writeln!(f, "{name} {} after {time}", paint(WARNING, "was cancelled"))
-            }
-            RunOutcome::Aborted { by, reason } => {
-                writeln!(
-                    f,
-                    "{name} {}: {}",
-                    paint(BAD, format!("was stopped by {by}")),
-                    plain(reason)
-                )
-            }
-        }
-    }
+/// What a step is called in a table.
+pub(crate) fn named(key: &str, label: Option<&str>) -> String {
+    label.map_or_else(|| key.to_owned(), |label| format!("{label} ({key})"))
 }
 
-/// A step that failed: what, how long and how often, why, and the last that it wrote.
-fn failed(f: &mut fmt::Formatter<'_>, step: &StepReport, report: &RunReport) -> fmt::Result {
-    let StepOutcome::Failed { cause, message, .. } = &step.outcome else {
-        return Ok(());
-    };
-    let key = plain(&step.step.key);
-    let tries = match step.provenance.attempts {
-        0 => ", not started".to_owned(),
-        1 => format!(" after {}", seconds(step.duration)),
-        tries => format!(" after {} in try {tries}", seconds(step.duration)),
-    };
-    writeln!(
-        f,
-        "{} {} ({}){tries}, cause: {}",
-        paint(BAD, "failed:"),
-        paint(STRONG, &key),
-        step.step.uses,
-        cause.name()
-    )?;
-    // Runners often end with what the step wrote last, which stands below.
-    let written = |line: &&str| step.output.iter().any(|output| output.text == **line);
-    for line in message.lines().filter(|line| !written(line)) {
-        writeln!(f, "  {}", plain(line))?;
-    }
-    if !step.output.is_empty() {
-        writeln!(f, "  {}", paint(DIM, "the last that it wrote:"))?;
-    }
-    for line in &step.output {
-        let bar = if line.port == "stderr" {
-            paint(WARNING, "|")
-        } else {
-            paint(DIM, "|")
-        };
-        writeln!(f, "  {bar} {}", tame(&line.text))?;
-    }
-    let because = |other: &&StepReport| {
-        let StepOutcome::Skipped {
-            reason,
-            by_condition: false,
-        } = &other.outcome
-        else {
-            return false;
-        };
-        reason.contains(&format!("`{}`", step.step.key))
-    };
-    let skipped = report.steps.iter().filter(because).count();
-    if skipped > 0 {
-        let steps = count(skipped, "step");
-        writeln!(
-            f,
-            "  {}",
-            paint(DIM, format!("{steps} did not run because of it"))
-        )?;
-    }
-    let hint = format!("all of it: {}", logs_command(report.run, &key));
-    writeln!(f, "  {}\n", paint(DIM, hint))
+/// What stands before a line that was written to a port.
+pub(super) fn bar(port: &str) -> impl fmt::Display {
+    let style = if port == "stderr" { WARNING } else { DIM };
+    paint(style, "|")
 }
 
 /// The command that prints what a step of a run wrote, as it can be pasted into a shell.
@@ -293,110 +173,6 @@ pub(crate) fn logs_command(run: RunId, step: &str) -> String {
     format!("vox runs logs {run} {end_of_options}{word}")
 }
 
-/// The most steps that the table lists; those that succeeded are left out first.
-const MAX_ROWS: usize = 60;
-
-/// Failures first, then in the order of the plan.
-fn steps(steps: &[StepReport]) -> (Table, usize) {
-    let mut steps: Vec<&StepReport> = steps.iter().collect();
-    steps.sort_by_key(|step| match step.outcome {
-        StepOutcome::Failed { .. } => 0,
-        StepOutcome::Cancelled { .. } => 1,
-        StepOutcome::Skipped { .. } => 2,
-        StepOutcome::Succeeded { .. } => 3,
-    });
-    let left_out = steps.len().saturating_sub(MAX_ROWS);
-    steps.truncate(MAX_ROWS);
-    let mut table = Table::new(["STEP", "STATUS", "TIME", "RUNNER", "RESULT"]).right(2);
-    for StepReport {
-        step,
-        outcome,
-        provenance,
-        duration,
-        ..
-    } in steps
-    {
-        let time = match outcome {
-            StepOutcome::Skipped { .. } => String::new(),
-            _ if provenance.cached.is_some() => "cached".to_owned(),
-            _ if provenance.earlier.is_some() => "before".to_owned(),
-            _ => seconds(*duration),
-        };
-        table.row([
-            Cell::styled(LITERAL, step.label.as_deref().unwrap_or(&step.key)),
-            Cell::styled(style_of(outcome), outcome.status()),
-            time.into(),
-            (&step.uses).into(),
-            Cell::styled(DIM, shortened(text_of(outcome), MAX_RESULT)),
-        ]);
-    }
-    (table, left_out)
-}
-
-fn streams(streams: &[StreamReport]) -> Table {
-    let mut table = Table::new(["STREAM", "THROUGH", "CHUNKS", "BYTES IN", "BYTES OUT"])
-        .right(2)
-        .right(3)
-        .right(4);
-    for stream in streams {
-        let through: Vec<&str> = stream
-            .through
-            .iter()
-            .map(vox_contract::PluginId::as_str)
-            .collect();
-        let through = if through.is_empty() {
-            "-".to_owned()
-        } else {
-            through.join(", ")
-        };
-        table.row([
-            format!("{} -> {}", stream.from, stream.to).into(),
-            through.into(),
-            stream.chunks_in.into(),
-            stream.bytes_in.into(),
-            stream.bytes_out.into(),
-        ]);
-    }
-    table
-}
-
-/// Whether a sample is the plugin's own. What the host counts is for programs, and for
-/// `vox plugin top`.
-fn is_own(sample: &Sample) -> bool {
-    !sample.name.starts_with(HOST_SAMPLES)
-}
-
-fn measurements(metrics: &[PluginMetrics]) -> Table {
-    let mut table = Table::new(["METRIC", "VALUE", "PLUGIN", "STEP", "WHAT"]).right(1);
-    for PluginMetrics {
-        plugin,
-        step,
-        samples,
-        ..
-    } in metrics
-    {
-        for sample in samples.iter().filter(|sample| is_own(sample)) {
-            let mut name = sample.name.clone();
-            for (index, label) in sample.labels.iter().enumerate() {
-                let before = if index == 0 { "{" } else { "," };
-                // Writing to a `String` cannot fail.
-                let _ = write!(name, "{before}{}={}", label.key, label.value);
-            }
-            if !sample.labels.is_empty() {
-                name.push('}');
-            }
-            table.row([
-                name.into(),
-                sample.value.into(),
-                plugin.into(),
-                step.as_deref().unwrap_or("-").into(),
-                Cell::styled(DIM, &sample.help),
-            ]);
-        }
-    }
-    table
-}
-
 /// A duration as people read it.
 pub(crate) fn seconds(duration: Duration) -> String {
     match duration {
@@ -410,62 +186,6 @@ pub(crate) fn seconds(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A run in which a step failed at its last try, as it is told to programs.
-    fn failed_run() -> RunReport {
-        let run = "0199a7c2-6f3e-7d41-9b7e-3f2f5c1d8a10";
-        let step = |key: &str, more: serde_json::Value| {
-            let mut step = serde_json::json!({
-                "key": key, "uses": "exec", "plugin": "exec", "attempts": 1, "seconds": 0.25,
-            });
-            step.as_object_mut()
-                .unwrap()
-                .extend(more.as_object().unwrap().clone());
-            step
-        };
-        let line = |port: &str, text: &str| serde_json::json!({ "port": port, "text": text });
-        let report = serde_json::json!({
-            "version": 1, "run": run, "pipeline": "release", "file": "pipeline.toml",
-            "started": 1_764_460_800_000_000_000_u64, "seconds": 95.2, "status": "failed",
-            "steps": [
-                step("fetch", serde_json::json!({
-                    "status": "succeeded", "summary": "3 files", "attributes": [], "seconds": 0.0,
-                    "attempts": 0, "cached": "0199a7c2-0000-7d41-9b7e-3f2f5c1d8a10",
-                })),
-                step("test[os=linux]", serde_json::json!({
-                    "status": "failed", "cause": "code", "code": 101, "attempts": 3, "seconds": 61.4,
-                    "message": "`cargo` exited with code 101\nerror: 1 target failed:\n    `-p vox-run --test durable`",
-                    "output": [
-                        line("stdout", "test a_run_goes_on ... FAILED"),
-                        line("stderr", "error: test failed, to rerun pass `-p vox-run --test durable`"),
-                    ],
-                })),
-                step("build docs", serde_json::json!({
-                    "label": "Build the book", "status": "cancelled", "seconds": 12.0,
-                    "reason": "step `test[os=linux]` failed",
-                })),
-                step("publish", serde_json::json!({
-                    "status": "skipped", "attempts": 0, "seconds": 0.0,
-                    "reason": "it needs `test[os=linux]`, which failed",
-                })),
-                step("clean", serde_json::json!({
-                    "status": "succeeded", "summary": "`rm` succeeded", "attributes": [],
-                })),
-            ],
-            "streams": [], "metrics": [], "plugin_events": [], "plugin_events_omitted": 0,
-            "warnings": [],
-        });
-        serde_json::from_value(report).unwrap()
-    }
-
-    #[test]
-    fn a_failure_is_told_first_with_all_that_is_known_of_it() {
-        let shown = Summary(&failed_run()).to_string();
-        insta::assert_snapshot!(
-            "failure-on-a-terminal",
-            anstream::adapter::strip_str(&shown).to_string()
-        );
-    }
 
     #[test]
     fn durations_are_given_in_the_unit_that_fits() {

@@ -8,7 +8,8 @@ use vox_run::{RunEvent, RunReport};
 
 use super::HowToRun;
 use super::live::Live;
-use super::view::{self, EventLine, Summary};
+use super::summary::Summary;
+use super::view::{self, EventLine};
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
@@ -19,6 +20,8 @@ use crate::output::screen::Screen;
 pub(super) struct Watcher {
     shown: Shown,
     file: Option<(PathBuf, File)>,
+    /// Whether what steps write is kept.
+    is_kept: bool,
     /// Why somebody could not be told, the first time.
     failure: Option<Failure>,
 }
@@ -50,6 +53,7 @@ impl Watcher {
         Ok(Self {
             shown,
             file: file.transpose()?,
+            is_kept: !how.no_record,
             failure: None,
         })
     }
@@ -76,6 +80,7 @@ impl Watcher {
     /// Shows the summary; answers what could not be told, if something could not.
     pub(super) fn finish(self, report: RunReport) -> Result<RunReport, Failure> {
         let is_human = !matches!(self.shown, Shown::Json);
+        let was_shown = !matches!(self.shown, Shown::Live(_));
         if let Shown::Live(live) = self.shown {
             live.end()?;
         }
@@ -86,7 +91,13 @@ impl Watcher {
             None => {}
         }
         if is_human {
-            output::print(Summary(&report).to_string().as_bytes())?;
+            let summary = Summary {
+                report: &report,
+                is_kept: self.is_kept,
+                room: Screen::columns(),
+                was_shown,
+            };
+            output::print(summary.to_string().as_bytes())?;
         }
         Ok(report)
     }

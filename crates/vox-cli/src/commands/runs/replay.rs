@@ -5,11 +5,13 @@ use vox_run::RunEvent;
 use vox_run::record::Told;
 
 use super::named::NamedRun;
-use crate::commands::run::view::{EventLine, Lines, Summary};
+use crate::commands::run::summary::Summary;
+use crate::commands::run::view::{EventLine, Lines};
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
 use crate::output;
+use crate::output::screen::Screen;
 
 /// Arguments of `vox runs replay`.
 #[derive(Debug, Args)]
@@ -42,7 +44,15 @@ pub(super) fn run(context: &Context, arguments: &ReplayArgs) -> Result<Exit, Fai
     }
     if context.output.is_human() {
         match told.into_report() {
-            Some(report) => output::print(Summary(&report).to_string().as_bytes())?,
+            Some(report) => {
+                let summary = Summary {
+                    report: &report,
+                    is_kept: true,
+                    room: Screen::columns(),
+                    was_shown: true,
+                };
+                output::print(summary.to_string().as_bytes())?;
+            }
             None => context.output.note(format_args!(
                 "run {run} has told no more; `vox runs show {run}` says how it stands"
             )),

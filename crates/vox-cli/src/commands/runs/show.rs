@@ -11,16 +11,21 @@ use vox_run::{RunId, StepOutcome};
 
 use super::named::NamedRun;
 use super::view::{RunLine, in_words, short, style_of};
-use crate::commands::run::view::logs_command;
+use crate::commands::run::failure::FailedStep;
+use crate::commands::run::view::named;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::exit::Exit;
-use crate::output::style::{BAD, DIM, LITERAL, STRONG, WARNING, paint, plain, tame};
+use crate::output::screen::Screen;
+use crate::output::style::{DIM, LITERAL, STRONG, WARNING, paint, plain};
 use crate::output::table::{Cell, Table};
 use crate::output::{View, count, shortened};
 
 /// The most of what a step says that the table shows, in columns.
 const MAX_RESULT: usize = 72;
+
+/// The least of it: where there is less room the table goes without.
+const MIN_RESULT: usize = 20;
 
 /// Arguments of `vox runs show`.
 #[derive(Debug, Args)]
@@ -42,6 +47,9 @@ struct RunView {
     steps: Vec<StepLine>,
     /// What went wrong and failed nothing.
     warnings: Vec<String>,
+    /// How many letters fit into a line, where that is known.
+    #[serde(skip)]
+    room: Option<usize>,
 }
 
 /// What is known of a step.
@@ -149,14 +157,15 @@ impl View for RunView {
             events,
             steps,
             warnings,
+            room,
         } = self;
         head(out, run, *resumed)?;
         writeln!(out)?;
         for step in steps.iter().filter(|step| step.state == "failed") {
-            failed(out, step, run.id)?;
+            write!(out, "{}", failed(step, run.id, *events))?;
         }
         if !steps.is_empty() {
-            writeln!(out, "{}", table(steps))?;
+            writeln!(out, "{}", table(steps, *room))?;
         }
         for warning in warnings {
             writeln!(out, "{} {}", paint(WARNING, "warning:"), plain(warning))?;
@@ -209,42 +218,25 @@ fn head(out: &mut dyn Write, run: &RunLine, resumed: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// A step that failed, as `vox run` tells it: what, how long and how often, why, and the last that it wrote.
-fn failed(out: &mut dyn Write, step: &StepLine, run: RunId) -> io::Result<()> {
-    let key = plain(&step.step);
-    let time = step.seconds.map_or_else(String::new, in_words);
-    let tries = match step.attempts {
-        0 => ", not started".to_owned(),
-        1 => format!(" after {time}"),
-        tries => format!(" after {time} in try {tries}"),
-    };
-    let runner = step.runner.as_ref();
-    let runner = runner.map_or_else(String::new, |runner| format!(" ({runner})"));
-    writeln!(
-        out,
-        "{} {}{runner}{tries}, cause: {}",
-        paint(BAD, "failed:"),
-        paint(STRONG, &key),
-        step.cause.unwrap_or("unknown")
-    )?;
-    for line in step.message.iter().flat_map(|message| message.lines()) {
-        writeln!(out, "  {}", plain(line))?;
+/// A step that failed, as `vox run` tells it.
+fn failed(step: &StepLine, run: RunId, is_kept: bool) -> FailedStep<'_> {
+    FailedStep {
+        run,
+        key: &step.step,
+        label: step.label.as_deref(),
+        runner: step.runner.as_deref(),
+        attempts: step.attempts,
+        time: step.seconds.map_or_else(String::new, in_words),
+        cause: step.cause.unwrap_or("unknown"),
+        message: step.message.as_deref().unwrap_or_default(),
+        output: &step.output,
+        skipped: 0,
+        is_kept,
     }
-    if step.output.is_empty() {
-        return writeln!(out);
-    }
-    writeln!(out, "  {}", paint(DIM, "the last that it wrote:"))?;
-    for line in &step.output {
-        let style = if line.port == "stderr" { WARNING } else { DIM };
-        let bar = paint(style, "|");
-        writeln!(out, "  {bar} {}", tame(&line.text))?;
-    }
-    let hint = format!("all of it: {}", logs_command(run, &key));
-    writeln!(out, "  {}\n", paint(DIM, hint))
 }
 
 /// Failures first, then in the order of the plan.
-fn table(steps: &[StepLine]) -> Table {
+fn table(steps: &[StepLine], room: Option<usize>) -> Table {
     let mut steps: Vec<&StepLine> = steps.iter().collect();
     steps.sort_by_key(|step| match step.state {
         "failed" => 0,
@@ -264,13 +256,17 @@ fn table(steps: &[StepLine]) -> Table {
         let first = step.message.as_deref().unwrap_or_default();
         let first = first.lines().next().unwrap_or_default();
         table.row([
-            Cell::styled(LITERAL, &step.step),
+            Cell::styled(LITERAL, named(&step.step, step.label.as_deref())),
             Cell::styled(style_of(step.state), step.state),
             step.attempts.into(),
             step.seconds.map_or_else(String::new, in_words).into(),
             Cell::styled(DIM, from),
             Cell::styled(DIM, shortened(plain(first), MAX_RESULT)),
         ]);
+    }
+    if let Some(room) = room {
+        table.squeeze(room, "RESULT", MIN_RESULT);
+        table.fit(room, &["FROM", "TRIES", "RESULT"]);
     }
     table
 }
@@ -320,6 +316,7 @@ pub(super) fn run(context: &Context, arguments: &ShowArgs) -> Result<Exit, Failu
         events,
         steps: steps(&recorded, &told),
         warnings: told.warnings().to_vec(),
+        room: Screen::columns(),
     })?;
     Ok(Exit::Success)
 }
@@ -392,14 +389,12 @@ mod tests {
             json!({ "event": "step-output", "step": "a", "port": "stderr", "text": "oh no\n" }),
             json!({
                 "event": "step-ended", "step": "a", "status": "failed", "cause": "code", "code": 2,
-                "message": "exit code 2\nmore of it", "attempts": 1, "seconds": 1.0,
+                "message": "exit code 2\nmore of it\noh no", "attempts": 1, "seconds": 1.0,
             }),
         ];
         let shown = steps(&recorded(), &told(events));
-        let mut text = Vec::new();
         let run = RunId::generate();
-        failed(&mut text, &shown[2], run).unwrap();
-        let text = String::from_utf8(text).unwrap();
+        let text = failed(&shown[2], run, true).to_string();
         assert_eq!(
             anstream::adapter::strip_str(&text).to_string(),
             format!(
@@ -407,7 +402,7 @@ mod tests {
                  the last that it wrote:\n  | oh no\n  all of it: vox runs logs {run} a\n\n"
             )
         );
-        let table = table(&shown).to_string();
+        let table = table(&shown, None).to_string();
         let table = anstream::adapter::strip_str(&table).to_string();
         let second = table.lines().nth(1).unwrap();
         assert!(

@@ -135,19 +135,22 @@ impl StdoutStream for Lines {
 #[derive(Debug)]
 pub(super) struct Refusals {
     plugin: PluginId,
+    /// What it is granted and does not get, for nobody vouches for it.
+    withheld: Vec<Capability>,
     told: Mutex<HashSet<(Capability, String)>>,
 }
 
 impl Refusals {
-    pub(super) fn new(plugin: PluginId) -> Self {
+    pub(super) fn new(plugin: PluginId, withheld: Vec<Capability>) -> Self {
         Self {
             plugin,
+            withheld,
             told: Mutex::default(),
         }
     }
 
-    /// Says, once, that the capability is not granted for `scope` (empty where it has none), and
-    /// how to grant it. False when that was said before.
+    /// Says, once, that the capability is not granted for `scope` (empty where it has none), or that its
+    /// grant does not count, and what to do about it. False when that was said before.
     pub(super) fn tell(&self, capability: Capability, scope: &str) -> bool {
         let scope = scope.chars().take(MAX_TOLD_CHARS).collect::<String>();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -157,8 +160,17 @@ impl Refusals {
         let last = told.len() == MAX_TOLD;
         drop(told);
         let plugin = &self.plugin;
-        let remedy = remedy(plugin, capability, &scope);
-        tracing::warn!(%plugin, %capability, scope, "a plugin was refused what it is not granted; {remedy}");
+        if self.withheld.contains(&capability) {
+            tracing::warn!(
+                %plugin, %capability, scope,
+                "a plugin was refused what counts for trusted plugins alone, and no key you trust has signed \
+                 it: trust its signer with `vox plugin trust add`, or the plugin with `vox plugin trust allow \
+                 {plugin}`"
+            );
+        } else {
+            let remedy = remedy(plugin, capability, &scope);
+            tracing::warn!(%plugin, %capability, scope, "a plugin was refused what it is not granted; {remedy}");
+        }
         if last {
             tracing::warn!(%plugin, "further refusals of this instance are not told");
         }
@@ -194,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_once_and_not_without_end() {
-        let refusals = Refusals::new(id());
+        let refusals = Refusals::new(id(), Vec::new());
         assert!(refusals.tell(Capability::Clocks, ""));
         assert!(!refusals.tell(Capability::Clocks, ""));
         let told =

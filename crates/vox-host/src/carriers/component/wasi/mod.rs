@@ -95,7 +95,10 @@ impl Wasi {
             home,
             resolver,
         } = &services.surroundings;
-        let refusals = Arc::new(Refusals::new(services.plugin.clone()));
+        let withheld = compared.iter().map(|(capability, _)| capability);
+        let withheld = withheld.filter(|capability| grants.scope(*capability).is_none());
+        let refusals = Refusals::new(services.plugin.clone(), withheld.collect());
+        let refusals = Arc::new(refusals);
         let network = Arc::new(Network::new(
             grants.scope(Capability::Network),
             Arc::clone(resolver),
