@@ -135,7 +135,8 @@ pub struct Part {
     /// The text to be shown: whole characters, and nothing of a text that ends the answer. Empty where it
     /// is held back.
     pub text: String,
-    /// The token that it came with; none for what was held back and comes at the end.
+    /// The token that it came with; none for what comes at the end without one: what was held back, or is left of a
+    /// character.
     pub token: Option<Token>,
 }
 

@@ -162,6 +162,25 @@ fn log_probabilities_of_a_chat_have_tokens_with_their_bytes() {
 }
 
 #[test]
+fn a_part_of_a_character_has_no_bytes_and_what_is_left_of_one_is_no_token() {
+    let served = serve(Options::default());
+    let asked = json!({"logprobs": true, "top_logprobs": 1, "max_tokens": 1});
+    let answer = served.post(CHAT, &chat("cut", asked)).json();
+    let choice = &answer["choices"][0];
+    assert_eq!(choice["message"]["content"], "\u{fffd}");
+    assert_eq!(
+        choice["logprobs"]["content"],
+        json!([{
+            "token": "",
+            "logprob": -0.5,
+            "bytes": null,
+            "top_logprobs": [{"token": "\u{fffd}", "logprob": -2.0, "bytes": null}],
+        }])
+    );
+    assert_eq!(answer["usage"]["completion_tokens"], 1);
+}
+
+#[test]
 fn log_probabilities_of_a_completion_have_offsets_in_characters() {
     let served = serve(Options::default());
     let body = json!({"model": "words", "prompt": "Once", "logprobs": 1, "max_tokens": 3});

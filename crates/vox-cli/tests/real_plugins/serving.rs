@@ -339,6 +339,20 @@ fn where_a_backend_dies_another_goes_on_and_the_client_notices_nothing() {
 }
 
 #[test]
+fn an_answer_that_ends_within_a_character_has_no_more_tokens_than_were_asked_for() {
+    let place = aviary(&[("parrot", "leaves = \"\u{fffd}\"")]);
+    let server = Server::of(&place, &["./seed"]);
+    let request = json!({
+        "model": "./seed", "prompt": "one two three", "max_tokens": 2, "logprobs": 1,
+    });
+    let answer = server.json("POST", "/v1/completions", &request);
+    let choice = &answer["choices"][0];
+    assert_eq!(choice["text"], "one two \u{fffd}");
+    assert_eq!(choice["logprobs"]["tokens"], json!(["one ", "two "]));
+    assert_eq!(answer["usage"]["completion_tokens"], 2);
+}
+
+#[test]
 fn a_backend_that_died_is_started_anew() {
     let place = aviary(&[("mortal", "dies-before = 1")]);
     let server = Server::of(&place, &["./seed"]);
