@@ -151,6 +151,27 @@ fn a_conversation_that_was_saved_goes_on() {
     );
 }
 
+#[test]
+fn a_line_that_is_not_utf8_is_named_and_a_conversation_goes_on_after_it() {
+    let place = talker("");
+    let input = place.path().join("lines");
+    fs::write(&input, b"hello\nh\xff\nagain\n").unwrap();
+    let run = |command: &str| {
+        let mut vox = place.vox();
+        vox.args([command, "./talker"])
+            .stdin(fs::File::open(&input).unwrap());
+        Ended::of(&mut vox)
+    };
+    let ended = run("chat").succeeded();
+    assert_eq!(
+        ended.stdout,
+        "user:hello \nuser:hello assistant:user:hello  user:again \n"
+    );
+    let why = "line 2 of standard input is not UTF-8";
+    assert!(ended.stderr.contains(why), "{}", ended.stderr);
+    run("embed").failed(5, &[why]);
+}
+
 /// A conversation under way.
 struct Talk {
     child: Child,
