@@ -115,7 +115,7 @@ pub struct Sampling {
     pub temperature: f32,
     /// Only that many of the most probable; 0 for all.
     pub top_k: u32,
-    /// Only the most probable ones that have this much probability together; 1 for all.
+    /// Only the most probable ones that have this much probability together; 1 for all, 0 for the first alone.
     pub top_p: f32,
     /// Only those with at least this part of the most probable one's probability; 0 for all.
     pub min_p: f32,

@@ -246,6 +246,18 @@ fn what_is_asked_reaches_the_engine() {
 }
 
 #[test]
+fn the_least_that_sampling_may_be_reaches_the_engine() {
+    let served = serve(Options::default());
+    let asked = json!({"temperature": 0, "top_p": 0, "min_p": 0});
+    assert_eq!(served.post(CHAT, &chat("words", asked)).status, 200);
+    let sampling = served.began().sampling;
+    assert_eq!(
+        (sampling.temperature, sampling.top_p, sampling.min_p),
+        (0.0, 0.0, 0.0)
+    );
+}
+
+#[test]
 fn what_is_not_asked_has_the_defaults_of_the_api() {
     let served = serve(Options::default());
     served.post(CHAT, &chat("words", json!({})));
