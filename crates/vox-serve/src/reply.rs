@@ -21,6 +21,16 @@ pub enum Format {
     Text,
 }
 
+impl Format {
+    /// The member of a request that has what comes before the answer.
+    pub fn prompt(self) -> &'static str {
+        match self {
+            Self::Chat => "messages",
+            Self::Text => "prompt",
+        }
+    }
+}
+
 /// Writes one answer.
 #[derive(Debug)]
 pub struct Reply {

@@ -501,6 +501,18 @@ fn errors_of_the_engine_have_their_status() {
 }
 
 #[test]
+fn what_the_engine_refuses_is_told_with_the_member_that_it_came_in() {
+    let served = serve(Options::default());
+    let chat = served.post(CHAT, &chat("long", json!({})));
+    let text = served.post(TEXT, &json!({"model": "long", "prompt": "Once"}));
+    let input = json!({"model": "org/vectors", "input": "unfit"});
+    let embedding = served.post("/v1/embeddings", &input);
+    for (answer, member) in [(chat, "messages"), (text, "prompt"), (embedding, "input")] {
+        assert_eq!(answer.error(400)["param"], member);
+    }
+}
+
+#[test]
 fn an_error_within_a_stream_is_its_last_event() {
     let served = serve(Options::default());
     let answer = served.post(CHAT, &chat("half", json!({"stream": true})));

@@ -225,6 +225,22 @@ fn a_trained_model_is_served_to_clients_of_openais_api() {
     assert_eq!(status, 400, "{refusal}");
     assert!(refusal.contains("context_length_exceeded"), "{refusal}");
 
+    // What the backend refuses is told in the names of the request.
+    let unknown = json!({ "model": "out/model", "prompt": [4_000_000_000_u32] });
+    let long = json!({ "model": "out/model", "input": "the cat ".repeat(100) });
+    for (path, body, member) in [
+        ("/v1/completions", unknown, "prompt"),
+        ("/v1/embeddings", long, "input"),
+    ] {
+        let (status, refusal) = server.ask("POST", path, KEY, &body);
+        assert_eq!(status, 400, "{refusal}");
+        let refusal: Value = serde_json::from_str(&refusal).unwrap();
+        let error = &refusal["error"];
+        assert_eq!(error["param"], member, "{error}");
+        let message = error["message"].as_str().unwrap();
+        assert!(!message.contains('`'), "{message}");
+    }
+
     let (status, refusal) = server.ask("GET", "/v1/models", "wrong", &Value::Null);
     assert_eq!(status, 401, "{refusal}");
     let chat =

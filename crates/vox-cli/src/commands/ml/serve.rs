@@ -222,7 +222,7 @@ fn refusal(error: DispatchError) -> EngineError {
             source: CallError::Refused { error, .. },
             ..
         }) => match error {
-            Error::Invalid(why) | Error::NotFound(why) => EngineError::Refused(why),
+            Error::Invalid(why) | Error::NotFound(why) => EngineError::Refused(reason(&why)),
             Error::Unavailable(why) => EngineError::Unavailable(why),
             error => EngineError::Failed(error.to_string()),
         },
@@ -232,6 +232,14 @@ fn refusal(error: DispatchError) -> EngineError {
         },
         error => EngineError::Unavailable(error.to_string()),
     }
+}
+
+/// What a backend says of a prompt or of texts, without the name that they have in the contract: the server says
+/// which member of the request they came in.
+fn reason(why: &str) -> String {
+    let mut names = ["`prompt`: ", "`tokens`: ", "`texts`: "].into_iter();
+    let reason = names.find_map(|name| why.strip_prefix(name));
+    reason.unwrap_or(why).to_owned()
 }
 
 fn part(said: &Said) -> Part {
