@@ -1,13 +1,14 @@
 //! `vox serve`: models for programs that speak OpenAI's API.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use crossbeam_channel::RecvTimeoutError;
 use vox_host::contract::generation::Piece;
 use vox_host::contract::inference_backend::{self as contract, Prompt, Request};
@@ -39,6 +40,9 @@ use crate::record::now;
 pub struct ServeArgs {
     #[command(flatten)]
     model: ModelArgs,
+    /// What requests call the model [default: as it is called here, and a directory without the way to it]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    name: Option<String>,
     /// Where to listen
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -71,6 +75,20 @@ fn limit(text: &str) -> Result<(String, String), String> {
 }
 
 impl ServeArgs {
+    /// What requests call the model.
+    fn name(&self) -> String {
+        let model = &self.model.model;
+        if let Some(name) = &self.name {
+            return name.clone();
+        }
+        let last = |path: &Path| Some(path.file_name()?.to_string_lossy().into_owned());
+        // Only of a path that ends with `..`, or is no more than `.`, has the system to say where it leads.
+        let path = Path::new(model);
+        last(path)
+            .or_else(|| last(&path.canonicalize().ok()?))
+            .unwrap_or_else(|| model.clone())
+    }
+
     /// How the server behaves, and what it bounds.
     fn options(&self) -> Result<Options, Failure> {
         let refused =
@@ -361,7 +379,7 @@ pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> Result<Exit, Fail
         (model.plugin().to_string(), model.loaded().clone())
     };
     let card = ModelCard {
-        id: arguments.model.model.clone(),
+        id: arguments.name(),
         created: now().unsigned_abs() / 1_000_000,
         owned_by: plugin.clone(),
         context: loaded.context,
@@ -390,7 +408,7 @@ pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> Result<Exit, Fail
     output::complain(format_args!(
         "{} {} at {} by {} on {}\n",
         paint(GOOD, "serving"),
-        paint(LITERAL, plain(&arguments.model.model)),
+        paint(LITERAL, plain(&served.card.id)),
         paint(LITERAL, format!("http://{}/v1", server.address())),
         plain(&plugin),
         loaded.device.id
