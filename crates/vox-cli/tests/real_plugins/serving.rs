@@ -473,11 +473,32 @@ fn a_server_ends_at_ctrl_c() {
 
 #[test]
 fn an_address_that_others_can_reach_is_not_served_without_a_key() {
-    let trainer = Trainer::new();
-    let config = trainer.config("out");
-    trainer.train(&config, &[]).succeeded();
-    trainer
-        .place()
-        .run(["serve", "out/model", "--listen", "0.0.0.0:0"])
-        .failed(1, &["key"]);
+    let place = aviary(&[("parrot", "")]);
+    place
+        .run(["serve", "./seed", "--listen", "0.0.0.0:0"])
+        .failed(1, &["no API keys", "--keys", "--open"]);
+}
+
+#[test]
+fn a_host_is_listened_at_by_its_name() {
+    let place = aviary(&[("parrot", "")]);
+    let server = Server::at("localhost:0", &place, &["./seed"]);
+    assert_eq!(server.health().0, 200);
+    place
+        .run(["serve", "./seed", "--listen", "8080"])
+        .failed(2, &["--listen", "127.0.0.1:8080"]);
+}
+
+#[test]
+fn what_makes_no_server_is_refused_in_the_words_of_the_command_line() {
+    let place = aviary(&[("parrot", "")]);
+    for (flag, value, word) in [
+        ("--parallel", "0", "--parallel"),
+        ("--limit", "served=0", "`served`"),
+        ("--origin", "example.org", "`--origin` has `example.org`"),
+    ] {
+        place
+            .run(["serve", "./seed", flag, value])
+            .failed(2, &[word]);
+    }
 }

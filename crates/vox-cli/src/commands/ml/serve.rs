@@ -1,6 +1,6 @@
 //! `vox serve`: models for programs that speak OpenAI's API.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::NonEmptyStringValueParser;
+use clap::builder::{NonEmptyStringValueParser, RangedU64ValueParser};
 use crossbeam_channel::RecvTimeoutError;
 use vox_host::contract::generation::Piece;
 use vox_host::contract::inference_backend::{self as contract, Prompt, Request};
@@ -18,7 +18,7 @@ use vox_ml::backend::BackendError;
 use vox_ml::data::{Chat, Message};
 use vox_serve::{
     Alternative, Backends, Completion, Embeddings, Engine, EngineError, Finish, Finished, Keys,
-    ModelCard, Options, Part, Server, Token,
+    ModelCard, Options, Part, ServeError, Server, Token,
 };
 
 use super::instances::{Held, Instances};
@@ -44,7 +44,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     name: Option<String>,
     /// Where to listen
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = address)]
     listen: SocketAddr,
     /// A file with the keys that may ask, one a line; only its owner may be able to read it. Keys in
     /// VOX_SERVE_KEYS, separated by commas, count as well
@@ -54,7 +54,12 @@ pub struct ServeArgs {
     #[arg(long)]
     open: bool,
     /// Requests that are answered at once
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 1,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..)
+    )]
     parallel: usize,
     /// Requests that may wait
     #[arg(long, value_name = "NUMBER", default_value_t = 32)]
@@ -65,6 +70,20 @@ pub struct ServeArgs {
     /// A page's origin that may ask from a browser, such as http://localhost:3000
     #[arg(long, value_name = "ORIGIN")]
     origin: Vec<String>,
+}
+
+/// An address with its port; the name of a host is looked up.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let found = text.to_socket_addrs().map_err(|error| {
+        format!("{error}; an address has a port, as 127.0.0.1:8080 and localhost:8080 have")
+    })?;
+    let found: Vec<_> = found.collect();
+    // Clients that are told no other address ask at 127.0.0.1.
+    let first = found.iter().find(|address| address.is_ipv4());
+    let first = first.or(found.first());
+    first
+        .copied()
+        .ok_or_else(|| "the host has no address".to_owned())
 }
 
 /// A limit's name and its value.
@@ -97,7 +116,7 @@ impl ServeArgs {
         options.listen = self.listen;
         options.open = self.open;
         options.origins.clone_from(&self.origin);
-        options.served = self.parallel.max(1);
+        options.served = self.parallel;
         options.queue = self.queue;
         for (name, value) in &self.limit {
             let set = options.set_limit(name, value);
@@ -111,7 +130,27 @@ impl ServeArgs {
             let keys = Keys::from_variable(KEYS, &keys).map_err(refused)?;
             options.keys = options.keys.and(keys);
         }
+        // Before a model is loaded for nothing.
+        options
+            .check(options.listen)
+            .map_err(|error| no_server(&error))?;
         Ok(options)
+    }
+}
+
+/// Why there is no server, with the words of the command line.
+fn no_server(error: &ServeError) -> Failure {
+    let message = error.to_string();
+    match error {
+        ServeError::Open { .. } => Failure::new(Exit::Failed, message).hint(
+            "`--keys FILE` or VOX_SERVE_KEYS has the keys that may ask; `--open` lets everybody ask",
+        ),
+        ServeError::Option {
+            name: "origins",
+            reason,
+        } => Failure::usage(format!("`--origin` {reason}")),
+        ServeError::Option { .. } => Failure::usage(message),
+        _ => Failure::new(Exit::Failed, message),
     }
 }
 
@@ -403,8 +442,7 @@ pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> Result<Exit, Fail
     // From here on Ctrl-C ends the server in order.
     let cancel = interrupt::token();
     let engine = Arc::clone(&served) as Arc<dyn Engine>;
-    let server = Server::bind(engine, options)
-        .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+    let server = Server::bind(engine, options).map_err(|error| no_server(&error))?;
     output::complain(format_args!(
         "{} {} at {} by {} on {}\n",
         paint(GOOD, "serving"),
