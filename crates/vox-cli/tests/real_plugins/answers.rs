@@ -74,6 +74,25 @@ fn what_is_piped_is_the_prompt_without_the_end_of_its_last_line() {
     }
 }
 
+#[test]
+fn numbers_that_make_no_sense_are_refused_with_those_that_do() {
+    let place = talker("");
+    for (flag, value, word) in [
+        ("--temperature", "NaN", "from 0 to 100"),
+        ("--temperature", "-1", "from 0 to 100"),
+        ("--top-p", "1.5", "from 0 to 1"),
+        ("--min-p", "-0.5", "from 0 to 1"),
+        ("--repetition-penalty", "0", "from 0.01 to 100"),
+        ("--context", "0", "--context"),
+        ("-n", "-1", "--max-tokens"),
+    ] {
+        generate(&place, &["one", flag, value], Path::new("/dev/null"))
+            .failed(2, &["invalid value", word]);
+    }
+    let queue = ["serve", "./talker", "--queue", "-1"];
+    place.run(queue).failed(2, &["invalid value", "--queue"]);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn without_a_prompt_a_terminal_is_told_how_to_give_one() {

@@ -58,11 +58,17 @@ pub struct ServeArgs {
         long,
         value_name = "NUMBER",
         default_value_t = 1,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..)
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..),
+        allow_negative_numbers = true
     )]
     parallel: usize,
     /// Requests that may wait
-    #[arg(long, value_name = "NUMBER", default_value_t = 32)]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 32,
+        allow_negative_numbers = true
+    )]
     queue: usize,
     /// Another limit, such as prompt_bytes=8388608 or queue_time=5min; a name that is none lists all
     #[arg(long, value_name = "NAME=VALUE", value_parser = limit)]
