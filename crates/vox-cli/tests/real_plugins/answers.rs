@@ -320,6 +320,30 @@ fn a_trained_model_talks_through_its_template_and_a_question_that_is_too_long_co
 }
 
 #[test]
+fn where_a_training_is_named_instead_of_its_model_the_model_is_pointed_to() {
+    let place = talker("");
+    fs::create_dir_all(place.path().join("out/model")).unwrap();
+    place.write("out/model/config.json", "{}");
+    for command in ["generate", "serve", "embed"] {
+        place
+            .run([command, "./out"])
+            .failed(3, &["./out has a training", "the model is in ./out/model"]);
+    }
+}
+
+#[test]
+fn a_context_that_the_model_has_not_is_refused_with_the_reason_alone() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    trainer.train(&config, &[]).succeeded();
+    let words = ["generate", "out/model", "the cat", "--context", "100000"];
+    let ended = trainer.place().run(words).failed(1, &["100000", "tokens"]);
+    for word in ["inference-backend.load", "WARN"] {
+        assert!(!ended.stderr.contains(word), "{word}: {}", ended.stderr);
+    }
+}
+
+#[test]
 fn texts_become_vectors_of_one_length() {
     let trainer = Trainer::new();
     let config = trainer.config("out");

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use clap::{Args, ValueEnum, value_parser};
@@ -220,6 +221,16 @@ impl Found {
     }
 }
 
+/// The model in the output of a training, where a directory is that and no model.
+fn trained_in(directory: &Path) -> Option<PathBuf> {
+    let has_model = |directory: &Path| {
+        let mut files = ["config.json", "adapter_config.json"].into_iter();
+        files.any(|file| directory.join(file).is_file())
+    };
+    let trained = directory.join("model");
+    (!has_model(directory) && has_model(&trained)).then_some(trained)
+}
+
 impl ModelArgs {
     /// Finds the model: in the store, in a directory, or else by its name on a server.
     fn find(&self, context: &Context) -> Result<Found, Failure> {
@@ -235,6 +246,14 @@ impl ModelArgs {
         {
             let message = format!("there is no directory {}", bundle.directory().display());
             return Err(Failure::new(Exit::NotFound, message));
+        }
+        if let Some(bundle) = &bundle
+            && let Some(trained) = trained_in(bundle.directory())
+        {
+            let directory = bundle.directory().display();
+            let message = format!("{directory} has a training, and is no model itself");
+            let hint = format!("the model is in {}", trained.display());
+            return Err(Failure::new(Exit::NotFound, message).hint(hint));
         }
         let (bundle, adapter) = match bundle {
             Some(adapter) if adapter.is_adapter() => {
