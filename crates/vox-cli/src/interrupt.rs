@@ -5,6 +5,7 @@
 //! another token, and with it counts anew.
 
 use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, Once, PoisonError};
 
 use vox_host::CancelToken;
@@ -14,6 +15,14 @@ use crate::output;
 
 /// What Ctrl-C cancels now. Nothing is called while it is locked.
 static TOKEN: LazyLock<Mutex<CancelToken>> = LazyLock::new(Mutex::default);
+
+/// Whether there is nothing to be cut off, so that Ctrl-C simply ends the command.
+static IDLE: AtomicBool = AtomicBool::new(false);
+
+/// Says whether there is no work to be cut off from now on: Ctrl-C then needs no word.
+pub(crate) fn set_idle(is_idle: bool) {
+    IDLE.store(is_idle, Ordering::Relaxed);
+}
 
 /// The token that Ctrl-C cancels. From the first call on, Ctrl-C no longer ends the process by
 /// itself.
@@ -25,7 +34,9 @@ pub(crate) fn token() -> CancelToken {
             if token.is_cancelled() {
                 process::exit(Exit::Interrupted.code().into());
             }
-            output::complain(format_args!("interrupted; once more ends it at once\n"));
+            if !IDLE.load(Ordering::Relaxed) {
+                output::complain(format_args!("interrupted; once more ends it at once\n"));
+            }
             token.cancel();
         });
         if let Err(error) = installed {

@@ -182,16 +182,21 @@ pub(crate) fn run(context: &Context, arguments: &ChatArgs) -> Result<Exit, Failu
     let lines = lines();
     let mut number = 0_u64;
     loop {
+        interrupt::set_idle(true);
         if is_terminal {
             output::print(b"> ")?;
         }
         let line = select! {
-            recv(lines) -> line => line,
-            recv(cancel.cancelled()) -> _ => return Ok(Exit::Interrupted),
+            recv(lines) -> line => Some(line),
+            recv(cancel.cancelled()) -> _ => None,
         };
-        if cancel.is_cancelled() {
+        let Some(line) = line.filter(|_| !cancel.is_cancelled()) else {
+            if is_terminal {
+                // What is written next does not begin behind the question.
+                output::print(b"\n")?;
+            }
             return Ok(Exit::Interrupted);
-        }
+        };
         // Disconnected at the end of the input.
         let Ok(line) = line else {
             return Ok(Exit::Success);
@@ -214,6 +219,7 @@ pub(crate) fn run(context: &Context, arguments: &ChatArgs) -> Result<Exit, Failu
         let request = arguments.sampling.request(conversation.prompt(&found)?);
         let mut text = String::new();
         let mut failed = None;
+        interrupt::set_idle(false);
         let answered = answerer.answer(&request, &mut |said| {
             text.push_str(&said.text);
             if let Err(failure) = output::print(said.text.as_bytes()) {
