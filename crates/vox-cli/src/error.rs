@@ -70,6 +70,11 @@ impl Failure {
         Self::new(exit, format!("cannot {action} {}: {error}", path.display()))
     }
 
+    /// Standard input cannot be read.
+    pub fn input(error: &io::Error) -> Self {
+        Self::new(Exit::Failed, format!("cannot read standard input: {error}"))
+    }
+
     /// Whoever read standard output went away: there is nobody to tell, and nothing failed.
     pub fn closed() -> Self {
         Self {

@@ -23,6 +23,8 @@ struct Now {
     drawing: Option<Arc<dyn Drawing>>,
     /// How the work can be gone on with once it was ended at once.
     way_on: Option<String>,
+    /// Whether there is no work to be cut off.
+    is_idle: bool,
 }
 
 /// Something that is drawn over and over on the terminal, so that nobody else may write there.
@@ -62,12 +64,18 @@ pub(crate) fn tell_way_on(way_on: Option<String>) {
     current().way_on = way_on;
 }
 
+/// Says whether there is no work to be cut off from now on: Ctrl-C then needs no word.
+pub(crate) fn set_idle(is_idle: bool) {
+    current().is_idle = is_idle;
+}
+
 /// What Ctrl-C does.
 fn interrupt() {
     let Now {
         token,
         drawing,
         way_on,
+        is_idle,
     } = current().clone();
     if token.is_cancelled() {
         if let Some(drawing) = drawing {
@@ -80,6 +88,7 @@ fn interrupt() {
     }
     let notice = "interrupted; once more ends it at once";
     match drawing {
+        _ if is_idle => {}
         Some(drawing) => drawing.say(notice),
         None => output::complain(format_args!("{notice}\n")),
     }

@@ -195,6 +195,26 @@ fn tokens_that_were_answered_before_a_death_count() {
 }
 
 #[test]
+fn what_is_left_of_a_character_at_the_end_is_heard_and_is_no_token() {
+    let aviary = Aviary::with(&[("one", Payload::Native, "leaves = \"\u{fffd}\"")]);
+    let mut answerer = Answerer::load(ask(&aviary.host())).unwrap();
+    let limited = Request {
+        max_tokens: 2,
+        ..request("one two three")
+    };
+    let (answered, heard) = answer(&mut answerer, &limited);
+    let answered = answered.unwrap();
+    assert_eq!(answered.text, "one two \u{fffd}");
+    assert_eq!(answered.finished.reason, Finish::Length);
+    assert_eq!(answered.finished.answer_tokens, 2);
+    let said: Vec<_> = heard
+        .iter()
+        .map(|said| (said.text.as_str(), said.piece.is_some()))
+        .collect();
+    assert_eq!(said, [("one ", true), ("two ", true), ("\u{fffd}", false)]);
+}
+
+#[test]
 fn where_every_backend_dies_the_reason_is_told_and_what_was_said_stays_said() {
     let aviary = Aviary::with(&[("mortal", Payload::Native, "dies-before = 1")]);
     let mut answerer = Answerer::load(ask(&aviary.host())).unwrap();

@@ -48,6 +48,8 @@ pub async fn serve(service: Arc<Service>, stream: TcpStream, draining: impl Futu
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(options.head_time)
+        // The buffer may be larger than it is asked to be, so that it alone bounds no head.
+        .max_header_size(options.head_bytes)
         .max_buf_size(options.head_bytes);
     let was_asked = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&was_asked);

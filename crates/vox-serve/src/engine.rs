@@ -115,7 +115,7 @@ pub struct Sampling {
     pub temperature: f32,
     /// Only that many of the most probable; 0 for all.
     pub top_k: u32,
-    /// Only the most probable ones that have this much probability together; 1 for all.
+    /// Only the most probable ones that have this much probability together; 1 for all, 0 for the first alone.
     pub top_p: f32,
     /// Only those with at least this part of the most probable one's probability; 0 for all.
     pub min_p: f32,
@@ -135,7 +135,8 @@ pub struct Part {
     /// The text to be shown: whole characters, and nothing of a text that ends the answer. Empty where it
     /// is held back.
     pub text: String,
-    /// The token that it came with; none for what was held back and comes at the end.
+    /// The token that it came with; none for what comes at the end without one: what was held back, or is left of a
+    /// character.
     pub token: Option<Token>,
 }
 

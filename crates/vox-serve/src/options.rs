@@ -191,8 +191,13 @@ impl Options {
         ]
     }
 
-    /// Refuses what makes no sense, and a server that is open by mistake.
-    pub(crate) fn check(&self, address: SocketAddr) -> Result<(), ServeError> {
+    /// Refuses what makes no sense, and a server at `address` that is open by mistake. A server does it before it
+    /// starts; whoever has much to do before that may do it first.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Option`] and [`ServeError::Open`].
+    pub fn check(&self, address: SocketAddr) -> Result<(), ServeError> {
         let refused = |name, reason: String| Err(ServeError::Option { name, reason });
         if self.head_bytes < LEAST_HEAD_BYTES {
             let reason = format!("is {}; give {LEAST_HEAD_BYTES} or more", self.head_bytes);

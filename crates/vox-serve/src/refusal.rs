@@ -71,6 +71,15 @@ impl Refusal {
         self
     }
 
+    /// About a member of the request, where the request is at fault and no other member is named.
+    #[must_use]
+    pub fn about(mut self, param: &str) -> Self {
+        if self.status == StatusCode::BAD_REQUEST && self.param.is_none() {
+            self.param = Some(param.to_owned());
+        }
+        self
+    }
+
     /// With the time after which to try again.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {

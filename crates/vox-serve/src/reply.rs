@@ -21,6 +21,16 @@ pub enum Format {
     Text,
 }
 
+impl Format {
+    /// The member of a request that has what comes before the answer.
+    pub fn prompt(self) -> &'static str {
+        match self {
+            Self::Chat => "messages",
+            Self::Text => "prompt",
+        }
+    }
+}
+
 /// Writes one answer.
 #[derive(Debug)]
 pub struct Reply {
@@ -243,16 +253,25 @@ fn chat_token(token: &Token) -> Value {
             json!({
                 "token": other.text,
                 "logprob": finite(other.log_probability),
-                "bytes": other.text.as_bytes(),
+                "bytes": bytes_of(&other.text),
             })
         })
         .collect();
     json!({
         "token": token.text,
         "logprob": finite(token.log_probability.unwrap_or(NO_PROBABILITY)),
-        "bytes": token.text.as_bytes(),
+        "bytes": bytes_of(&token.text),
         "top_logprobs": top,
     })
+}
+
+/// The bytes of a token; null for a part of a character, of which the text has none.
+fn bytes_of(text: &str) -> Value {
+    let is_part = text.is_empty() || text.contains(char::REPLACEMENT_CHARACTER);
+    match is_part {
+        true => Value::Null,
+        false => json!(text.as_bytes()),
+    }
 }
 
 fn top_of(token: &Token) -> Value {

@@ -158,8 +158,8 @@ impl Service {
         if let Some(origin) = headers.get(header::ORIGIN)
             && !self.is_allowed(origin)
         {
-            let message = "web pages of this origin may not ask; the server's option `origins` has \
-                           those that may";
+            let message = "web pages of this origin may not ask; `vox serve --origin` names those that \
+                           may";
             return Err(Refusal::new(StatusCode::FORBIDDEN, message).code("origin_not_allowed"));
         }
         let keys = &self.options.keys;

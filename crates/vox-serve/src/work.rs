@@ -137,6 +137,8 @@ impl Work {
             ..
         } = self;
         let _entered = span.enter();
+        // Everything else was looked at before the engine was asked.
+        let asked = reply.format.prompt();
         let mut is_first = true;
         let mut stopped = None;
         let mut hear = |part: Part| {
@@ -168,14 +170,16 @@ impl Work {
                 "the engine cancelled the answer",
             )
             .code("cancelled")),
-            answer => answer,
+            answer => answer.map_err(|refusal| refusal.about(asked)),
         }
     }
 }
 
 /// Computes embeddings.
 pub fn embed(bench: &Bench, model: &str, texts: &[String]) -> Result<Embeddings, Refusal> {
-    guarded(|| bench.engine.embed(model, texts)).and_then(|embeddings| {
+    let embedded = guarded(|| bench.engine.embed(model, texts));
+    let embedded = embedded.map_err(|refusal| refusal.about("input"));
+    embedded.and_then(|embeddings| {
         bench.metrics.prompt_tokens(embeddings.prompt_tokens);
         if embeddings.vectors.len() == texts.len() {
             return Ok(embeddings);

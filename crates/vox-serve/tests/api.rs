@@ -162,6 +162,25 @@ fn log_probabilities_of_a_chat_have_tokens_with_their_bytes() {
 }
 
 #[test]
+fn a_part_of_a_character_has_no_bytes_and_what_is_left_of_one_is_no_token() {
+    let served = serve(Options::default());
+    let asked = json!({"logprobs": true, "top_logprobs": 1, "max_tokens": 1});
+    let answer = served.post(CHAT, &chat("cut", asked)).json();
+    let choice = &answer["choices"][0];
+    assert_eq!(choice["message"]["content"], "\u{fffd}");
+    assert_eq!(
+        choice["logprobs"]["content"],
+        json!([{
+            "token": "",
+            "logprob": -0.5,
+            "bytes": null,
+            "top_logprobs": [{"token": "\u{fffd}", "logprob": -2.0, "bytes": null}],
+        }])
+    );
+    assert_eq!(answer["usage"]["completion_tokens"], 1);
+}
+
+#[test]
 fn log_probabilities_of_a_completion_have_offsets_in_characters() {
     let served = serve(Options::default());
     let body = json!({"model": "words", "prompt": "Once", "logprobs": 1, "max_tokens": 3});
@@ -224,6 +243,18 @@ fn what_is_asked_reaches_the_engine() {
     assert_eq!((sampling.seed, asked.max_tokens), (42, 2));
     assert_eq!(asked.stop, ["\n"]);
     assert_eq!(asked.alternatives, Some(0));
+}
+
+#[test]
+fn the_least_that_sampling_may_be_reaches_the_engine() {
+    let served = serve(Options::default());
+    let asked = json!({"temperature": 0, "top_p": 0, "min_p": 0});
+    assert_eq!(served.post(CHAT, &chat("words", asked)).status, 200);
+    let sampling = served.began().sampling;
+    assert_eq!(
+        (sampling.temperature, sampling.top_p, sampling.min_p),
+        (0.0, 0.0, 0.0)
+    );
 }
 
 #[test]
@@ -466,6 +497,18 @@ fn errors_of_the_engine_have_their_status() {
         assert_eq!(error["code"], "context_length_exceeded");
         // The turn of one that failed is given back.
         assert_eq!(ask("words").status, 200);
+    }
+}
+
+#[test]
+fn what_the_engine_refuses_is_told_with_the_member_that_it_came_in() {
+    let served = serve(Options::default());
+    let chat = served.post(CHAT, &chat("long", json!({})));
+    let text = served.post(TEXT, &json!({"model": "long", "prompt": "Once"}));
+    let input = json!({"model": "org/vectors", "input": "unfit"});
+    let embedding = served.post("/v1/embeddings", &input);
+    for (answer, member) in [(chat, "messages"), (text, "prompt"), (embedding, "input")] {
+        assert_eq!(answer.error(400)["param"], member);
     }
 }
 

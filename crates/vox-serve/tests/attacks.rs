@@ -215,17 +215,37 @@ fn a_name_of_a_model_is_not_repeated_at_length() {
 #[test]
 fn a_head_that_is_too_large_is_refused() {
     let served = serve(options(|options| options.head_bytes = 8 << 10));
+    assert!(is_refused(&served, 20_000));
+}
+
+#[test]
+fn a_head_is_refused_from_the_first_byte_above_the_limit() {
+    let served = serve(Options::default());
+    let limit = Options::default().head_bytes;
+    assert!(!is_refused(&served, limit));
+    for length in [limit + 1, 100_000] {
+        assert!(is_refused(&served, length), "{length}");
+    }
+}
+
+/// Whether a request is refused whose line and headers have so many bytes; answered it is otherwise.
+fn is_refused(served: &kit::Served, length: usize) -> bool {
+    let (begin, end) = ("GET /health HTTP/1.1\r\nx-long: ", "\r\n\r\n");
+    let value = "x".repeat(length - begin.len() - end.len());
     let mut stream = served.connect();
-    let head = format!(
-        "GET /health HTTP/1.1\r\nx-long: {}\r\n\r\n",
-        "x".repeat(20_000)
-    );
     // It may be refused, and the connection closed, before all is sent.
-    let _ = stream.write_all(head.as_bytes());
+    let _ = stream.write_all(format!("{begin}{value}{end}").as_bytes());
     let mut answer = [0; 12];
     match stream.read_exact(&mut answer) {
-        Ok(()) => assert_eq!(&answer, b"HTTP/1.1 431"),
-        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+        Ok(()) if &answer == b"HTTP/1.1 200" => false,
+        Ok(()) => {
+            assert_eq!(&answer, b"HTTP/1.1 431");
+            true
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+            true
+        }
     }
 }
 

@@ -92,6 +92,25 @@ fn programs_are_told_in_a_word_why_an_answer_ended_and_all_that_they_are_told_is
     assert_eq!(cut["finish"], "length", "{cut:#}");
 }
 
+#[test]
+fn numbers_that_make_no_sense_are_refused_with_those_that_do() {
+    let place = talker("");
+    for (flag, value, word) in [
+        ("--temperature", "NaN", "from 0 to 100"),
+        ("--temperature", "-1", "from 0 to 100"),
+        ("--top-p", "1.5", "from 0 to 1"),
+        ("--min-p", "-0.5", "from 0 to 1"),
+        ("--repetition-penalty", "0", "from 0.01 to 100"),
+        ("--context", "0", "--context"),
+        ("-n", "-1", "--max-tokens"),
+    ] {
+        generate(&place, &["one", flag, value], Path::new("/dev/null"))
+            .failed(2, &["invalid value", word]);
+    }
+    let queue = ["serve", "./talker", "--queue", "-1"];
+    place.run(queue).failed(2, &["invalid value", "--queue"]);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn without_a_prompt_a_terminal_is_told_how_to_give_one() {
@@ -167,6 +186,27 @@ fn a_conversation_that_was_saved_goes_on() {
         ended.stdout,
         "system:Be brief. user:hello assistant:user:hello  user:on \n"
     );
+}
+
+#[test]
+fn a_line_that_is_not_utf8_is_named_and_a_conversation_goes_on_after_it() {
+    let place = talker("");
+    let input = place.path().join("lines");
+    fs::write(&input, b"hello\nh\xff\nagain\n").unwrap();
+    let run = |command: &str| {
+        let mut vox = place.vox();
+        vox.args([command, "./talker"])
+            .stdin(fs::File::open(&input).unwrap());
+        Ended::of(&mut vox)
+    };
+    let ended = run("chat").succeeded();
+    assert_eq!(
+        ended.stdout,
+        "user:hello \nuser:hello assistant:user:hello  user:again \n"
+    );
+    let why = "line 2 of standard input is not UTF-8";
+    assert!(ended.stderr.contains(why), "{}", ended.stderr);
+    run("embed").failed(5, &[why]);
 }
 
 /// A conversation under way.
@@ -273,6 +313,8 @@ fn ctrl_c_ends_a_conversation_that_waits_for_a_question() {
     talk.interrupt();
     let (code, noted) = talk.end();
     assert_eq!(code, Some(130), "{noted}");
+    // There is nothing that once more could end.
+    assert!(!noted.contains("once more"), "{noted}");
 }
 
 #[test]
@@ -295,6 +337,30 @@ fn a_trained_model_talks_through_its_template_and_a_question_that_is_too_long_co
         "{}",
         ended.stderr
     );
+}
+
+#[test]
+fn where_a_training_is_named_instead_of_its_model_the_model_is_pointed_to() {
+    let place = talker("");
+    fs::create_dir_all(place.path().join("out/model")).unwrap();
+    place.write("out/model/config.json", "{}");
+    for command in ["generate", "serve", "embed"] {
+        place
+            .run([command, "./out"])
+            .failed(3, &["./out has a training", "the model is in ./out/model"]);
+    }
+}
+
+#[test]
+fn a_context_that_the_model_has_not_is_refused_with_the_reason_alone() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    trainer.train(&config, &[]).succeeded();
+    let words = ["generate", "out/model", "the cat", "--context", "100000"];
+    let ended = trainer.place().run(words).failed(1, &["100000", "tokens"]);
+    for word in ["inference-backend.load", "WARN"] {
+        assert!(!ended.stderr.contains(word), "{word}: {}", ended.stderr);
+    }
 }
 
 #[test]

@@ -112,7 +112,7 @@ impl Server {
         place.run(install.iter().chain(&trusted)).succeeded();
         let settings = format!(
             "[plugin.openai]\nprefer = \"native\"\n\n[plugin.openai.config]\nurl = \"http://{address}\"\n\
-             key-env = \"VOX_SERVE_KEYS\"\nmodels = {{ elsewhere = \"out/model\" }}\n"
+             key-env = \"VOX_SERVE_KEYS\"\nmodels = {{ elsewhere = \"model\" }}\n"
         );
         place.write("Vox.toml", &settings);
         Self::of(place, &["elsewhere", "--backend", "openai"])
@@ -166,7 +166,7 @@ impl Server {
 
     /// Asks for the next words of the tiny model, and answers how many tokens of the prompt were known.
     fn cached(&self, prompt: &str) -> u64 {
-        let request = json!({ "model": "out/model", "prompt": prompt, "max_tokens": 2 });
+        let request = json!({ "model": "model", "prompt": prompt, "max_tokens": 2 });
         let answer = self.json("POST", "/v1/completions", &request);
         let cached = &answer["usage"]["prompt_tokens_details"]["cached_tokens"];
         cached.as_u64().unwrap()
@@ -181,14 +181,14 @@ fn a_trained_model_is_served_to_clients_of_openais_api() {
     let server = Server::start(&trainer);
 
     let models = server.json("GET", "/v1/models", &Value::Null);
-    assert_eq!(models["data"][0]["id"], "out/model");
+    assert_eq!(models["data"][0]["id"], "model");
     assert_eq!(
         models["data"][0]["capabilities"],
         json!(["completion", "embedding"])
     );
 
     let request = json!({
-        "model": "out/model", "prompt": "the cat", "max_tokens": 8, "temperature": 0, "logprobs": 1,
+        "model": "model", "prompt": "the cat", "max_tokens": 8, "temperature": 0, "logprobs": 1,
     });
     let answer = server.json("POST", "/v1/completions", &request);
     let text = answer["choices"][0]["text"].as_str().unwrap();
@@ -215,20 +215,35 @@ fn a_trained_model_is_served_to_clients_of_openais_api() {
     assert_eq!(status, 200, "{events}");
     assert!(events.contains("data: [DONE]"), "{events}");
 
-    let texts = json!({ "model": "out/model", "input": ["the cat", "the dog"] });
+    let texts = json!({ "model": "model", "input": ["the cat", "the dog"] });
     let embeddings = server.json("POST", "/v1/embeddings", &texts);
     assert_eq!(embeddings["data"].as_array().map(Vec::len), Some(2));
     assert!(embeddings["usage"]["prompt_tokens"].as_u64() > Some(1));
 
-    let long = json!({ "model": "out/model", "prompt": "the cat ".repeat(100) });
+    let long = json!({ "model": "model", "prompt": "the cat ".repeat(100) });
     let (status, refusal) = server.ask("POST", "/v1/completions", KEY, &long);
     assert_eq!(status, 400, "{refusal}");
     assert!(refusal.contains("context_length_exceeded"), "{refusal}");
 
+    // What the backend refuses is told in the names of the request.
+    let unknown = json!({ "model": "model", "prompt": [4_000_000_000_u32] });
+    let long = json!({ "model": "model", "input": "the cat ".repeat(100) });
+    for (path, body, member) in [
+        ("/v1/completions", unknown, "prompt"),
+        ("/v1/embeddings", long, "input"),
+    ] {
+        let (status, refusal) = server.ask("POST", path, KEY, &body);
+        assert_eq!(status, 400, "{refusal}");
+        let refusal: Value = serde_json::from_str(&refusal).unwrap();
+        let error = &refusal["error"];
+        assert_eq!(error["param"], member, "{error}");
+        let message = error["message"].as_str().unwrap();
+        assert!(!message.contains('`'), "{message}");
+    }
+
     let (status, refusal) = server.ask("GET", "/v1/models", "wrong", &Value::Null);
     assert_eq!(status, 401, "{refusal}");
-    let chat =
-        json!({ "model": "out/model", "messages": [{ "role": "user", "content": "hello" }] });
+    let chat = json!({ "model": "model", "messages": [{ "role": "user", "content": "hello" }] });
     let (status, refusal) = server.ask("POST", "/v1/chat/completions", KEY, &chat);
     assert_eq!(status, 400, "{refusal}");
     assert!(refusal.contains("no chat template"), "{refusal}");
@@ -256,14 +271,14 @@ fn an_encoder_is_listed_as_one_and_a_question_to_it_is_sent_to_the_embeddings() 
 
     let models = server.json("GET", "/v1/models", &Value::Null);
     assert_eq!(models["data"][0]["capabilities"], json!(["embedding"]));
-    let prompt = json!({ "model": "./encoder", "prompt": "the cat" });
-    let chat = json!({ "model": "./encoder", "messages": [{ "role": "user", "content": "cat" }] });
+    let prompt = json!({ "model": "encoder", "prompt": "the cat" });
+    let chat = json!({ "model": "encoder", "messages": [{ "role": "user", "content": "cat" }] });
     for (path, body) in [("/v1/completions", prompt), ("/v1/chat/completions", chat)] {
         let (status, refusal) = server.ask("POST", path, KEY, &body);
         assert_eq!(status, 400, "{refusal}");
         assert!(refusal.contains("/v1/embeddings"), "{path}: {refusal}");
     }
-    let texts = json!({ "model": "./encoder", "input": "the cat" });
+    let texts = json!({ "model": "encoder", "input": "the cat" });
     let made = server.json("POST", "/v1/embeddings", &texts);
     let embedding = made["data"][0]["embedding"].as_array();
     assert_eq!(embedding.map(Vec::len), Some(64), "{made}");
@@ -277,7 +292,7 @@ fn a_server_over_another_answers_what_that_one_does() {
     let behind = Server::start(&trainer);
     let front = Server::over(&trainer, &behind.address);
     let request = |model: &str| json!({ "model": model, "prompt": "the cat", "max_tokens": 8, "temperature": 0 });
-    let wanted = behind.json("POST", "/v1/completions", &request("out/model"));
+    let wanted = behind.json("POST", "/v1/completions", &request("model"));
     let answer = front.json("POST", "/v1/completions", &request("elsewhere"));
     assert_ne!(wanted["choices"][0]["text"], "", "{wanted}");
     assert_eq!(answer["choices"][0]["text"], wanted["choices"][0]["text"]);
@@ -300,7 +315,7 @@ fn what_is_remembered_of_a_prompt_outlives_a_request_that_is_too_long() {
     let cached = server.cached("the cat sat on");
     assert!(cached > 0);
 
-    let long = json!({ "model": "out/model", "prompt": "the cat ".repeat(100) });
+    let long = json!({ "model": "model", "prompt": "the cat ".repeat(100) });
     let (status, refusal) = server.ask("POST", "/v1/completions", KEY, &long);
     assert_eq!(status, 400, "{refusal}");
     assert_eq!(server.cached("the cat sat on"), cached);
@@ -326,7 +341,7 @@ fn where_a_backend_dies_another_goes_on_and_the_client_notices_nothing() {
         ("next", ""),
     ]);
     let server = Server::of(&place, &["./seed"]);
-    let request = json!({ "model": "./seed", "prompt": "one two three four", "max_tokens": 8 });
+    let request = json!({ "model": "seed", "prompt": "one two three four", "max_tokens": 8 });
     assert_eq!(server.backends(), (0, 0));
     for _ in 0..2 {
         let answer = server.json("POST", "/v1/completions", &request);
@@ -339,11 +354,25 @@ fn where_a_backend_dies_another_goes_on_and_the_client_notices_nothing() {
 }
 
 #[test]
+fn an_answer_that_ends_within_a_character_has_no_more_tokens_than_were_asked_for() {
+    let place = aviary(&[("parrot", "leaves = \"\u{fffd}\"")]);
+    let server = Server::of(&place, &["./seed"]);
+    let request = json!({
+        "model": "seed", "prompt": "one two three", "max_tokens": 2, "logprobs": 1,
+    });
+    let answer = server.json("POST", "/v1/completions", &request);
+    let choice = &answer["choices"][0];
+    assert_eq!(choice["text"], "one two \u{fffd}");
+    assert_eq!(choice["logprobs"]["tokens"], json!(["one ", "two "]));
+    assert_eq!(answer["usage"]["completion_tokens"], 2);
+}
+
+#[test]
 fn a_backend_that_died_is_started_anew() {
     let place = aviary(&[("mortal", "dies-before = 1")]);
     let server = Server::of(&place, &["./seed"]);
     let request =
-        |tokens: u32| json!({ "model": "./seed", "prompt": "one two", "max_tokens": tokens });
+        |tokens: u32| json!({ "model": "seed", "prompt": "one two", "max_tokens": tokens });
     let (status, refusal) = server.ask("POST", "/v1/completions", KEY, &request(2));
     assert_eq!(status, 503, "{refusal}");
     assert!(refusal.contains("the parrot is no more"), "{refusal}");
@@ -403,7 +432,7 @@ fn health_says_what_is_wrong_until_a_backend_is_back() {
 fn a_limit_is_set_by_the_name_that_its_refusal_has() {
     let place = aviary(&[("parrot", "")]);
     let server = Server::of(&place, &["./seed", "--limit", "prompt_bytes=8"]);
-    let request = |prompt: &str| json!({ "model": "./seed", "prompt": prompt });
+    let request = |prompt: &str| json!({ "model": "seed", "prompt": prompt });
     let (status, refusal) = server.ask("POST", "/v1/completions", KEY, &request("too long"));
     assert_eq!(status, 200, "{refusal}");
     let (status, refusal) = server.ask("POST", "/v1/completions", KEY, &request("too long!"));
@@ -413,6 +442,23 @@ fn a_limit_is_set_by_the_name_that_its_refusal_has() {
     let serve = |limit| place.run(["serve", "./seed", "--limit", limit]);
     serve("prompt=8").failed(2, &["`prompt` is no limit", "`prompt_bytes`"]);
     serve("prompt_bytes").failed(2, &["NAME=VALUE"]);
+}
+
+#[test]
+fn a_model_is_served_under_the_name_that_it_is_given() {
+    let place = aviary(&[("parrot", "")]);
+    let server = Server::of(&place, &["./seed", "--name", "org/parrot"]);
+    let models = server.json("GET", "/v1/models", &Value::Null);
+    assert_eq!(models["data"][0]["id"], "org/parrot");
+    let request = |model: &str| json!({ "model": model, "prompt": "one two" });
+    let answer = server.json("POST", "/v1/completions", &request("org/parrot"));
+    assert_eq!(answer["model"], "org/parrot");
+    let (status, refusal) = server.ask("POST", "/v1/completions", KEY, &request("seed"));
+    assert_eq!(status, 404, "{refusal}");
+
+    place
+        .run(["serve", "./seed", "--name", ""])
+        .failed(2, &["--name"]);
 }
 
 #[test]
@@ -427,11 +473,32 @@ fn a_server_ends_at_ctrl_c() {
 
 #[test]
 fn an_address_that_others_can_reach_is_not_served_without_a_key() {
-    let trainer = Trainer::new();
-    let config = trainer.config("out");
-    trainer.train(&config, &[]).succeeded();
-    trainer
-        .place()
-        .run(["serve", "out/model", "--listen", "0.0.0.0:0"])
-        .failed(1, &["key"]);
+    let place = aviary(&[("parrot", "")]);
+    place
+        .run(["serve", "./seed", "--listen", "0.0.0.0:0"])
+        .failed(1, &["no API keys", "--keys", "--open"]);
+}
+
+#[test]
+fn a_host_is_listened_at_by_its_name() {
+    let place = aviary(&[("parrot", "")]);
+    let server = Server::at("localhost:0", &place, &["./seed"]);
+    assert_eq!(server.health().0, 200);
+    place
+        .run(["serve", "./seed", "--listen", "8080"])
+        .failed(2, &["--listen", "127.0.0.1:8080"]);
+}
+
+#[test]
+fn what_makes_no_server_is_refused_in_the_words_of_the_command_line() {
+    let place = aviary(&[("parrot", "")]);
+    for (flag, value, word) in [
+        ("--parallel", "0", "--parallel"),
+        ("--limit", "served=0", "`served`"),
+        ("--origin", "example.org", "`--origin` has `example.org`"),
+    ] {
+        place
+            .run(["serve", "./seed", flag, value])
+            .failed(2, &[word]);
+    }
 }

@@ -25,8 +25,8 @@ pub struct Answerer {
 pub struct Said {
     /// The text; empty where it is held back as it may be the beginning of a text that ends the answer.
     pub text: String,
-    /// The token that it came with; none for what was held back and comes at the end, and while the prompt
-    /// is being read.
+    /// The token that it came with; none while the prompt is being read, and for what comes at the end without
+    /// one: what was held back, or is left of a character.
     pub piece: Option<Piece>,
 }
 
@@ -96,6 +96,8 @@ impl Answerer {
         loop {
             let mut is_wanted = true;
             let mut is_stopped = false;
+            let mut is_numbered = false;
+            let before = tokens;
             // All that the model said, held back or not: where another backend goes on.
             let mut said = String::new();
             let answer = self.model.predict(&asked, &mut |piece| {
@@ -107,14 +109,17 @@ impl Answerer {
                     });
                     return is_wanted;
                 }
-                tokens += 1;
+                is_numbered |= piece.token.is_some();
+                // Where tokens have numbers, a text without one is left of a character that the answer ended in.
+                let is_token = piece.token.is_some() || !is_numbered;
+                tokens += u32::from(is_token);
                 said.push_str(&piece.text);
                 let certain = stops.push(&piece.text);
                 is_stopped = stops.stopped().is_some();
                 text.push_str(&certain);
                 is_wanted = hear(&Said {
                     text: certain,
-                    piece: Some(piece),
+                    piece: is_token.then_some(piece),
                 });
                 is_wanted && !is_stopped
             });
@@ -138,7 +143,12 @@ impl Answerer {
                             piece: None,
                         });
                     }
-                    finished.answer_tokens = tokens;
+                    let is_cut = is_stopped || !is_wanted || finished.reason == Finish::Cancelled;
+                    // Only of an answer that it ended itself does a backend know what was heard of it.
+                    finished.answer_tokens = match is_cut {
+                        true => tokens,
+                        false => before.saturating_add(finished.answer_tokens),
+                    };
                     if is_stopped {
                         finished.reason = Finish::Stop;
                     }

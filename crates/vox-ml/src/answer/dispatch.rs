@@ -234,10 +234,13 @@ impl Dispatcher {
             match loaded {
                 Ok(model) => return Ok(model),
                 Err(error) => {
-                    tracing::warn!(%plugin, %error, "a backend did not load the model");
+                    // Where it was the last one, the error says so.
+                    if !self.ranked.is_empty() {
+                        tracing::warn!(%plugin, %error, "a backend did not load the model");
+                    }
                     if let Some(entry) = entry {
                         entry.serves = false;
-                        entry.reason = error.to_string();
+                        entry.reason = error.reason();
                     }
                     self.explanation.choose();
                 }
@@ -253,7 +256,7 @@ impl Dispatcher {
         let mut entries = self.explanation.considered.iter_mut();
         if let Some(entry) = entries.find(|entry| entry.plugin == *plugin) {
             entry.serves = false;
-            entry.reason = error.to_string();
+            entry.reason = error.reason();
         }
         self.explanation.choose();
     }
@@ -336,7 +339,7 @@ fn considered(
         Ok(judged) => judged,
         Err(error) => {
             return Considered {
-                reason: error.to_string(),
+                reason: error.reason(),
                 ..none
             };
         }

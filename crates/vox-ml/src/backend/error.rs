@@ -53,6 +53,25 @@ impl BackendError {
         }
     }
 
+    /// What the backend itself says, where who it is is told beside it.
+    pub fn reason(&self) -> String {
+        use vox_host::contract::Error;
+        let Self::Call {
+            source: CallError::Refused { error, .. },
+            ..
+        } = self
+        else {
+            return self.to_string();
+        };
+        match error {
+            Error::Invalid(why)
+            | Error::NotFound(why)
+            | Error::Unavailable(why)
+            | Error::Failed(why) => why.clone(),
+            error => error.to_string(),
+        }
+    }
+
     /// Whether another backend may do what this one did not: it is gone or cannot answer, as
     /// against a request that makes no sense.
     pub fn is_the_backends(&self) -> bool {

@@ -66,7 +66,7 @@ pub struct Streamed {
 }
 
 /// The names of the models, and what each does.
-const MODELS: [(&str, bool, bool); 11] = [
+const MODELS: [(&str, bool, bool); 12] = [
     // Answers "Hello, world!", in four tokens.
     ("words", true, false),
     // The same, but waits for a step of the test before each.
@@ -83,6 +83,8 @@ const MODELS: [(&str, bool, bool); 11] = [
     ("half", true, false),
     // Answers nothing.
     ("silent", true, false),
+    // Answers one token, which is a part of a character.
+    ("cut", true, false),
     // Makes embeddings.
     ("org/vectors", false, true),
 ];
@@ -119,6 +121,9 @@ impl Engine for Script {
     }
 
     fn embed(&self, _: &str, texts: &[String]) -> Result<Embeddings, EngineError> {
+        if texts.iter().any(|text| text == "unfit") {
+            return Err(EngineError::Refused("a text does not fit".to_owned()));
+        }
         let vectors = texts.iter().map(|text| vec![text.len() as f32, 0.5, -0.25]);
         Ok(Embeddings {
             vectors: vectors.collect(),
@@ -170,6 +175,25 @@ impl Script {
                 });
             }
             "silent" => return finished(Finish::Stop, 0),
+            "cut" => {
+                let mut first = part("", 0, request);
+                if let Some(token) = &mut first.token {
+                    for other in &mut token.alternatives {
+                        "\u{fffd}".clone_into(&mut other.text);
+                    }
+                }
+                let rest = Part {
+                    text: "\u{fffd}".to_owned(),
+                    token: None,
+                };
+                let is_heard = hear(first) && hear(rest);
+                let reason = if is_heard {
+                    Finish::Length
+                } else {
+                    Finish::Cancelled
+                };
+                return finished(reason, 1);
+            }
             "endless" => {
                 let mut tokens = 0;
                 let text = "x".repeat(1000);

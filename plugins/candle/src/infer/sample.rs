@@ -18,7 +18,7 @@ pub struct Sampling {
     pub temperature: f32,
     /// Only that many of the most probable; 0 for all.
     pub top_k: usize,
-    /// Only the most probable ones that have this much probability together; 1 for all.
+    /// Only the most probable ones that have this much probability together; 1 for all, 0 for the first alone.
     pub top_p: f32,
     /// Only those with at least this part of the most probable one's probability; 0 for all.
     pub min_p: f32,
@@ -64,7 +64,7 @@ impl Sampling {
             Err(Error::request(field, why))
         };
         within("temperature", self.temperature, 0.0, 100.0)?;
-        within("top_p", self.top_p, f32::MIN_POSITIVE, 1.0)?;
+        within("top_p", self.top_p, 0.0, 1.0)?;
         within("min_p", self.min_p, 0.0, 1.0)?;
         within("repetition_penalty", self.repetition_penalty, 0.01, 100.0)?;
         within("presence_penalty", self.presence_penalty, -100.0, 100.0)?;
@@ -423,6 +423,21 @@ mod tests {
     }
 
     #[test]
+    fn where_no_probability_is_asked_for_the_most_probable_token_comes() {
+        let sampling = Sampling {
+            top_p: 0.0,
+            ..warm()
+        };
+        for logits in [logs(&FIVE), vec![-1.0, 2.0, 2.0, 0.5]] {
+            for position in 0..50 {
+                let mut sampler = Sampler::new(sampling.clone(), &[], &[]).unwrap();
+                let chosen = sampler.choose(&logits, position, None).unwrap();
+                assert_eq!(chosen.token, 1);
+            }
+        }
+    }
+
+    #[test]
     fn without_temperature_the_first_of_the_most_probable_comes() {
         let mut sampler = Sampler::new(Sampling::default(), &[], &[]).unwrap();
         let chosen = sampler.choose(&[1.0, 3.0, 3.0, -1.0], 0, None).unwrap();
@@ -536,7 +551,7 @@ mod tests {
             ),
             (
                 Sampling {
-                    top_p: 0.0,
+                    top_p: 1.5,
                     ..warm()
                 },
                 "`top_p`",

@@ -3,7 +3,8 @@
 //! (`available = 9000`) of which it needs some (`needs = 5000`), with a tier (`tier = 40`) and a most of context
 //! (`context = 32`) of its own; refuses every model (`refuses = "why"`), dies before the token of a number
 //! (`dies-before = 2`), talks on when no more is wanted (`deaf = true`) or when it is cancelled
-//! (`heedless = true`), or never comes to an end by itself (`endless = true`).
+//! (`heedless = true`), never comes to an end by itself (`endless = true`), or ends with a text that is no token's
+//! (`leaves = "\u{fffd}"`).
 
 use std::iter;
 
@@ -131,6 +132,17 @@ impl InferenceBackend for Parrot {
             if !generation::emit(&piece) && text("deaf").is_none() {
                 finished.reason = Finish::Cancelled;
                 break;
+            }
+        }
+        if let Some(rest) = text("leaves") {
+            let piece = generation::Piece {
+                token: None,
+                text: rest,
+                log_probability: None,
+                alternatives: Vec::new(),
+            };
+            if !generation::emit(&piece) {
+                finished.reason = Finish::Cancelled;
             }
         }
         Ok(finished)

@@ -1,7 +1,7 @@
 //! `vox chat`: a conversation with a model.
 
 use std::fs;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, BufRead as _, IsTerminal as _};
 use std::path::PathBuf;
 use std::thread;
 
@@ -180,22 +180,36 @@ pub(crate) fn run(context: &Context, arguments: &ChatArgs) -> Result<Exit, Failu
     let mut answerer = found.load(dispatcher)?;
     let is_terminal = io::stdin().is_terminal();
     let lines = lines();
+    let mut number = 0_u64;
     loop {
+        interrupt::set_idle(true);
         if is_terminal {
             output::print(b"> ")?;
         }
         let line = select! {
-            recv(lines) -> line => line,
-            recv(cancel.cancelled()) -> _ => return Ok(Exit::Interrupted),
+            recv(lines) -> line => Some(line),
+            recv(cancel.cancelled()) -> _ => None,
         };
-        if cancel.is_cancelled() {
+        let Some(line) = line.filter(|_| !cancel.is_cancelled()) else {
+            if is_terminal {
+                // What is written next does not begin behind the question.
+                output::print(b"\n")?;
+            }
             return Ok(Exit::Interrupted);
-        }
+        };
         // Disconnected at the end of the input.
         let Ok(line) = line else {
             return Ok(Exit::Success);
         };
-        let line = line?;
+        let line = line.map_err(|error| Failure::input(&error))?;
+        number += 1;
+        // What was said before is not lost by it.
+        let Ok(line) = String::from_utf8(line) else {
+            note(&format!(
+                "line {number} of standard input is not UTF-8, and is passed over"
+            ));
+            continue;
+        };
         match understand(line.trim(), &mut conversation)? {
             Line::End => return Ok(Exit::Success),
             Line::Nothing => continue,
@@ -205,6 +219,7 @@ pub(crate) fn run(context: &Context, arguments: &ChatArgs) -> Result<Exit, Failu
         let request = arguments.sampling.request(conversation.prompt(&found)?);
         let mut text = String::new();
         let mut failed = None;
+        interrupt::set_idle(false);
         let answered = answerer.answer(&request, &mut |said| {
             text.push_str(&said.text);
             if let Err(failure) = output::print(said.text.as_bytes()) {
@@ -249,10 +264,10 @@ pub(crate) fn run(context: &Context, arguments: &ChatArgs) -> Result<Exit, Failu
 
 /// The lines of standard input, as a thread of its own reads them: a read cannot be given up at Ctrl-C, waiting
 /// for a thread can. Disconnected at the end of the input.
-fn lines() -> Receiver<io::Result<String>> {
+fn lines() -> Receiver<io::Result<Vec<u8>>> {
     let (sender, receiver) = bounded(0);
     thread::spawn(move || {
-        for line in io::stdin().lines() {
+        for line in io::stdin().lock().split(b'\n') {
             if sender.send(line).is_err() {
                 return;
             }

@@ -38,6 +38,23 @@ impl View for Embedded {
     }
 }
 
+/// The lines of standard input.
+fn lines() -> Result<Vec<String>, Failure> {
+    let mut texts = Vec::new();
+    for (number, line) in (1_u64..).zip(io::stdin().lock().split(b'\n')) {
+        let line = line.map_err(|error| Failure::input(&error))?;
+        let mut text = String::from_utf8(line).map_err(|_| {
+            let message = format!("line {number} of standard input is not UTF-8");
+            Failure::new(Exit::InvalidInput, message)
+        })?;
+        if text.ends_with('\r') {
+            text.pop();
+        }
+        texts.push(text);
+    }
+    Ok(texts)
+}
+
 /// Embeds.
 pub(crate) fn run(context: &Context, arguments: &EmbedArgs) -> Result<Exit, Failure> {
     let Some(opened) = arguments.model.open(context, interrupt::token())? else {
@@ -47,7 +64,7 @@ pub(crate) fn run(context: &Context, arguments: &EmbedArgs) -> Result<Exit, Fail
         found, dispatcher, ..
     } = opened;
     let texts = match arguments.texts.as_slice() {
-        [] => io::stdin().lock().lines().collect::<Result<Vec<_>, _>>()?,
+        [] => lines()?,
         texts => texts.to_vec(),
     };
     let mut answerer = found.load(dispatcher)?;

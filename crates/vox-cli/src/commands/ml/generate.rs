@@ -52,7 +52,9 @@ impl GenerateArgs {
             return Err(Failure::usage("there is no prompt").hint(hint));
         }
         let mut bytes = Vec::new();
-        io::stdin().read_to_end(&mut bytes)?;
+        io::stdin()
+            .read_to_end(&mut bytes)
+            .map_err(|error| Failure::input(&error))?;
         let mut prompt = String::from_utf8(bytes)
             .map_err(|_| Failure::new(Exit::InvalidInput, "standard input is not UTF-8"))?;
         // That ends a file, or what `echo` prints, and was not meant to be gone on after.

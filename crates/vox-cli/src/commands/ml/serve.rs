@@ -1,13 +1,14 @@
 //! `vox serve`: models for programs that speak OpenAI's API.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::{NonEmptyStringValueParser, RangedU64ValueParser};
 use crossbeam_channel::RecvTimeoutError;
 use vox_host::contract::generation::Piece;
 use vox_host::contract::inference_backend::{self as contract, Prompt, Request};
@@ -17,7 +18,7 @@ use vox_ml::backend::BackendError;
 use vox_ml::data::{Chat, Message};
 use vox_serve::{
     Alternative, Backends, Completion, Embeddings, Engine, EngineError, Finish, Finished, Keys,
-    ModelCard, Options, Part, Server, Token,
+    ModelCard, Options, Part, ServeError, Server, Token,
 };
 
 use super::instances::{Held, Instances};
@@ -39,8 +40,11 @@ use crate::record::now;
 pub struct ServeArgs {
     #[command(flatten)]
     model: ModelArgs,
+    /// What requests call the model [default: as it is called here, and a directory without the way to it]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    name: Option<String>,
     /// Where to listen
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = address)]
     listen: SocketAddr,
     /// A file with the keys that may ask, one a line; only its owner may be able to read it. Keys in
     /// VOX_SERVE_KEYS, separated by commas, count as well
@@ -50,10 +54,21 @@ pub struct ServeArgs {
     #[arg(long)]
     open: bool,
     /// Requests that are answered at once
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 1,
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..),
+        allow_negative_numbers = true
+    )]
     parallel: usize,
     /// Requests that may wait
-    #[arg(long, value_name = "NUMBER", default_value_t = 32)]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 32,
+        allow_negative_numbers = true
+    )]
     queue: usize,
     /// Another limit, such as prompt_bytes=8388608 or queue_time=5min; a name that is none lists all
     #[arg(long, value_name = "NAME=VALUE", value_parser = limit)]
@@ -61,6 +76,20 @@ pub struct ServeArgs {
     /// A page's origin that may ask from a browser, such as http://localhost:3000
     #[arg(long, value_name = "ORIGIN")]
     origin: Vec<String>,
+}
+
+/// An address with its port; the name of a host is looked up.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let found = text.to_socket_addrs().map_err(|error| {
+        format!("{error}; an address has a port, as 127.0.0.1:8080 and localhost:8080 have")
+    })?;
+    let found: Vec<_> = found.collect();
+    // Clients that are told no other address ask at 127.0.0.1.
+    let first = found.iter().find(|address| address.is_ipv4());
+    let first = first.or(found.first());
+    first
+        .copied()
+        .ok_or_else(|| "the host has no address".to_owned())
 }
 
 /// A limit's name and its value.
@@ -71,6 +100,20 @@ fn limit(text: &str) -> Result<(String, String), String> {
 }
 
 impl ServeArgs {
+    /// What requests call the model.
+    fn name(&self) -> String {
+        let model = &self.model.model;
+        if let Some(name) = &self.name {
+            return name.clone();
+        }
+        let last = |path: &Path| Some(path.file_name()?.to_string_lossy().into_owned());
+        // Only of a path that ends with `..`, or is no more than `.`, has the system to say where it leads.
+        let path = Path::new(model);
+        last(path)
+            .or_else(|| last(&path.canonicalize().ok()?))
+            .unwrap_or_else(|| model.clone())
+    }
+
     /// How the server behaves, and what it bounds.
     fn options(&self) -> Result<Options, Failure> {
         let refused =
@@ -79,7 +122,7 @@ impl ServeArgs {
         options.listen = self.listen;
         options.open = self.open;
         options.origins.clone_from(&self.origin);
-        options.served = self.parallel.max(1);
+        options.served = self.parallel;
         options.queue = self.queue;
         for (name, value) in &self.limit {
             let set = options.set_limit(name, value);
@@ -93,7 +136,27 @@ impl ServeArgs {
             let keys = Keys::from_variable(KEYS, &keys).map_err(refused)?;
             options.keys = options.keys.and(keys);
         }
+        // Before a model is loaded for nothing.
+        options
+            .check(options.listen)
+            .map_err(|error| no_server(&error))?;
         Ok(options)
+    }
+}
+
+/// Why there is no server, with the words of the command line.
+fn no_server(error: &ServeError) -> Failure {
+    let message = error.to_string();
+    match error {
+        ServeError::Open { .. } => Failure::new(Exit::Failed, message).hint(
+            "`--keys FILE` or VOX_SERVE_KEYS has the keys that may ask; `--open` lets everybody ask",
+        ),
+        ServeError::Option {
+            name: "origins",
+            reason,
+        } => Failure::usage(format!("`--origin` {reason}")),
+        ServeError::Option { .. } => Failure::usage(message),
+        _ => Failure::new(Exit::Failed, message),
     }
 }
 
@@ -222,7 +285,7 @@ fn refusal(error: DispatchError) -> EngineError {
             source: CallError::Refused { error, .. },
             ..
         }) => match error {
-            Error::Invalid(why) | Error::NotFound(why) => EngineError::Refused(why),
+            Error::Invalid(why) | Error::NotFound(why) => EngineError::Refused(reason(&why)),
             Error::Unavailable(why) => EngineError::Unavailable(why),
             error => EngineError::Failed(error.to_string()),
         },
@@ -232,6 +295,14 @@ fn refusal(error: DispatchError) -> EngineError {
         },
         error => EngineError::Unavailable(error.to_string()),
     }
+}
+
+/// What a backend says of a prompt or of texts, without the name that they have in the contract: the server says
+/// which member of the request they came in.
+fn reason(why: &str) -> String {
+    let mut names = ["`prompt`: ", "`tokens`: ", "`texts`: "].into_iter();
+    let reason = names.find_map(|name| why.strip_prefix(name));
+    reason.unwrap_or(why).to_owned()
 }
 
 fn part(said: &Said) -> Part {
@@ -353,7 +424,7 @@ pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> Result<Exit, Fail
         (model.plugin().to_string(), model.loaded().clone())
     };
     let card = ModelCard {
-        id: arguments.model.model.clone(),
+        id: arguments.name(),
         created: now().unsigned_abs() / 1_000_000,
         owned_by: plugin.clone(),
         context: loaded.context,
@@ -377,12 +448,11 @@ pub(crate) fn run(context: &Context, arguments: &ServeArgs) -> Result<Exit, Fail
     // From here on Ctrl-C ends the server in order.
     let cancel = interrupt::token();
     let engine = Arc::clone(&served) as Arc<dyn Engine>;
-    let server = Server::bind(engine, options)
-        .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+    let server = Server::bind(engine, options).map_err(|error| no_server(&error))?;
     output::complain(format_args!(
         "{} {} at {} by {} on {}\n",
         paint(GOOD, "serving"),
-        paint(LITERAL, plain(&arguments.model.model)),
+        paint(LITERAL, plain(&served.card.id)),
         paint(LITERAL, format!("http://{}/v1", server.address())),
         plain(&plugin),
         loaded.device.id

@@ -2,9 +2,10 @@
 
 use std::io::{self, Write};
 use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
 use std::thread;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 use serde::Serialize;
 use vox_contract::PluginId;
 use vox_host::contract::compute::WeightFormat;
@@ -44,11 +45,17 @@ pub(crate) struct ModelArgs {
         long,
         value_name = "NUMBER",
         default_value_t = 0,
-        hide_default_value = true
+        hide_default_value = true,
+        allow_negative_numbers = true
     )]
     threads: u32,
     /// Most tokens of a prompt and its answer together [default: the model's own]
-    #[arg(long, value_name = "TOKENS")]
+    #[arg(
+        long,
+        value_name = "TOKENS",
+        value_parser = value_parser!(u32).range(1..),
+        allow_negative_numbers = true
+    )]
     context: Option<u32>,
     /// Say which backends were considered, and why one was chosen, and run nothing
     #[arg(long)]
@@ -88,29 +95,73 @@ impl From<Quant> for WeightFormat {
 #[command(next_help_heading = "Sampling")]
 pub(crate) struct SamplingArgs {
     /// How much chance there is; 0 always takes the most probable token
-    #[arg(long, value_name = "NUMBER", default_value_t = 0.8)]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 0.8,
+        value_parser = within(0.0, 100.0),
+        allow_negative_numbers = true
+    )]
     temperature: f32,
     /// Only that many of the most probable tokens; 0 for all
-    #[arg(long, value_name = "NUMBER", default_value_t = 40)]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 40,
+        allow_negative_numbers = true
+    )]
     top_k: u32,
     /// Only the most probable ones that have this much probability together
-    #[arg(long, value_name = "PART", default_value_t = 0.95)]
+    #[arg(
+        long,
+        value_name = "PART",
+        default_value_t = 0.95,
+        value_parser = within(0.0, 1.0),
+        allow_negative_numbers = true
+    )]
     top_p: f32,
     /// Only those with at least this part of the most probable one's probability
-    #[arg(long, value_name = "PART", default_value_t = 0.05)]
+    #[arg(
+        long,
+        value_name = "PART",
+        default_value_t = 0.05,
+        value_parser = within(0.0, 1.0),
+        allow_negative_numbers = true
+    )]
     min_p: f32,
     /// Makes tokens that were there less probable; 1 for not at all
-    #[arg(long, value_name = "NUMBER", default_value_t = 1.0)]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 1.0,
+        value_parser = within(0.01, 100.0),
+        allow_negative_numbers = true
+    )]
     repetition_penalty: f32,
     /// The same seed gives the same answer [default: another one each time]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     seed: Option<u64>,
     /// The most tokens of an answer
-    #[arg(short = 'n', long, value_name = "TOKENS", default_value_t = 256)]
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "TOKENS",
+        default_value_t = 256,
+        allow_negative_numbers = true
+    )]
     max_tokens: u32,
     /// A text that ends the answer
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
+}
+
+/// Reads a number between two, both included.
+fn within(least: f32, most: f32) -> impl Fn(&str) -> Result<f32, String> + Clone + Send + Sync {
+    move |text: &str| {
+        let number: Option<f32> = text.parse().ok();
+        let number = number.filter(|number| (least..=most).contains(number));
+        number.ok_or_else(|| format!("it is to be a number from {least} to {most}"))
+    }
 }
 
 impl SamplingArgs {
@@ -170,6 +221,16 @@ impl Found {
     }
 }
 
+/// The model in the output of a training, where a directory is that and no model.
+fn trained_in(directory: &Path) -> Option<PathBuf> {
+    let has_model = |directory: &Path| {
+        let mut files = ["config.json", "adapter_config.json"].into_iter();
+        files.any(|file| directory.join(file).is_file())
+    };
+    let trained = directory.join("model");
+    (!has_model(directory) && has_model(&trained)).then_some(trained)
+}
+
 impl ModelArgs {
     /// Finds the model: in the store, in a directory, or else by its name on a server.
     fn find(&self, context: &Context) -> Result<Found, Failure> {
@@ -185,6 +246,14 @@ impl ModelArgs {
         {
             let message = format!("there is no directory {}", bundle.directory().display());
             return Err(Failure::new(Exit::NotFound, message));
+        }
+        if let Some(bundle) = &bundle
+            && let Some(trained) = trained_in(bundle.directory())
+        {
+            let directory = bundle.directory().display();
+            let message = format!("{directory} has a training, and is no model itself");
+            let hint = format!("the model is in {}", trained.display());
+            return Err(Failure::new(Exit::NotFound, message).hint(hint));
         }
         let (bundle, adapter) = match bundle {
             Some(adapter) if adapter.is_adapter() => {
