@@ -233,6 +233,15 @@ pub enum LineFault {
         /// The keys of such an object.
         expected: &'static str,
     },
+    /// The first line of a file is JSON, or was to be, and does not show which kind of data it is.
+    #[error(
+        "{found}: expected JSONL, on each line an object with `text`, with `prompt` and `completion`, \
+         or with `messages`; to learn it as text, write `format = \"plain\"` in `data`"
+    )]
+    NoKind {
+        /// What stands there.
+        found: String,
+    },
     /// The chat template refuses the conversation, or fails on it.
     #[error("the chat template refuses this conversation: {message}")]
     Template {

@@ -51,21 +51,61 @@ impl Kind {
 
     /// The kind that the first line of a file shows: JSONL where it is an object with the keys of
     /// one, text otherwise.
-    pub(crate) fn of_first_line(line: &str) -> Self {
-        let Ok(object) = serde_json::from_str::<Value>(line) else {
-            return Self::Plain;
+    ///
+    /// # Errors
+    /// [`LineFault::NoKind`] for what is JSON, or was to be, and of no kind; where the file is one
+    /// `of_json` by its name, for everything that is of no kind of JSONL.
+    pub(crate) fn of_first_line(line: &str, of_json: bool) -> Result<Self, LineFault> {
+        let no_kind = |found: String| Err(LineFault::NoKind { found });
+        let object = match json(line) {
+            Ok(object) => object,
+            Err(message) if of_json || begins_json(line) => {
+                return no_kind(format!("not valid JSON: {message}"));
+            }
+            Err(_) => return Ok(Self::Plain),
         };
-        let has = |key: &str| object.kind() == ValueKind::Map && attribute(&object, key).is_some();
+        match object.kind() {
+            ValueKind::Map => {}
+            // A number or a word that is JSON too may well begin a text.
+            ValueKind::Seq => return no_kind("the line is a list".into()),
+            _ if of_json => return no_kind(format!("the line is {}", kind_of(&object))),
+            _ => return Ok(Self::Plain),
+        }
+        let has = |key: &str| attribute(&object, key).is_some();
         if has("messages") {
-            Self::Messages
+            Ok(Self::Messages)
         } else if has("prompt") && has("completion") {
-            Self::Completion
+            Ok(Self::Completion)
         } else if has("text") {
-            Self::Text
+            Ok(Self::Text)
         } else {
-            Self::Plain
+            no_kind(keys_of(&object))
         }
     }
+}
+
+/// Whether a line that is not valid JSON looks as if it was to be: an object with a mistake in it,
+/// or the first line of a list that goes on below.
+fn begins_json(line: &str) -> bool {
+    let line = line.trim();
+    line.starts_with('{') || line == "["
+}
+
+/// "the object has the keys …": for messages.
+fn keys_of(object: &Value) -> String {
+    /// So many say which data it is.
+    const SHOWN: usize = 8;
+    let keys: Vec<Value> = object.try_iter().into_iter().flatten().collect();
+    if keys.is_empty() {
+        return "the object is empty".into();
+    }
+    let shown: Vec<String> = keys
+        .iter()
+        .take(SHOWN)
+        .map(|key| format!("`{}`", key.as_str().unwrap_or_default().escape_debug()))
+        .collect();
+    let more = if keys.len() > SHOWN { ", …" } else { "" };
+    format!("the object has the keys {}{more}", shown.join(", "))
 }
 
 /// One unit of data.
@@ -200,6 +240,16 @@ impl Message {
     }
 }
 
+/// A line as JSON, or what is wrong with it.
+fn json(line: &str) -> Result<Value, String> {
+    serde_json::from_str(line).map_err(|error| {
+        // The line of the message is always 1, as it is a line.
+        let message = error.to_string();
+        let (what, _) = message.split_once(" at line ").unwrap_or((&message, ""));
+        format!("{what} at column {}", error.column())
+    })
+}
+
 /// Reads a line of JSONL.
 pub(crate) fn parse(line: &str, kind: Kind) -> Result<Record, LineFault> {
     let expected = kind.expected();
@@ -207,15 +257,7 @@ pub(crate) fn parse(line: &str, kind: Kind) -> Result<Record, LineFault> {
     if line.trim().is_empty() {
         return Err(LineFault::Empty { expected });
     }
-    let object: Value = serde_json::from_str(line).map_err(|error| {
-        // The line of the message is always 1, as it is a line.
-        let message = error.to_string();
-        let (what, _) = message.split_once(" at line ").unwrap_or((&message, ""));
-        LineFault::Json {
-            message: format!("{what} at column {}", error.column()),
-            expected,
-        }
-    })?;
+    let object = json(line).map_err(|message| LineFault::Json { message, expected })?;
     if object.kind() != ValueKind::Map {
         return Err(shape(format!("the line is {}", kind_of(&object))));
     }
@@ -311,16 +353,46 @@ mod tests {
 
     #[test]
     fn the_first_line_tells_the_kind() {
-        let kind = Kind::of_first_line;
+        let kind = |line: &str| Kind::of_first_line(line, false).unwrap();
         assert_eq!(kind(r#"{"text": "a", "id": 1}"#), Kind::Text);
         assert_eq!(
             kind(r#"{"prompt": "", "completion": ""}"#),
             Kind::Completion
         );
         assert_eq!(kind(r#"{"messages": []}"#), Kind::Messages);
-        assert_eq!(kind("{ a brace begins this prose"), Kind::Plain);
-        assert_eq!(kind(r#"{"id": 1}"#), Kind::Plain);
-        assert_eq!(kind("[1]"), Kind::Plain);
+        for text in ["Once upon a time", "[Chapter 1]", "1984", "null", "\"Yes\""] {
+            assert_eq!(kind(text), Kind::Plain, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_first_line_that_is_json_of_no_kind_is_refused_with_what_it_is() {
+        let found = |line: &str, of_json: bool| match Kind::of_first_line(line, of_json) {
+            Err(LineFault::NoKind { found }) => found,
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(
+            found(r#"{"messages": [{"role": "user"}]"#, false),
+            "not valid JSON: EOF while parsing an object at column 31"
+        );
+        assert_eq!(
+            found(r#"{"instruction": "a", "output": "b"}"#, false),
+            "the object has the keys `instruction`, `output`"
+        );
+        assert_eq!(
+            found(r#"{"prompt": "a"}"#, false),
+            "the object has the keys `prompt`"
+        );
+        assert_eq!(found("{}", false), "the object is empty");
+        assert_eq!(found("[1, 2]", false), "the line is a list");
+        assert!(found("[", false).starts_with("not valid JSON"));
+        assert!(found("{ a brace begins this prose", false).starts_with("not valid JSON"));
+        // What the name says is JSON is not taken for text.
+        assert_eq!(found("null", true), "the line is null");
+        assert!(found("Once upon a time", true).starts_with("not valid JSON"));
+        let many: Vec<String> = (0..9).map(|at| format!("\"k{at}\": 1")).collect();
+        let many = found(&format!("{{{}}}", many.join(",")), false);
+        assert!(many.ends_with("`k7`, …"), "{many}");
     }
 
     #[test]

@@ -413,8 +413,10 @@ pub(crate) fn run(context: &Context, arguments: &TrainArgs) -> Result<Exit, Fail
 fn introduce(prepared: &Prepared<'_>) {
     let model = prepared.model();
     let part = prepared.dataset().training();
+    let kinds = prepared.dataset().kinds().iter().map(|kind| kind.name());
+    let kinds: Vec<&str> = kinds.collect();
     output::complain(format_args!(
-        "{} {}: {} of {} weights, on {} ({} threads, {})\n{} {} examples in {} rows\n",
+        "{} {}: {} of {} weights, on {} ({} threads, {})\n{} {} examples in {} rows, of {}\n",
         paint(HEADING, "model"),
         plain(&model.architecture),
         model.trainable,
@@ -425,6 +427,7 @@ fn introduce(prepared: &Prepared<'_>) {
         paint(HEADING, "data "),
         part.examples(),
         part.rows(),
+        kinds.join(", "),
     ));
     let skipped = prepared.dataset().summary();
     if skipped.skipped > 0 {

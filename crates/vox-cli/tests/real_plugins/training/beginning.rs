@@ -55,6 +55,19 @@ fn without_a_backend_training_says_what_to_install() {
 }
 
 #[test]
+fn what_the_data_hold_is_said_and_json_with_a_mistake_is_not_learnt_as_text() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    let broken = "{\"text\": \"the cat\"\n{\"text\": \"sat on the mat\"}\n";
+    trainer.0.write("first.jsonl", broken);
+    let refused = trainer.train(&config, &["--data", "first.jsonl"]);
+    let said = ["first.jsonl:1: not valid JSON", "`format = \"plain\"`"];
+    refused.failed(5, &said);
+    let told = trainer.train(&config, &["--steps", "1"]).succeeded();
+    assert!(told.stderr.contains(" rows, of plain"), "{}", told.stderr);
+}
+
+#[test]
 fn an_output_directory_holds_one_training() {
     let trainer = Trainer::new();
     let config = trainer.config("out");
