@@ -19,7 +19,7 @@ use vox_store::Store;
 
 use super::TrainError;
 use super::choose::{Backends, Chosen};
-use super::place::{Kept, Notes, Place};
+use super::place::{Kept, Notes, Place, TOKENS, Unfinished};
 use super::preflight::{Preflight, preflight, spec};
 use super::record::{Backend, Machine, Resumed, Started, TRAINING_RESUMED, TRAINING_STARTED};
 use super::steps::Event;
@@ -289,11 +289,7 @@ impl<'a> Prepared<'a> {
                 eval_loss,
             });
         }
-        let place = self.place.directory();
-        let scratch = tempfile::Builder::new()
-            .prefix(".restore-")
-            .tempdir_in(place)
-            .map_err(TrainError::io("create a directory in", place))?;
+        let scratch = self.place.scratch(Unfinished::Restored)?;
         let directory = scratch.path().join("checkpoint");
         vox_model::checkpoint::restore(self.around.store, checkpoint, &directory, &())?;
         self.backend.restore_checkpoint(&directory)?;
@@ -478,7 +474,7 @@ fn dataset(
             tokenizer: &tokenizer,
             hash: vox_crypto::hash(&bytes),
         },
-        &place.path("tokens"),
+        &place.path(TOKENS),
         &mut |state| {
             tell(Event::Tokenising(state));
             if cancel.is_cancelled() {
