@@ -111,8 +111,8 @@ pub enum TrainError {
     },
     /// The loss, or a gradient, is not a number.
     #[error(
-        "step {step}: the {what} is {value}, in micro-batch {micro} with rows {rows:?} of the data; \
-         the weights of step {before} stand"
+        "step {step}: the {what} is {value}, in micro-batch {micro} with rows {rows:?} of the data; {}",
+        standing(*before)
     )]
     NotFinite {
         /// The step.
@@ -125,8 +125,8 @@ pub enum TrainError {
         micro: u32,
         /// Rows of the dataset in that batch.
         rows: Vec<u64>,
-        /// The last checkpoint's step.
-        before: u64,
+        /// The last checkpoint's step; none where none was saved.
+        before: Option<u64>,
     },
     /// What the backend does not do.
     #[error(transparent)]
@@ -223,9 +223,16 @@ impl TrainError {
             Self::Changed { .. } => "go on with the configuration as it was, or begin a new \
                 training with another `output`"
                 .to_owned(),
-            Self::NotFinite { .. } => "a lower `learning-rate`, a longer warm-up or a smaller `clip` \
-                may help; `--resume` goes on from the last checkpoint"
-                .to_owned(),
+            Self::NotFinite { before, .. } => {
+                let anew = "a lower `learning-rate`, a longer warm-up or a smaller `clip` may help, in a new \
+                            training with another `output`";
+                match before {
+                    Some(step) => format!(
+                        "{anew}; `--resume` goes on from step {step}, with the configuration as it was"
+                    ),
+                    None => anew.to_owned(),
+                }
+            }
             Self::Backend(error) => return error.hint(),
             _ => return None,
         })
@@ -261,5 +268,13 @@ fn in_the_log(found: Option<u64>) -> String {
     match found {
         None => "no checkpoint of it".to_owned(),
         Some(step) => format!("none of it after step {step}"),
+    }
+}
+
+/// What a training that failed leaves.
+fn standing(before: Option<u64>) -> String {
+    match before {
+        Some(step) => format!("the weights of step {step} stand"),
+        None => "no checkpoint was saved before".to_owned(),
     }
 }
