@@ -106,7 +106,7 @@ pub enum TrainError {
     Changed {
         /// The output directory.
         path: PathBuf,
-        /// The keys that differ.
+        /// The keys that differ, and how.
         differing: Vec<String>,
     },
     /// The loss, or a gradient, is not a number.

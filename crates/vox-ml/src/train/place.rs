@@ -13,11 +13,13 @@
 //! The record is in the op-log and the checkpoints are in the store; all that is here can be read from
 //! there, or made anew.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirEntry, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use vox_crypto::Digest;
 
 use super::TrainError;
@@ -238,29 +240,55 @@ fn tell_removed(path: &Path, removed: io::Result<()>) {
 }
 
 impl Notes {
-    /// The keys in which another configuration differs so that it is another training. When it looks at
-    /// the data and what it keeps does not matter.
+    /// The keys in which another configuration differs so that it is another training, such as
+    /// `optimisation.steps (12 then, 8 now)`. When it looks at the data and what it keeps does not matter.
     pub fn differing(&self, other: &TrainConfig) -> Vec<String> {
         let (mut ours, mut theirs) = (values(&self.config), values(other));
         for free in ["output", "cadence", "machine"] {
             ours.remove(free);
             theirs.remove(free);
         }
-        let keys = ours.keys().chain(theirs.keys());
-        let mut differing: Vec<String> = keys
-            .filter(|key| ours.get(*key) != theirs.get(*key))
-            .cloned()
-            .collect();
-        differing.sort();
-        differing.dedup();
+        let mut differing = Vec::new();
+        differences("", &ours, &theirs, &mut differing);
         differing
     }
 }
 
-fn values(config: &TrainConfig) -> serde_json::Map<String, serde_json::Value> {
+/// Adds what two tables differ in, in the order of the keys; what is left out of one of them as well.
+fn differences(
+    above: &str,
+    then: &Map<String, Value>,
+    now: &Map<String, Value>,
+    found: &mut Vec<String>,
+) {
+    let keys: BTreeSet<&String> = then.keys().chain(now.keys()).collect();
+    for key in keys {
+        match (then.get(key), now.get(key)) {
+            (then, now) if then == now => {}
+            (Some(Value::Object(then)), Some(Value::Object(now))) => {
+                differences(&format!("{above}{key}."), then, now, found);
+            }
+            (then, now) => {
+                let (then, now) = (shown(then), shown(now));
+                found.push(format!("{above}{key} ({then} then, {now} now)"));
+            }
+        }
+    }
+}
+
+/// A value of a configuration, for messages.
+fn shown(value: Option<&Value>) -> String {
+    match value {
+        None => "not set".to_owned(),
+        Some(Value::Object(_)) => "set".to_owned(),
+        Some(value) => value.to_string(),
+    }
+}
+
+fn values(config: &TrainConfig) -> Map<String, Value> {
     match serde_json::to_value(config) {
-        Ok(serde_json::Value::Object(map)) => map,
-        _ => serde_json::Map::new(),
+        Ok(Value::Object(map)) => map,
+        _ => Map::new(),
     }
 }
 
@@ -305,5 +333,34 @@ mod tests {
         let _next = Place::enter(dir.path()).unwrap();
         assert!(!left.iter().any(|path| path.exists()) && !tokens.exists());
         assert!(own.iter().all(|path| path.exists()));
+    }
+
+    #[test]
+    fn another_configuration_is_told_key_by_key_with_both_values() {
+        let table = |text: &str| match serde_json::from_str(text).unwrap() {
+            Value::Object(table) => table,
+            other => panic!("{other}"),
+        };
+        let then = table(
+            r#"{"data": {"files": ["a"], "context": 32}, "model": {"base": "tiny"},
+                "optimisation": {"steps": 12, "seed": 7}}"#,
+        );
+        let now = table(
+            r#"{"data": {"files": ["a", "b"], "context": 32}, "scratch": {"layers": 2},
+                "optimisation": {"epochs": 0.5, "seed": 7}}"#,
+        );
+        let mut found = Vec::new();
+        differences("", &then, &now, &mut found);
+        let expected = [
+            r#"data.files (["a"] then, ["a","b"] now)"#,
+            "model (set then, not set now)",
+            "optimisation.epochs (not set then, 0.5 now)",
+            "optimisation.steps (12 then, not set now)",
+            "scratch (not set then, set now)",
+        ];
+        assert_eq!(found, expected);
+        found.clear();
+        differences("", &then, &then, &mut found);
+        assert!(found.is_empty(), "{found:?}");
     }
 }

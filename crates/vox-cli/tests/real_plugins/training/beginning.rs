@@ -81,12 +81,13 @@ fn an_output_directory_holds_one_training() {
     let ended = trainer.train(&config, &[]);
     assert_eq!(ended.code, Some(4));
     assert!(ended.stderr.contains("at step 3 of 12"), "{}", ended.stderr);
-    let ended = trainer.train(&config, &["--resume", "--learning-rate", "0.5"]);
-    assert!(
-        ended.stderr.contains("another `optimisation`"),
-        "{}",
-        ended.stderr
-    );
+    let other = ["--resume", "--learning-rate", "0.5", "--steps", "8"];
+    let said = [
+        "vox/train/changed",
+        "`optimisation.learning-rate (0.01 then, 0.5 now)`",
+        "`optimisation.steps (12 then, 8 now)`",
+    ];
+    trainer.train(&config, &other).failed(5, &said);
     trainer
         .0
         .write("text.txt", "other words, and more of them than that");
