@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use vox_host::{CallError, contract};
 use vox_probe::{DeviceKind, Hardware};
 
 use crate::backend::BackendError;
@@ -49,6 +50,12 @@ pub enum TrainError {
     /// What is to be trained further is no adapter.
     #[error("`{name}` is no adapter: it has no adapter_config.json")]
     NoAdapter {
+        /// Its name, or its directory.
+        name: String,
+    },
+    /// What is to be trained is an adapter.
+    #[error("`{name}` is an adapter, and no model")]
+    IsAdapter {
         /// Its name, or its directory.
         name: String,
     },
@@ -171,6 +178,7 @@ impl TrainError {
             Self::NoDevice { .. } => Some("vox/train/no-device"),
             Self::Memory { .. } => Some("vox/train/memory"),
             Self::NoAdapter { .. } => Some("vox/train/no-adapter"),
+            Self::IsAdapter { .. } => Some("vox/train/is-adapter"),
             Self::Context { .. } => Some("vox/train/context"),
             Self::Busy { .. } => Some("vox/train/busy"),
             Self::Exists { .. } => Some("vox/train/exists"),
@@ -210,6 +218,9 @@ impl TrainError {
             Self::NoAdapter { .. } => "`from` in `[method]` takes the name of an adapter in the store, or a \
                 directory in the layout of PEFT"
                 .to_owned(),
+            Self::IsAdapter { .. } => "write the model that it changes as `base` in `[model]`, and the adapter as \
+                `from` in `[method]`, which trains it further"
+                .to_owned(),
             Self::Context { model, .. } => {
                 format!("write `context = {model}` in `[data]`, or less, or give `--context {model}`")
             }
@@ -236,6 +247,24 @@ impl TrainError {
             Self::Backend(error) => return error.hint(),
             _ => return None,
         })
+    }
+
+    /// What a backend finds wrong with the adapter that is asked of it, by the keys of a configuration; none for other
+    /// errors.
+    pub fn refused_adapter(&self) -> Option<String> {
+        let Self::Backend(BackendError::Call { plugin, source }) = self else {
+            return None;
+        };
+        match source {
+            CallError::Refused {
+                error: contract::Error::Invalid(message),
+                ..
+            } if message.starts_with("`adapter.") => {
+                let message = message.replace("`adapter.", "`method.");
+                Some(format!("`{plugin}` cannot do this training: {message}"))
+            }
+            _ => None,
+        }
     }
 
     /// Training wants CUDA, and this is what there is.

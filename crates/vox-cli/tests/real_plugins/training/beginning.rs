@@ -149,3 +149,28 @@ fn a_context_above_the_models_is_refused_before_anything_is_recorded() {
     // So what was meant can be said again, without another directory.
     trainer.train(&adapt, &[]).succeeded();
 }
+
+#[test]
+fn what_is_no_model_is_refused_in_words_of_the_configuration() {
+    let trainer = Trainer::new();
+    let base = trainer.config("base");
+    trainer.train(&base, &["--steps", "2"]).succeeded();
+    let adapt = trainer.adapter("./base/model", "adapted");
+    trainer.train(&adapt, &[]).succeeded();
+    let other = trainer.adapter("./base/model", "other");
+    let refused = |more: &[&str], code: i32, said: &[&str]| {
+        let ended = trainer.train(&other, more).failed(code, said);
+        assert!(!ended.stderr.contains("ml-backend"), "{}", ended.stderr);
+    };
+    refused(&["--model", "./nope"], 3, &["./nope: cannot be read"]);
+    let said = ["no config.json", "its model is ./base/model"];
+    refused(&["--model", "./base"], 5, &said);
+    let said = ["vox/train/is-adapter", "`./adapted/model`", "`from`"];
+    refused(&["--model", "./adapted/model"], 5, &said);
+    let rank = ["--set", "method.rank=100000"];
+    refused(&rank, 5, &["`candle-cpu`", "`method.rank`: it is 100000"]);
+    let targets = ["--set", "method.targets=[\"nose\"]"];
+    refused(&targets, 5, &["`method.targets`: ", "`nose`", "q_proj"]);
+    // What was meant can be said again, without another directory.
+    trainer.train(&other, &[]).succeeded();
+}
