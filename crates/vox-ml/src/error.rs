@@ -242,6 +242,18 @@ pub enum LineFault {
         /// What stands there.
         found: String,
     },
+    /// A message is of a role that no model was trained with, as far as its template tells.
+    #[error(
+        "message {message} has the role `{}`, which the chat template does not name: expected `system`, \
+         `user`, `assistant` or `tool`",
+        role.escape_debug()
+    )]
+    Role {
+        /// Number of the message, counted from 1.
+        message: usize,
+        /// Its role.
+        role: String,
+    },
     /// The chat template refuses the conversation, or fails on it.
     #[error("the chat template refuses this conversation: {message}")]
     Template {

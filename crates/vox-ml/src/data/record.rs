@@ -226,18 +226,43 @@ impl Message {
             Some(role) => return Err(format!("has a `role` that is {}", kind_of(&role))),
             None => return Err("has no `role`".into()),
         }
-        match attribute(&value, "content").map(|content| content.kind()) {
-            Some(ValueKind::String | ValueKind::Seq) => Ok(Self(value)),
-            Some(ValueKind::None) | None if attribute(&value, "tool_calls").is_some() => {
-                Ok(Self(value))
+        let calls = attribute(&value, "tool_calls");
+        let calls = calls.and_then(|calls| calls.len()).unwrap_or_default();
+        match attribute(&value, "content") {
+            Some(content) if content.kind() == ValueKind::String => Ok(Self(value)),
+            Some(content) if content.kind() == ValueKind::Seq => {
+                let text = text_of(&content)?;
+                Ok(Self(value).with_content(&text))
             }
+            content if calls > 0 && content.as_ref().is_none_or(Value::is_none) => Ok(Self(value)),
             None => Err("has no `content`".into()),
-            Some(_) => {
-                let content = attribute(&value, "content").unwrap_or_default();
-                Err(format!("has a `content` that is {}", kind_of(&content)))
-            }
+            Some(content) => Err(format!("has a `content` that is {}", kind_of(&content))),
         }
     }
+}
+
+/// The text of a content that comes in parts, as one: most templates know no other, and it is what
+/// a model that is served gets of them.
+fn text_of(parts: &Value) -> Result<String, String> {
+    let mut whole = String::new();
+    let parts = parts.try_iter().map_err(|error| error.to_string())?;
+    for (at, part) in parts.enumerate() {
+        let fault = |what: &str| Err(format!("has a `content` whose part {} {what}", at + 1));
+        let of = |key: &str| attribute(&part, key);
+        match of("type").as_ref().and_then(Value::as_str) {
+            Some("text") => {}
+            Some(other) => {
+                let other = other.escape_debug();
+                return fault(&format!("is of type `{other}`: only texts are learnt"));
+            }
+            None => return fault("has no `type`"),
+        }
+        match of("text").as_ref().and_then(Value::as_str) {
+            Some(text) => whole.push_str(text),
+            None => return fault("has no `text`"),
+        }
+    }
+    Ok(whole)
 }
 
 /// A line as JSON, or what is wrong with it.
@@ -493,7 +518,41 @@ mod tests {
 
     #[test]
     fn a_call_of_a_tool_needs_no_content() {
-        let line = r#"{"messages": [{"role": "assistant", "content": null, "tool_calls": []}]}"#;
-        assert!(parse(line, Kind::Messages).is_ok());
+        let with = |calls: &str| {
+            let line = format!(
+                r#"{{"messages": [{{"role": "assistant", "content": null, "tool_calls": {calls}}}]}}"#
+            );
+            parse(&line, Kind::Messages)
+        };
+        assert!(with(r#"[{"function": {"name": "f"}}]"#).is_ok());
+        for none in ["[]", "null"] {
+            let fault = with(none).unwrap_err().to_string();
+            let said = "message 1 has a `content` that is null";
+            assert!(fault.starts_with(said), "{fault}");
+        }
+    }
+
+    #[test]
+    fn a_content_in_parts_is_their_text_and_other_parts_are_named() {
+        let of = |content: &str| {
+            let message = format!(r#"{{"role": "user", "content": {content}, "name": "n"}}"#);
+            Message::of(serde_json::from_str(&message).unwrap())
+        };
+        let parts = r#"[{"type": "text", "text": "a"}, {"type": "text", "text": " b"}]"#;
+        let message = of(parts).unwrap();
+        assert_eq!(message.content().as_deref(), Some("a b"));
+        let written = serde_json::to_string(message.value()).unwrap();
+        assert_eq!(written, r#"{"role":"user","content":"a b","name":"n"}"#);
+        for (parts, said) in [
+            (
+                r#"[{"type": "text", "text": "a"}, {"type": "image"}]"#,
+                "part 2 is of type `image`",
+            ),
+            (r#"["a"]"#, "part 1 has no `type`"),
+            (r#"[{"type": "text"}]"#, "part 1 has no `text`"),
+        ] {
+            let fault = of(parts).unwrap_err();
+            assert!(fault.contains(said), "{fault}");
+        }
     }
 }
