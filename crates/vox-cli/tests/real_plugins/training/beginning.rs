@@ -68,6 +68,26 @@ fn what_the_data_hold_is_said_and_json_with_a_mistake_is_not_learnt_as_text() {
 }
 
 #[test]
+fn a_negative_number_is_refused_as_the_value_of_its_flag() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    for flag in [
+        "--steps",
+        "--stop-after",
+        "--seed",
+        "--threads",
+        "--context",
+    ] {
+        let said = ["invalid value '-1' for", flag];
+        trainer.train(&config, &[flag, "-1"]).failed(2, &said);
+    }
+    let said = ["`learning-rate` cannot be -0.001", "more than 0"];
+    trainer
+        .train(&config, &["--learning-rate", "-0.001"])
+        .failed(5, &said);
+}
+
+#[test]
 fn an_output_directory_holds_one_training() {
     let trainer = Trainer::new();
     let config = trainer.config("out");
