@@ -233,6 +233,27 @@ pub enum LineFault {
         /// The keys of such an object.
         expected: &'static str,
     },
+    /// The first line of a file is JSON, or was to be, and does not show which kind of data it is.
+    #[error(
+        "{found}: expected JSONL, on each line an object with `text`, with `prompt` and `completion`, \
+         or with `messages`; to learn it as text, write `format = \"plain\"` in `data`"
+    )]
+    NoKind {
+        /// What stands there.
+        found: String,
+    },
+    /// A message is of a role that no model was trained with, as far as its template tells.
+    #[error(
+        "message {message} has the role `{}`, which the chat template does not name: expected `system`, \
+         `user`, `assistant` or `tool`",
+        role.escape_debug()
+    )]
+    Role {
+        /// Number of the message, counted from 1.
+        message: usize,
+        /// Its role.
+        role: String,
+    },
     /// The chat template refuses the conversation, or fails on it.
     #[error("the chat template refuses this conversation: {message}")]
     Template {

@@ -187,6 +187,40 @@ fn what_is_no_data_is_named() {
 }
 
 #[test]
+fn what_begins_as_json_is_text_only_where_that_is_said() {
+    let place = Place::new();
+    let broken = "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]\n";
+    for (name, content, line) in [
+        ("a.jsonl", broken, 1),
+        ("b.txt", broken, 1),
+        ("c.JSON", "\n[\n{\"text\": \"a\"}\n]\n", 2),
+        ("d.jsonl", "Once upon a time\n", 1),
+        (
+            "e.jsonl",
+            "{\"instruction\": \"a\", \"output\": \"b\"}\n",
+            1,
+        ),
+    ] {
+        let path = place.file(name, content);
+        let error = Source::open(&[&path], Format::Auto)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(&format!("{name}:{line}: ")), "{error}");
+        assert!(error.contains("`format = \"plain\"`"), "{error}");
+        let plain = Source::open(&[&path], Format::Plain).unwrap();
+        assert_eq!(plain.kinds(), [Kind::Plain], "{name}");
+        assert_eq!(texts(&plain)[0].1, content.trim_matches('\n'), "{name}");
+    }
+    let encoding = place.file("f.jsonl", b"{\"text\": \"\xff\"}\n");
+    let error = Source::open(&[encoding], Format::Auto)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("f.jsonl:1: byte 11"), "{error}");
+    let prose = source(&[place.file("g.txt", "[Chapter 1]\n{ a brace }\n")]);
+    assert_eq!(prose.kinds(), [Kind::Plain]);
+}
+
+#[test]
 fn an_empty_dataset_is_refused() {
     let place = Place::new();
     for content in ["", "\n \n", "<|endoftext|>\n"] {

@@ -217,6 +217,17 @@ impl<'t, 'o, 'b> Layers<'t, 'o, 'b> {
         found.map(|(_, value)| *value)
     }
 
+    /// Whether a list is written that has nothing in it.
+    pub fn is_empty(&self, key: &str) -> bool {
+        let is_empty = read_by!(self, key, |table| {
+            let list = table
+                .value(key)
+                .and_then(|value| value.get_ref().as_array());
+            list.map(|items| items.is_empty())
+        });
+        is_empty.unwrap_or_default()
+    }
+
     /// A list of texts, none of them blank.
     pub fn texts(&self, key: &str) -> Vec<String> {
         let texts = read_by!(self, key, |table| Some(

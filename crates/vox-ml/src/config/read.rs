@@ -362,6 +362,10 @@ fn method(table: &Layers<'_, '_, '_>, is_new: bool) -> Method {
             table.note(key, message, "the adapter in `from` has its own: remove it");
         }
     }
+    if method.adapter().is_some() && table.is_empty("targets") {
+        let hint = "name layers, such as `q_proj`, or `all-linear`, or leave it out";
+        table.note("targets", "`targets` names no layers", hint);
+    }
     if is_new && method.kind != MethodKind::Full {
         let message = "an adapter changes a model that was trained, and this one is new";
         table.note(

@@ -220,6 +220,19 @@ fn problems_of_every_table_are_told() {
 }
 
 #[test]
+fn an_adapter_of_no_layers_is_refused() {
+    let text = "output = \"o\"\n[model]\nbase = \"m\"\n[data]\nfiles = [\"a\"]\n\
+                [method]\nkind = \"lora\"\n";
+    let targets = parse(text).unwrap().method.adapter().unwrap().targets;
+    assert_eq!(targets, ["q_proj", "v_proj"]);
+    assert_eq!(
+        told(&format!("{text}targets = []\n")),
+        "dir/train.toml:8:11: `targets` names no layers\n  \
+         hint: name layers, such as `q_proj`, or `all-linear`, or leave it out"
+    );
+}
+
+#[test]
 fn an_adapter_that_is_trained_further_has_its_own_settings() {
     let text = "output = \"o\"\n[model]\nbase = \"m\"\n[data]\nfiles = [\"a\"]\n\
                 [method]\nkind = \"qlora\"\nfrom = \"./adapter\"\n";

@@ -90,6 +90,7 @@ pub enum Tokens {
 #[derive(Debug)]
 pub struct Dataset {
     hash: Digest,
+    kinds: Vec<Kind>,
     training: Part,
     evaluation: Option<Part>,
     tokens: Tokens,
@@ -132,6 +133,7 @@ impl Dataset {
         };
         Ok(Self {
             hash: spec.hash(),
+            kinds: spec.source.kinds(),
             training: spec.part(file, sides.training),
             evaluation,
             tokens,
@@ -141,6 +143,11 @@ impl Dataset {
     /// The hash that addresses the order of a training; see the module.
     pub fn hash(&self) -> Digest {
         self.hash
+    }
+
+    /// What its files hold; of the data for evaluation alone, nothing.
+    pub fn kinds(&self) -> &[Kind] {
+        &self.kinds
     }
 
     /// The rows to train on.

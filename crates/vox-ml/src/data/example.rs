@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vox_crypto::Hasher;
 
-use super::record::{Chat, Passage, Record};
+use super::record::{Chat, Message, Passage, Record};
 use super::template::Template;
 use crate::error::{Error, LineError, LineFault, TokenizerError};
 
@@ -175,6 +175,11 @@ impl<'a> Encoder<'a> {
     /// the text before its begin and before its end, since a tokenizer does not say from which
     /// bytes a token came: a token that lies across the begin is learnt, one across the end is not.
     fn chat(&self, template: &Template, chat: &Chat) -> Result<Example, LineFault> {
+        for (message, role) in (1..).zip(chat.messages.iter().map(Message::role)) {
+            if !template.knows_role(&role) {
+                return Err(LineFault::Role { message, role });
+            }
+        }
         let rendered = template.render_with_answers(chat)?;
         let text = rendered.text.as_str();
         let tokens = self.tokens(text, false)?;
@@ -275,7 +280,6 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::data::record::Message;
     use crate::data::template::TemplateSource;
 
     /// A token for each byte, words of two letters `ab` as one, `</s>` as one, and 1 before a text.
@@ -379,6 +383,33 @@ pub(crate) mod tests {
     fn a_token_across_prompt_and_completion_is_learnt() {
         let made = encode(&completion("1a", "b2"), 8, Overlong::Refuse).unwrap();
         assert_eq!(shown(&made[0]), "..ab2$");
+    }
+
+    #[test]
+    fn a_role_that_the_template_does_not_name_is_an_error() {
+        let said = [("user", "q"), ("wizard", "w"), ("assistant", "x")];
+        let said = said.map(|(role, text)| Message::new(role, text));
+        let chat = Chat {
+            messages: said.to_vec(),
+            ..Chat::default()
+        };
+        let error = encode(&Record::Chat(chat.clone()), 64, Overlong::Refuse).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "a.jsonl:7: message 2 has the role `wizard`, which the chat template does not name: \
+             expected `system`, `user`, `assistant` or `tool`"
+        );
+        // A template may have roles of its own.
+        let text = "{% for m in messages %}{% if m.role == \"wizard\" %}*{% endif %}{{ m.content }}\
+                    {% endfor %}";
+        let template = Template::new(&TemplateSource::of_text(text, &[]), 0).unwrap();
+        let encoder = Encoder::new(&Bytes, Some(&template), None, 64, Overlong::Refuse).unwrap();
+        let mut examples = Vec::new();
+        let record = Record::Chat(chat);
+        encoder
+            .encode(&record, Path::new("a.jsonl"), 7, &mut examples)
+            .unwrap();
+        assert_eq!(shown(&examples[0]), "...x");
     }
 
     #[test]

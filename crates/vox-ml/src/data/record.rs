@@ -51,21 +51,61 @@ impl Kind {
 
     /// The kind that the first line of a file shows: JSONL where it is an object with the keys of
     /// one, text otherwise.
-    pub(crate) fn of_first_line(line: &str) -> Self {
-        let Ok(object) = serde_json::from_str::<Value>(line) else {
-            return Self::Plain;
+    ///
+    /// # Errors
+    /// [`LineFault::NoKind`] for what is JSON, or was to be, and of no kind; where the file is one
+    /// `of_json` by its name, for everything that is of no kind of JSONL.
+    pub(crate) fn of_first_line(line: &str, of_json: bool) -> Result<Self, LineFault> {
+        let no_kind = |found: String| Err(LineFault::NoKind { found });
+        let object = match json(line) {
+            Ok(object) => object,
+            Err(message) if of_json || begins_json(line) => {
+                return no_kind(format!("not valid JSON: {message}"));
+            }
+            Err(_) => return Ok(Self::Plain),
         };
-        let has = |key: &str| object.kind() == ValueKind::Map && attribute(&object, key).is_some();
+        match object.kind() {
+            ValueKind::Map => {}
+            // A number or a word that is JSON too may well begin a text.
+            ValueKind::Seq => return no_kind("the line is a list".into()),
+            _ if of_json => return no_kind(format!("the line is {}", kind_of(&object))),
+            _ => return Ok(Self::Plain),
+        }
+        let has = |key: &str| attribute(&object, key).is_some();
         if has("messages") {
-            Self::Messages
+            Ok(Self::Messages)
         } else if has("prompt") && has("completion") {
-            Self::Completion
+            Ok(Self::Completion)
         } else if has("text") {
-            Self::Text
+            Ok(Self::Text)
         } else {
-            Self::Plain
+            no_kind(keys_of(&object))
         }
     }
+}
+
+/// Whether a line that is not valid JSON looks as if it was to be: an object with a mistake in it,
+/// or the first line of a list that goes on below.
+fn begins_json(line: &str) -> bool {
+    let line = line.trim();
+    line.starts_with('{') || line == "["
+}
+
+/// "the object has the keys …": for messages.
+fn keys_of(object: &Value) -> String {
+    /// So many say which data it is.
+    const SHOWN: usize = 8;
+    let keys: Vec<Value> = object.try_iter().into_iter().flatten().collect();
+    if keys.is_empty() {
+        return "the object is empty".into();
+    }
+    let shown: Vec<String> = keys
+        .iter()
+        .take(SHOWN)
+        .map(|key| format!("`{}`", key.as_str().unwrap_or_default().escape_debug()))
+        .collect();
+    let more = if keys.len() > SHOWN { ", …" } else { "" };
+    format!("the object has the keys {}{more}", shown.join(", "))
 }
 
 /// One unit of data.
@@ -186,18 +226,53 @@ impl Message {
             Some(role) => return Err(format!("has a `role` that is {}", kind_of(&role))),
             None => return Err("has no `role`".into()),
         }
-        match attribute(&value, "content").map(|content| content.kind()) {
-            Some(ValueKind::String | ValueKind::Seq) => Ok(Self(value)),
-            Some(ValueKind::None) | None if attribute(&value, "tool_calls").is_some() => {
-                Ok(Self(value))
+        let calls = attribute(&value, "tool_calls");
+        let calls = calls.and_then(|calls| calls.len()).unwrap_or_default();
+        match attribute(&value, "content") {
+            Some(content) if content.kind() == ValueKind::String => Ok(Self(value)),
+            Some(content) if content.kind() == ValueKind::Seq => {
+                let text = text_of(&content)?;
+                Ok(Self(value).with_content(&text))
             }
+            content if calls > 0 && content.as_ref().is_none_or(Value::is_none) => Ok(Self(value)),
             None => Err("has no `content`".into()),
-            Some(_) => {
-                let content = attribute(&value, "content").unwrap_or_default();
-                Err(format!("has a `content` that is {}", kind_of(&content)))
-            }
+            Some(content) => Err(format!("has a `content` that is {}", kind_of(&content))),
         }
     }
+}
+
+/// The text of a content that comes in parts, as one: most templates know no other, and it is what
+/// a model that is served gets of them.
+fn text_of(parts: &Value) -> Result<String, String> {
+    let mut whole = String::new();
+    let parts = parts.try_iter().map_err(|error| error.to_string())?;
+    for (at, part) in parts.enumerate() {
+        let fault = |what: &str| Err(format!("has a `content` whose part {} {what}", at + 1));
+        let of = |key: &str| attribute(&part, key);
+        match of("type").as_ref().and_then(Value::as_str) {
+            Some("text") => {}
+            Some(other) => {
+                let other = other.escape_debug();
+                return fault(&format!("is of type `{other}`: only texts are learnt"));
+            }
+            None => return fault("has no `type`"),
+        }
+        match of("text").as_ref().and_then(Value::as_str) {
+            Some(text) => whole.push_str(text),
+            None => return fault("has no `text`"),
+        }
+    }
+    Ok(whole)
+}
+
+/// A line as JSON, or what is wrong with it.
+fn json(line: &str) -> Result<Value, String> {
+    serde_json::from_str(line).map_err(|error| {
+        // The line of the message is always 1, as it is a line.
+        let message = error.to_string();
+        let (what, _) = message.split_once(" at line ").unwrap_or((&message, ""));
+        format!("{what} at column {}", error.column())
+    })
 }
 
 /// Reads a line of JSONL.
@@ -207,15 +282,7 @@ pub(crate) fn parse(line: &str, kind: Kind) -> Result<Record, LineFault> {
     if line.trim().is_empty() {
         return Err(LineFault::Empty { expected });
     }
-    let object: Value = serde_json::from_str(line).map_err(|error| {
-        // The line of the message is always 1, as it is a line.
-        let message = error.to_string();
-        let (what, _) = message.split_once(" at line ").unwrap_or((&message, ""));
-        LineFault::Json {
-            message: format!("{what} at column {}", error.column()),
-            expected,
-        }
-    })?;
+    let object = json(line).map_err(|message| LineFault::Json { message, expected })?;
     if object.kind() != ValueKind::Map {
         return Err(shape(format!("the line is {}", kind_of(&object))));
     }
@@ -311,16 +378,46 @@ mod tests {
 
     #[test]
     fn the_first_line_tells_the_kind() {
-        let kind = Kind::of_first_line;
+        let kind = |line: &str| Kind::of_first_line(line, false).unwrap();
         assert_eq!(kind(r#"{"text": "a", "id": 1}"#), Kind::Text);
         assert_eq!(
             kind(r#"{"prompt": "", "completion": ""}"#),
             Kind::Completion
         );
         assert_eq!(kind(r#"{"messages": []}"#), Kind::Messages);
-        assert_eq!(kind("{ a brace begins this prose"), Kind::Plain);
-        assert_eq!(kind(r#"{"id": 1}"#), Kind::Plain);
-        assert_eq!(kind("[1]"), Kind::Plain);
+        for text in ["Once upon a time", "[Chapter 1]", "1984", "null", "\"Yes\""] {
+            assert_eq!(kind(text), Kind::Plain, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_first_line_that_is_json_of_no_kind_is_refused_with_what_it_is() {
+        let found = |line: &str, of_json: bool| match Kind::of_first_line(line, of_json) {
+            Err(LineFault::NoKind { found }) => found,
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(
+            found(r#"{"messages": [{"role": "user"}]"#, false),
+            "not valid JSON: EOF while parsing an object at column 31"
+        );
+        assert_eq!(
+            found(r#"{"instruction": "a", "output": "b"}"#, false),
+            "the object has the keys `instruction`, `output`"
+        );
+        assert_eq!(
+            found(r#"{"prompt": "a"}"#, false),
+            "the object has the keys `prompt`"
+        );
+        assert_eq!(found("{}", false), "the object is empty");
+        assert_eq!(found("[1, 2]", false), "the line is a list");
+        assert!(found("[", false).starts_with("not valid JSON"));
+        assert!(found("{ a brace begins this prose", false).starts_with("not valid JSON"));
+        // What the name says is JSON is not taken for text.
+        assert_eq!(found("null", true), "the line is null");
+        assert!(found("Once upon a time", true).starts_with("not valid JSON"));
+        let many: Vec<String> = (0..9).map(|at| format!("\"k{at}\": 1")).collect();
+        let many = found(&format!("{{{}}}", many.join(",")), false);
+        assert!(many.ends_with("`k7`, …"), "{many}");
     }
 
     #[test]
@@ -421,7 +518,41 @@ mod tests {
 
     #[test]
     fn a_call_of_a_tool_needs_no_content() {
-        let line = r#"{"messages": [{"role": "assistant", "content": null, "tool_calls": []}]}"#;
-        assert!(parse(line, Kind::Messages).is_ok());
+        let with = |calls: &str| {
+            let line = format!(
+                r#"{{"messages": [{{"role": "assistant", "content": null, "tool_calls": {calls}}}]}}"#
+            );
+            parse(&line, Kind::Messages)
+        };
+        assert!(with(r#"[{"function": {"name": "f"}}]"#).is_ok());
+        for none in ["[]", "null"] {
+            let fault = with(none).unwrap_err().to_string();
+            let said = "message 1 has a `content` that is null";
+            assert!(fault.starts_with(said), "{fault}");
+        }
+    }
+
+    #[test]
+    fn a_content_in_parts_is_their_text_and_other_parts_are_named() {
+        let of = |content: &str| {
+            let message = format!(r#"{{"role": "user", "content": {content}, "name": "n"}}"#);
+            Message::of(serde_json::from_str(&message).unwrap())
+        };
+        let parts = r#"[{"type": "text", "text": "a"}, {"type": "text", "text": " b"}]"#;
+        let message = of(parts).unwrap();
+        assert_eq!(message.content().as_deref(), Some("a b"));
+        let written = serde_json::to_string(message.value()).unwrap();
+        assert_eq!(written, r#"{"role":"user","content":"a b","name":"n"}"#);
+        for (parts, said) in [
+            (
+                r#"[{"type": "text", "text": "a"}, {"type": "image"}]"#,
+                "part 2 is of type `image`",
+            ),
+            (r#"["a"]"#, "part 1 has no `type`"),
+            (r#"[{"type": "text"}]"#, "part 1 has no `text`"),
+        ] {
+            let fault = of(parts).unwrap_err();
+            assert!(fault.contains(said), "{fault}");
+        }
     }
 }

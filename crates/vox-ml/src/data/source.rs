@@ -34,7 +34,8 @@ const HEAD_BYTES: usize = 8 << 10;
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
     /// By the first line of each file that is not blank: JSONL where it is an object with the keys
-    /// of a kind, text otherwise.
+    /// of a kind, text otherwise. A line that begins as JSON and shows no kind is refused, as is any
+    /// such line of a file named `.jsonl` or `.json`.
     #[default]
     Auto,
     /// Text as it is.
@@ -97,7 +98,8 @@ impl Source {
     /// paths; names that begin with a dot are passed over, as are links to directories.
     ///
     /// # Errors
-    /// [`Error::Read`], [`Error::NoFiles`], [`Error::NotText`].
+    /// [`Error::Read`], [`Error::NoFiles`], [`Error::NotText`]; [`Error::Line`] for a first line that
+    /// shows no kind, where that is to be found.
     pub fn open(paths: &[impl AsRef<Path>], format: Format) -> Result<Self, Error> {
         let mut files = Vec::new();
         for path in paths {
@@ -111,6 +113,15 @@ impl Source {
     /// The files.
     pub fn files(&self) -> &[DataFile] {
         &self.files
+    }
+
+    /// What the files hold that are not empty, each kind once.
+    pub fn kinds(&self) -> Vec<Kind> {
+        let is_there = |kind: &Kind| {
+            let mut files = self.files.iter();
+            files.any(|file| file.bytes > 0 && file.kind == *kind)
+        };
+        Kind::ALL.into_iter().filter(is_there).collect()
     }
 
     /// Size of all files together.
@@ -209,14 +220,25 @@ fn fault_in(head: &[u8]) -> Option<NotText> {
 
 /// The kind that a file's first line shows which is not blank.
 fn kind_of(path: &Path) -> Result<Kind, Error> {
+    let extension = path.extension().unwrap_or_default();
+    let of_json = ["jsonl", "json", "ndjson"]
+        .iter()
+        .any(|known| extension.eq_ignore_ascii_case(known));
     let file = File::open(path).map_err(Error::read(path))?;
     let mut lines = Lines::new(BufReader::new(file));
-    while let Some((_, line)) = lines.next().map_err(Error::read(path))? {
-        match line {
-            Ok(line) if line.trim().is_empty() => {}
-            Ok(line) => return Ok(Kind::of_first_line(line)),
+    while let Some((number, line)) = lines.next().map_err(Error::read(path))? {
+        let kind = match line {
+            Ok(line) if line.trim().is_empty() => continue,
+            Ok(line) => Kind::of_first_line(line, of_json),
+            Err(fault) if of_json => Err(fault),
+            // Of a text, it is told when it is read.
             Err(_) => break,
-        }
+        };
+        return kind.map_err(|fault| {
+            let file = path.to_owned();
+            let line = number;
+            Error::Line(LineError { file, line, fault })
+        });
     }
     Ok(Kind::Plain)
 }

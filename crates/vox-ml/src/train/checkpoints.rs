@@ -7,7 +7,7 @@ use vox_model::checkpoint::NewCheckpoint;
 use vox_model::record::{ReleaseRecord, STORE_RELEASE};
 
 use super::TrainError;
-use super::place::{Kept, MODEL};
+use super::place::{Kept, MODEL, Unfinished};
 use super::prepare::{Prepared, feed};
 use crate::config::MethodKind;
 use crate::retention::{Saved, best, surplus};
@@ -30,11 +30,7 @@ impl Prepared<'_> {
     pub(super) fn save(&mut self, step: u64, eval_loss: Option<f64>) -> Result<Kept, TrainError> {
         // What the table says must not be behind what the checkpoint says.
         self.curve.sync()?;
-        let place = self.place.directory();
-        let scratch = tempfile::Builder::new()
-            .prefix(".checkpoint-")
-            .tempdir_in(place)
-            .map_err(TrainError::io("create a directory in", place))?;
+        let scratch = self.place.scratch(Unfinished::Checkpoint)?;
         self.backend.save_checkpoint(scratch.path())?;
         self.view.name_as_base_of(scratch.path())?;
         for name in COMPANIONS {
@@ -139,16 +135,9 @@ impl Prepared<'_> {
 
     /// Writes what came of the training to `model/`: a plain model, or the adapter.
     pub(super) fn write_model(&mut self) -> Result<(), TrainError> {
-        let place = self.place.directory().to_owned();
-        let scratch = tempfile::Builder::new()
-            .prefix(".model-")
-            .tempdir_in(&place)
-            .map_err(TrainError::io("create a directory in", &place))?;
+        let scratch = self.place.scratch(Unfinished::Model)?;
         if self.config.method.kind != MethodKind::Full {
-            let whole = tempfile::Builder::new()
-                .prefix(".model-")
-                .tempdir_in(&place)
-                .map_err(TrainError::io("create a directory in", &place))?;
+            let whole = self.place.scratch(Unfinished::Model)?;
             for name in self.backend.save_checkpoint(whole.path())? {
                 if !name.starts_with("optimizer") {
                     let to = scratch.path().join(&name);
@@ -160,7 +149,7 @@ impl Prepared<'_> {
         } else {
             self.backend.merge(scratch.path())?;
         }
-        let model = place.join(MODEL);
+        let model = self.place.path(MODEL);
         if model.exists() {
             fs::remove_dir_all(&model).map_err(TrainError::io("replace", &model))?;
         }

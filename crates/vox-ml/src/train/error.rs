@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use vox_host::{CallError, contract};
 use vox_probe::{DeviceKind, Hardware};
 
 use crate::backend::BackendError;
@@ -49,6 +50,12 @@ pub enum TrainError {
     /// What is to be trained further is no adapter.
     #[error("`{name}` is no adapter: it has no adapter_config.json")]
     NoAdapter {
+        /// Its name, or its directory.
+        name: String,
+    },
+    /// What is to be trained is an adapter.
+    #[error("`{name}` is an adapter, and no model")]
+    IsAdapter {
         /// Its name, or its directory.
         name: String,
     },
@@ -106,13 +113,13 @@ pub enum TrainError {
     Changed {
         /// The output directory.
         path: PathBuf,
-        /// The keys that differ.
+        /// The keys that differ, and how.
         differing: Vec<String>,
     },
     /// The loss, or a gradient, is not a number.
     #[error(
-        "step {step}: the {what} is {value}, in micro-batch {micro} with rows {rows:?} of the data; \
-         the weights of step {before} stand"
+        "step {step}: the {what} is {value}, in micro-batch {micro} with rows {rows:?} of the data; {}",
+        standing(*before)
     )]
     NotFinite {
         /// The step.
@@ -125,8 +132,8 @@ pub enum TrainError {
         micro: u32,
         /// Rows of the dataset in that batch.
         rows: Vec<u64>,
-        /// The last checkpoint's step.
-        before: u64,
+        /// The last checkpoint's step; none where none was saved.
+        before: Option<u64>,
     },
     /// What the backend does not do.
     #[error(transparent)]
@@ -171,6 +178,7 @@ impl TrainError {
             Self::NoDevice { .. } => Some("vox/train/no-device"),
             Self::Memory { .. } => Some("vox/train/memory"),
             Self::NoAdapter { .. } => Some("vox/train/no-adapter"),
+            Self::IsAdapter { .. } => Some("vox/train/is-adapter"),
             Self::Context { .. } => Some("vox/train/context"),
             Self::Busy { .. } => Some("vox/train/busy"),
             Self::Exists { .. } => Some("vox/train/exists"),
@@ -210,6 +218,9 @@ impl TrainError {
             Self::NoAdapter { .. } => "`from` in `[method]` takes the name of an adapter in the store, or a \
                 directory in the layout of PEFT"
                 .to_owned(),
+            Self::IsAdapter { .. } => "write the model that it changes as `base` in `[model]`, and the adapter as \
+                `from` in `[method]`, which trains it further"
+                .to_owned(),
             Self::Context { model, .. } => {
                 format!("write `context = {model}` in `[data]`, or less, or give `--context {model}`")
             }
@@ -223,12 +234,37 @@ impl TrainError {
             Self::Changed { .. } => "go on with the configuration as it was, or begin a new \
                 training with another `output`"
                 .to_owned(),
-            Self::NotFinite { .. } => "a lower `learning-rate`, a longer warm-up or a smaller `clip` \
-                may help; `--resume` goes on from the last checkpoint"
-                .to_owned(),
+            Self::NotFinite { before, .. } => {
+                let anew = "a lower `learning-rate`, a longer warm-up or a smaller `clip` may help, in a new \
+                            training with another `output`";
+                match before {
+                    Some(step) => format!(
+                        "{anew}; `--resume` goes on from step {step}, with the configuration as it was"
+                    ),
+                    None => anew.to_owned(),
+                }
+            }
             Self::Backend(error) => return error.hint(),
             _ => return None,
         })
+    }
+
+    /// What a backend finds wrong with the adapter that is asked of it, by the keys of a configuration; none for other
+    /// errors.
+    pub fn refused_adapter(&self) -> Option<String> {
+        let Self::Backend(BackendError::Call { plugin, source }) = self else {
+            return None;
+        };
+        match source {
+            CallError::Refused {
+                error: contract::Error::Invalid(message),
+                ..
+            } if message.starts_with("`adapter.") => {
+                let message = message.replace("`adapter.", "`method.");
+                Some(format!("`{plugin}` cannot do this training: {message}"))
+            }
+            _ => None,
+        }
     }
 
     /// Training wants CUDA, and this is what there is.
@@ -261,5 +297,13 @@ fn in_the_log(found: Option<u64>) -> String {
     match found {
         None => "no checkpoint of it".to_owned(),
         Some(step) => format!("none of it after step {step}"),
+    }
+}
+
+/// What a training that failed leaves.
+fn standing(before: Option<u64>) -> String {
+    match before {
+        Some(step) => format!("the weights of step {step} stand"),
+        None => "no checkpoint was saved before".to_owned(),
     }
 }

@@ -19,7 +19,7 @@ use vox_store::Store;
 
 use super::TrainError;
 use super::choose::{Backends, Chosen};
-use super::place::{Kept, Notes, Place};
+use super::place::{Kept, MODEL, Notes, Place, TOKENS, Unfinished};
 use super::preflight::{Preflight, preflight, spec};
 use super::record::{Backend, Machine, Resumed, Started, TRAINING_RESUMED, TRAINING_STARTED};
 use super::steps::Event;
@@ -289,11 +289,7 @@ impl<'a> Prepared<'a> {
                 eval_loss,
             });
         }
-        let place = self.place.directory();
-        let scratch = tempfile::Builder::new()
-            .prefix(".restore-")
-            .tempdir_in(place)
-            .map_err(TrainError::io("create a directory in", place))?;
+        let scratch = self.place.scratch(Unfinished::Restored)?;
         let directory = scratch.path().join("checkpoint");
         vox_model::checkpoint::restore(self.around.store, checkpoint, &directory, &())?;
         self.backend.restore_checkpoint(&directory)?;
@@ -406,15 +402,44 @@ fn beginning(
             }
             Ok(View::of_directory(directory))
         }
-        (Some(Start::Model(model)), _) => match model.directory() {
-            Some(directory) => Ok(View::of_directory(directory.to_owned())),
-            None => Ok(View::of(&library, &model.base)?),
-        },
+        (Some(Start::Model(model)), _) => {
+            let view = match model.directory() {
+                Some(directory) => View::of_directory(directory.to_owned()),
+                None => View::of(&library, &model.base)?,
+            };
+            ensure_model(&view, &model.base)?;
+            Ok(view)
+        }
         // A configuration that was read has one of the two.
         _ => Err(TrainError::Nothing {
             path: config.output.clone(),
         }),
     }
+}
+
+/// Refuses what is no model, before a backend reads it.
+fn ensure_model(view: &View, name: &str) -> Result<(), TrainError> {
+    let directory = view.directory();
+    fs::metadata(directory).map_err(crate::Error::read(directory))?;
+    if view.is_adapter() {
+        let name = name.to_owned();
+        return Err(TrainError::IsAdapter { name });
+    }
+    let has_model = |directory: &Path| directory.join("config.json").exists();
+    if has_model(directory) {
+        return Ok(());
+    }
+    let trained = directory.join(MODEL);
+    let none = "this is no directory of a model: it has no config.json";
+    let message = match has_model(&trained) {
+        true => format!(
+            "{none}; a training was here, and its model is {}",
+            trained.display()
+        ),
+        false => none.to_owned(),
+    };
+    let path = directory.to_owned();
+    Err(crate::Error::ModelFile { path, message }.into())
 }
 
 /// The tokenizer of a bundle, in the backend.
@@ -478,7 +503,7 @@ fn dataset(
             tokenizer: &tokenizer,
             hash: vox_crypto::hash(&bytes),
         },
-        &place.path("tokens"),
+        &place.path(TOKENS),
         &mut |state| {
             tell(Event::Tokenising(state));
             if cancel.is_cancelled() {

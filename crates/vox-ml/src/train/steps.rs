@@ -282,7 +282,7 @@ impl Prepared<'_> {
             value,
             micro: address.micro,
             rows: feed(&self.config, &self.dataset).rows(address),
-            before: self.notes.checkpoints.last().map_or(0, |kept| kept.step),
+            before: self.notes.checkpoints.last().map(|kept| kept.step),
         }
     }
 

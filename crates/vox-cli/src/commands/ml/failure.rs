@@ -73,6 +73,9 @@ impl From<vox_ml::config::ConfigError> for Failure {
 
 impl From<TrainError> for Failure {
     fn from(error: TrainError) -> Self {
+        if let Some(refusal) = error.refused_adapter() {
+            return Self::new(Exit::InvalidInput, refusal);
+        }
         let hint = error.hint();
         let code = error.code();
         let failure = match error {
@@ -95,7 +98,8 @@ impl From<TrainError> for Failure {
                     TrainError::Exists { .. } | TrainError::Busy { .. } => Exit::Refused,
                     TrainError::Changed { .. }
                     | TrainError::Context { .. }
-                    | TrainError::NoAdapter { .. } => Exit::InvalidInput,
+                    | TrainError::NoAdapter { .. }
+                    | TrainError::IsAdapter { .. } => Exit::InvalidInput,
                     _ => Exit::Failed,
                 };
                 let code = code.map(|code| format!("{code}: ")).unwrap_or_default();

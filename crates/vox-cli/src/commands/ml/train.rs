@@ -50,22 +50,22 @@ pub struct TrainArgs {
     #[arg(long, value_name = "METHOD")]
     method: Option<String>,
     /// Steps in all
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = whole)]
     steps: Option<u64>,
     /// The highest learning rate
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
     learning_rate: Option<f64>,
     /// Rows of a batch
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     batch_rows: Option<u32>,
     /// Tokens of a row
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     context: Option<u32>,
     /// From which all randomness comes
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = whole)]
     seed: Option<u64>,
     /// Threads on the processor [default: as many as there are cores; with --resume, as before]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     threads: Option<u32>,
     /// Where checkpoints, the loss curve and the model go
     #[arg(short, long, value_name = "DIR")]
@@ -74,11 +74,16 @@ pub struct TrainArgs {
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
     set: Vec<(String, String)>,
     /// Stop after this many steps, with a checkpoint
-    #[arg(long, value_name = "STEPS")]
+    #[arg(long, value_name = "STEPS", allow_negative_numbers = true, value_parser = whole)]
     stop_after: Option<u64>,
     /// Print the JSON Schema of a configuration, and train nothing
     #[arg(long, conflicts_with_all = ["config", "resume"])]
     schema: bool,
+}
+
+/// A number that is not negative. One that is, is taken as a value too, so that it can be told what is wrong with it.
+fn whole(text: &str) -> Result<u64, &'static str> {
+    text.parse().map_err(|_| "write a whole number, 0 or more")
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), &'static str> {
@@ -413,8 +418,10 @@ pub(crate) fn run(context: &Context, arguments: &TrainArgs) -> Result<Exit, Fail
 fn introduce(prepared: &Prepared<'_>) {
     let model = prepared.model();
     let part = prepared.dataset().training();
+    let kinds = prepared.dataset().kinds().iter().map(|kind| kind.name());
+    let kinds: Vec<&str> = kinds.collect();
     output::complain(format_args!(
-        "{} {}: {} of {} weights, on {} ({} threads, {})\n{} {} examples in {} rows\n",
+        "{} {}: {} of {} weights, on {} ({} threads, {})\n{} {} examples in {} rows, of {}\n",
         paint(HEADING, "model"),
         plain(&model.architecture),
         model.trainable,
@@ -425,6 +432,7 @@ fn introduce(prepared: &Prepared<'_>) {
         paint(HEADING, "data "),
         part.examples(),
         part.rows(),
+        kinds.join(", "),
     ));
     let skipped = prepared.dataset().summary();
     if skipped.skipped > 0 {

@@ -55,6 +55,39 @@ fn without_a_backend_training_says_what_to_install() {
 }
 
 #[test]
+fn what_the_data_hold_is_said_and_json_with_a_mistake_is_not_learnt_as_text() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    let broken = "{\"text\": \"the cat\"\n{\"text\": \"sat on the mat\"}\n";
+    trainer.0.write("first.jsonl", broken);
+    let refused = trainer.train(&config, &["--data", "first.jsonl"]);
+    let said = ["first.jsonl:1: not valid JSON", "`format = \"plain\"`"];
+    refused.failed(5, &said);
+    let told = trainer.train(&config, &["--steps", "1"]).succeeded();
+    assert!(told.stderr.contains(" rows, of plain"), "{}", told.stderr);
+}
+
+#[test]
+fn a_negative_number_is_refused_as_the_value_of_its_flag() {
+    let trainer = Trainer::new();
+    let config = trainer.config("out");
+    for flag in [
+        "--steps",
+        "--stop-after",
+        "--seed",
+        "--threads",
+        "--context",
+    ] {
+        let said = ["invalid value '-1' for", flag];
+        trainer.train(&config, &[flag, "-1"]).failed(2, &said);
+    }
+    let said = ["`learning-rate` cannot be -0.001", "more than 0"];
+    trainer
+        .train(&config, &["--learning-rate", "-0.001"])
+        .failed(5, &said);
+}
+
+#[test]
 fn an_output_directory_holds_one_training() {
     let trainer = Trainer::new();
     let config = trainer.config("out");
@@ -68,12 +101,13 @@ fn an_output_directory_holds_one_training() {
     let ended = trainer.train(&config, &[]);
     assert_eq!(ended.code, Some(4));
     assert!(ended.stderr.contains("at step 3 of 12"), "{}", ended.stderr);
-    let ended = trainer.train(&config, &["--resume", "--learning-rate", "0.5"]);
-    assert!(
-        ended.stderr.contains("another `optimisation`"),
-        "{}",
-        ended.stderr
-    );
+    let other = ["--resume", "--learning-rate", "0.5", "--steps", "8"];
+    let said = [
+        "vox/train/changed",
+        "`optimisation.learning-rate (0.01 then, 0.5 now)`",
+        "`optimisation.steps (12 then, 8 now)`",
+    ];
+    trainer.train(&config, &other).failed(5, &said);
     trainer
         .0
         .write("text.txt", "other words, and more of them than that");
@@ -134,4 +168,29 @@ fn a_context_above_the_models_is_refused_before_anything_is_recorded() {
     refused.failed(5, &["vox/train/context", "of 64 ", "of 32", "--context 32"]);
     // So what was meant can be said again, without another directory.
     trainer.train(&adapt, &[]).succeeded();
+}
+
+#[test]
+fn what_is_no_model_is_refused_in_words_of_the_configuration() {
+    let trainer = Trainer::new();
+    let base = trainer.config("base");
+    trainer.train(&base, &["--steps", "2"]).succeeded();
+    let adapt = trainer.adapter("./base/model", "adapted");
+    trainer.train(&adapt, &[]).succeeded();
+    let other = trainer.adapter("./base/model", "other");
+    let refused = |more: &[&str], code: i32, said: &[&str]| {
+        let ended = trainer.train(&other, more).failed(code, said);
+        assert!(!ended.stderr.contains("ml-backend"), "{}", ended.stderr);
+    };
+    refused(&["--model", "./nope"], 3, &["./nope: cannot be read"]);
+    let said = ["no config.json", "its model is ./base/model"];
+    refused(&["--model", "./base"], 5, &said);
+    let said = ["vox/train/is-adapter", "`./adapted/model`", "`from`"];
+    refused(&["--model", "./adapted/model"], 5, &said);
+    let rank = ["--set", "method.rank=100000"];
+    refused(&rank, 5, &["`candle-cpu`", "`method.rank`: it is 100000"]);
+    let targets = ["--set", "method.targets=[\"nose\"]"];
+    refused(&targets, 5, &["`method.targets`: ", "`nose`", "q_proj"]);
+    // What was meant can be said again, without another directory.
+    trainer.train(&other, &[]).succeeded();
 }

@@ -147,6 +147,11 @@ fn a_loss_that_is_no_number_stops_the_training_and_names_the_batch() {
         ended.stderr
     );
     assert!(ended.stderr.contains("rows ["), "{}", ended.stderr);
+    // It has no checkpoint to go on from, so that the way out is a new training.
+    let ended = ended.failed(1, &["no checkpoint was saved", "another `output`"]);
+    assert!(!ended.stderr.contains("--resume"), "{}", ended.stderr);
+    let anew = ["--learning-rate", "1e-3", "--steps", "1", "-o", "anew"];
+    trainer.train(&config, &anew).succeeded();
 }
 
 #[test]
@@ -175,6 +180,8 @@ fn the_last_good_checkpoint_outlives_a_loss_that_is_no_number() {
     let kept = notes["checkpoints"].as_array().unwrap().last().unwrap();
     let before = format!("the weights of step {} stand", kept["step"]);
     assert!(ended.stderr.contains(&before), "{before}: {}", ended.stderr);
+    let resume = format!("`--resume` goes on from step {}", kept["step"]);
+    assert!(ended.stderr.contains(&resume), "{resume}: {}", ended.stderr);
     trainer.0.run(["log", "verify"]).succeeded();
 }
 

@@ -38,6 +38,16 @@ const NOW: &str = "strftime_now";
 const FOR_TOOLS: &str = "tool_use";
 const DEFAULT: &str = "default";
 
+/// The roles of OpenAI's protocol, which templates follow.
+const ROLES: [&str; 6] = [
+    "system",
+    "developer",
+    "user",
+    "assistant",
+    "tool",
+    "function",
+];
+
 /// A model's chat template, compiled.
 #[derive(Debug)]
 pub struct Template {
@@ -100,6 +110,21 @@ impl Template {
     /// The file that it stands in, for messages.
     pub fn origin(&self) -> &str {
         &self.origin
+    }
+
+    /// Whether a role is one that its model may know: one of those that are in use everywhere, or one
+    /// that the template names in quotes. What it makes of a role does not tell, since many templates
+    /// write any as it is.
+    pub(crate) fn knows_role(&self, role: &str) -> bool {
+        if ROLES.contains(&role) {
+            return true;
+        }
+        let quoted = [format!("'{role}'"), format!("\"{role}\"")];
+        let mut templates = self.environment.templates();
+        templates.any(|(_, template)| {
+            let source = template.source();
+            quoted.iter().any(|quoted| source.contains(quoted.as_str()))
+        })
     }
 
     /// The text of a conversation. With `prompt` the beginning of an answer is added, after which
