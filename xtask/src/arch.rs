@@ -1,26 +1,36 @@
-//! `cargo xtask arch-check`: the crates' dependencies against the layers in ARCHITECTURE.md.
+//! `cargo xtask arch-check`: the crates' dependencies against the layers in ARCHITECTURE.md, and the files with unsafe
+//! code against its list of them.
 //!
-//! The order of the layers is read from that page, so that it is written once.
+//! Both are read from that page, so that they are written once.
 
 mod layers;
 mod rules;
+mod unsafe_code;
+
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
 use self::rules::Member;
-use crate::workspace::{Workspace, announce, read};
+use crate::workspace::{Workspace, announce, entries, read};
 
-/// Checks every edge between members of the workspace, and the rules on crates from elsewhere.
+/// Checks every edge between members of the workspace, the rules on crates from elsewhere, and where unsafe code
+/// stands.
 pub fn run(workspace: &Workspace) -> anyhow::Result<()> {
-    let layers = layers::parse(&read(&workspace.root.join("ARCHITECTURE.md"))?)?;
+    let page = read(&workspace.root.join("ARCHITECTURE.md"))?;
+    check_dependencies(workspace, &page)?;
+    check_unsafe_code(workspace, &page)
+}
+
+fn check_dependencies(workspace: &Workspace, page: &str) -> anyhow::Result<()> {
+    let layers = layers::parse(page)?;
     let members = members(workspace)?;
     let wrong = rules::check(&members, &layers);
     if !wrong.is_empty() {
-        let list: Vec<String> = wrong.iter().map(|wrong| format!("  - {wrong}")).collect();
         bail!(
             "the dependencies are not those of ARCHITECTURE.md:\n{}\n\
              mend the Cargo.toml that is named, or, where the design changed, ARCHITECTURE.md",
-            list.join("\n")
+            list(&wrong)
         );
     }
     announce(format_args!(
@@ -28,6 +38,53 @@ pub fn run(workspace: &Workspace) -> anyhow::Result<()> {
         members.len(),
         layers.len()
     ));
+    Ok(())
+}
+
+fn check_unsafe_code(workspace: &Workspace, page: &str) -> anyhow::Result<()> {
+    let places = unsafe_code::parse(page)?;
+    let mut sources = Vec::new();
+    sources_in(&workspace.root, &mut sources)?;
+    let mut files = Vec::new();
+    for source in sources {
+        if unsafe_code::is_in(&read(&source)?) {
+            files.push(workspace.name(&source).to_string().replace('\\', "/"));
+        }
+    }
+    let wrong = unsafe_code::check(&files, &places);
+    if !wrong.is_empty() {
+        bail!(
+            "unsafe code does not stand where ARCHITECTURE.md says:\n{}",
+            list(&wrong)
+        );
+    }
+    announce(format_args!(
+        "{} files with unsafe code: all are of tests, or at one of {} places",
+        files.len(),
+        places.len()
+    ));
+    Ok(())
+}
+
+/// A line for each.
+fn list(wrong: &[impl std::fmt::Display]) -> String {
+    let lines: Vec<String> = wrong.iter().map(|wrong| format!("  - {wrong}")).collect();
+    lines.join("\n")
+}
+
+/// Adds every Rust source below a directory, but for hidden ones and what cargo made.
+fn sources_in(directory: &Path, sources: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    for entry in entries(directory)? {
+        let name = entry.file_name().unwrap_or_default();
+        if name == "target" || name.as_encoded_bytes().starts_with(b".") || entry.is_symlink() {
+            continue;
+        }
+        if entry.is_dir() {
+            sources_in(&entry, sources)?;
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            sources.push(entry);
+        }
+    }
     Ok(())
 }
 

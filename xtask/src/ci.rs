@@ -15,7 +15,7 @@ type Check = (&'static str, fn(&Workspace) -> anyhow::Result<()>);
 /// The checks, in the order in which they run.
 const CHECKS: &[Check] = &[
     ("format", format),
-    ("layers", arch::run),
+    ("architecture", arch::run),
     ("catalogue", catalog::check),
     ("links", docs::check_links),
     ("clippy", clippy),

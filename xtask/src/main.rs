@@ -7,7 +7,7 @@
 //! | `test` | every test |
 //! | `fuzz` | the fuzzers, for longer than the tests run them |
 //! | `ci` | every check, then every test |
-//! | `arch-check` | compares the crates' dependencies with ARCHITECTURE.md |
+//! | `arch-check` | compares the crates' dependencies, and where unsafe code stands, with ARCHITECTURE.md |
 //! | `catalog` | compares catalog.toml, manifests, skills and the contract with each other |
 //! | `docs`, `book` | the generated pages, and the book that they are part of |
 //! | `dist` | a distribution and its archive |
@@ -86,7 +86,7 @@ enum Command {
     },
     /// Run every check that a change must pass, then every test
     Ci,
-    /// Compare the crates' dependencies with the layers in ARCHITECTURE.md
+    /// Compare the crates' dependencies, and where unsafe code stands, with ARCHITECTURE.md
     ArchCheck,
     /// Check that catalogue, manifests, skills, ABI number and reference pages agree
     Catalog {
