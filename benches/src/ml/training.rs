@@ -214,7 +214,8 @@ struct Task {
     checkpointing: bool,
 }
 
-/// Peak memory of QLoRA as PEFT prepares it, with gradient checkpointing, over that of LoRA at f32 without it.
+/// Peak memory of QLoRA as PEFT prepares it, with gradient checkpointing, over that of LoRA at f32 without it. The
+/// goal is for the two with equal settings.
 pub fn qlora_memory(name: &'static str) -> anyhow::Result<Row> {
     let place = Place::new()?;
     let bundle = place.bundle()?;
@@ -238,21 +239,20 @@ pub fn qlora_memory(name: &'static str) -> anyhow::Result<Row> {
     };
     let (plain, quantised) = (measure(false, false)?, measure(true, true)?);
     let (kept, recomputed) = (measure(true, false)?, measure(false, true)?);
-    let ratio = quantised / plain;
+    let alike = [kept / plain, quantised / recomputed];
     Ok(Row {
         name,
         value: quantised,
         unit: "MiB",
         peer: plain,
         peer_name: "LoRA at f32",
-        ratio,
-        goal: "at most 0.4",
-        met: ratio <= 0.4,
+        ratio: quantised / plain,
+        goal: "at most 0.4, both alike",
+        met: alike.iter().all(|ratio| *ratio <= 0.4),
         detail: Some(format!(
-            "both without gradient checkpointing {kept:.0} and {plain:.0} MiB, {:.2}; both with it \
-             {quantised:.0} and {recomputed:.0} MiB, {:.2}",
-            kept / plain,
-            quantised / recomputed
+            "QLoRA with gradient checkpointing, LoRA without; both without it {kept:.0} and {plain:.0} MiB, \
+             {:.2}; both with it {quantised:.0} and {recomputed:.0} MiB, {:.2}",
+            alike[0], alike[1]
         )),
     })
 }
