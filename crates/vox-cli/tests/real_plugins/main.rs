@@ -4,6 +4,8 @@
 //! by all that one user runs.
 
 #[cfg(unix)]
+mod accounts;
+#[cfg(unix)]
 mod answers;
 mod commands;
 #[cfg(unix)]
