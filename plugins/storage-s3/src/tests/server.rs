@@ -8,14 +8,6 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
-
-use rusty_s3::S3Action;
-
-use super::plugin;
-use crate::S3;
-use crate::transport::{Answer, Request};
 
 /// What is installed. `moto[server]` would bring the packages of all of AWS's services.
 const PACKAGES: [&str; 3] = ["moto[s3]==5.2.5", "flask==3.1.3", "flask-cors==6.0.5"];
@@ -79,37 +71,6 @@ impl Server {
         SERVER.get_or_init(Self::start).as_ref()
     }
 
-    /// A plugin with a new bucket; `settings` as [`plugin`] takes them.
-    pub fn plugin(&self, settings: &str) -> S3 {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let bucket = format!("bucket-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let plugin = plugin(&self.endpoint, &bucket, settings);
-        let action = plugin
-            .store
-            .config
-            .bucket
-            .create_bucket(&rusty_s3::Credentials::new("k", "s"))
-            .sign(Duration::from_secs(60));
-        let answer = send(Request::new(rusty_s3::Method::Put, action));
-        assert_eq!(answer.status, 200);
-        plugin
-    }
-
-    /// How many uploads are neither completed nor aborted.
-    pub fn open_uploads(&self, plugin: &S3) -> usize {
-        // The empty key is the bucket itself.
-        let bucket = &plugin.store.config.bucket;
-        let mut action = bucket.get_object(None, "");
-        action.query_mut().insert("uploads", "");
-        let answer = send(Request::new(
-            rusty_s3::Method::Get,
-            action.sign(Duration::from_secs(60)),
-        ));
-        let text = String::from_utf8(answer.body).unwrap();
-        assert!(text.contains("ListMultipartUploadsResult"), "{text}");
-        text.matches("<UploadId>").count()
-    }
-
     /// Ends the server at once.
     pub fn kill(&mut self) {
         self.process.kill().unwrap();
@@ -122,13 +83,6 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-fn send(request: Request) -> Answer {
-    let transport = crate::transport::Transport::new(Duration::from_secs(30), Box::new(|| false));
-    transport
-        .send(request)
-        .unwrap_or_else(|_| panic!("moto does not answer"))
 }
 
 /// The Python of an environment that has moto; made where it is missing.
