@@ -7,6 +7,8 @@
 mod accounts;
 #[cfg(unix)]
 mod answers;
+#[cfg(unix)]
+mod backends;
 mod commands;
 #[cfg(unix)]
 mod containers;
