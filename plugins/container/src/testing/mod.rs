@@ -4,4 +4,4 @@ mod memory;
 mod podman;
 
 pub use memory::Memory;
-pub use podman::{IMAGE, Podman, podman};
+pub use podman::{IMAGE, Podman, kill_guard, podman};

@@ -10,6 +10,8 @@ use std::sync::{LazyLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+
 /// The image that tests use.
 pub const IMAGE: &str = "localhost/busybox:latest";
 
@@ -58,7 +60,7 @@ pub fn podman() -> Option<&'static Podman> {
 
 impl Podman {
     fn start() -> Result<Self, String> {
-        if !cfg!(target_os = "linux") || !rustix::process::geteuid().is_root() {
+        if !cfg!(target_os = "linux") || !geteuid().is_root() {
             return Err("it takes root, on Linux".to_owned());
         }
         install()?;
@@ -150,6 +152,21 @@ impl Podman {
             thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// Kills the guard of a container.
+pub fn kill_guard(name: &str) {
+    let guards: Vec<i32> = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
+        .filter(|pid: &i32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).into_owned();
+            line.contains("vox-container-guard") && line.contains(name)
+        })
+        .collect();
+    assert_eq!(guards.len(), 1);
+    kill_process(Pid::from_raw(guards[0]).unwrap(), Signal::KILL).unwrap();
 }
 
 fn environment<'a>(command: &'a mut Command, directory: &Path) -> &'a mut Command {
