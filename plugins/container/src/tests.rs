@@ -1,5 +1,7 @@
 //! What a step promises, against a Podman.
 
+mod pulling;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -2,6 +2,7 @@
 //! the next, and that none outlives its run.
 
 #[path = "../../../../plugins/container/src/testing/podman.rs"]
+#[expect(dead_code, reason = "the plugin's own tests have a registry too")]
 mod podman;
 
 use std::fs;

@@ -3,6 +3,7 @@
 //! that process ends it and removes what it has stored.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -44,6 +45,8 @@ pub struct Podman {
     _keeper: Child,
     /// Tests that look at what is left over have the engine for themselves.
     turns: RwLock<()>,
+    /// Where a registry may be. The engine was told that it is not encrypted, which it reads once.
+    registry: TcpListener,
 }
 
 /// The engine, or none with a printed reason where it cannot be had.
@@ -69,7 +72,8 @@ impl Podman {
             .tempdir()
             .map_err(|error| error.to_string())?
             .keep();
-        configure(&directory).map_err(|error| error.to_string())?;
+        let registry = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
+        configure(&directory, &registry).map_err(|error| error.to_string())?;
         let mut keeper = Command::new("/bin/sh");
         keeper
             .args(["-c", KEEPER, "vox-test-podman"])
@@ -84,6 +88,7 @@ impl Podman {
             directory,
             _keeper: keeper,
             turns: RwLock::new(()),
+            registry,
         };
         let archive = podman.archive();
         image(&archive).map_err(|error| error.to_string())?;
@@ -108,6 +113,16 @@ impl Podman {
     /// The files of [`IMAGE`], of which others can be imported.
     pub fn archive(&self) -> PathBuf {
         self.directory.join("busybox.tar")
+    }
+
+    /// Where everything of it is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Where a registry may listen.
+    pub fn registry(&self) -> &TcpListener {
+        &self.registry
     }
 
     /// A turn beside other tests.
@@ -217,7 +232,7 @@ fn install() -> Result<(), String> {
     apt(&install).or_else(|_| apt(&["update"]).and_then(|()| apt(&install)))
 }
 
-fn configure(directory: &Path) -> io::Result<()> {
+fn configure(directory: &Path, registry: &TcpListener) -> io::Result<()> {
     let place = directory.display();
     fs::create_dir(directory.join("tmp"))?;
     // runc and cgroupfs need neither systemd nor a cgroup of the second kind.
@@ -238,7 +253,10 @@ fn configure(directory: &Path) -> io::Result<()> {
     )?;
     fs::write(
         directory.join("registries.conf"),
-        "unqualified-search-registries = []\n",
+        format!(
+            "unqualified-search-registries = []\n\n[[registry]]\nlocation = \"{}\"\ninsecure = true\n",
+            registry.local_addr()?
+        ),
     )
 }
 
