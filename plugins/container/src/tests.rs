@@ -15,7 +15,7 @@ use vox_plugin::step::{Artifact, Invocation, Outcome};
 use vox_plugin::{Attribute, Error, Result, attribute};
 
 use crate::testing::{IMAGE, Memory, Podman, kill_guard, podman};
-use crate::{Settings, carry_out};
+use crate::{Settings, carry_out, skipped};
 
 /// A step of a run of its own.
 fn step(arguments: Value) -> Invocation {
@@ -197,7 +197,7 @@ fn a_container_that_uses_too_much_memory_is_killed() {
     let (outcome, streams) = run(podman, step, Memory::default());
     let outcome = outcome.unwrap();
     if streams.text("stdout") == "100000000\n" {
-        eprintln!("skipped: cgroups do not limit memory here");
+        skipped::because("cgroups do not limit memory here");
         return;
     }
     assert_ne!(outcome.code, 0);

@@ -4,6 +4,9 @@
 #[path = "../../../plugins/storage-s3/src/tests/server.rs"]
 #[expect(dead_code, reason = "the tests of the plugin also kill it")]
 mod server;
+#[cfg(unix)]
+#[path = "../../skipped.rs"]
+mod skipped;
 
 use vox_host::contract::Error as HostError;
 use vox_host::{CallError, Host, Instance, InstanceOptions};

@@ -33,6 +33,9 @@ mod runs_elsewhere;
 #[cfg(unix)]
 mod serving;
 #[cfg(unix)]
+#[path = "../../../../tests/skipped.rs"]
+mod skipped;
+#[cfg(unix)]
 mod training;
 #[cfg(unix)]
 mod watch;

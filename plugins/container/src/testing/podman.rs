@@ -13,6 +13,8 @@ use std::{io, thread};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
+use crate::skipped;
+
 /// The image that tests use.
 pub const IMAGE: &str = "localhost/busybox:latest";
 
@@ -55,7 +57,7 @@ pub fn podman() -> Option<&'static Podman> {
     match &*PODMAN {
         Ok(podman) => Some(podman),
         Err(reason) => {
-            eprintln!("skipped: no Podman can be had here: {reason}");
+            skipped::because(format_args!("no Podman can be had here: {reason}"));
             None
         }
     }

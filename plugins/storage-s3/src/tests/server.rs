@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 
+use crate::skipped;
+
 /// What is installed. `moto[server]` would bring the packages of all of AWS's services.
 const PACKAGES: [&str; 3] = ["moto[s3]==5.2.5", "flask==3.1.3", "flask-cors==6.0.5"];
 
@@ -38,15 +40,20 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server; none, with the reason printed, where it cannot be had.
+    /// Starts a server; none, with the reason told, where it cannot be had.
     pub fn start() -> Option<Self> {
-        let python = match environment() {
-            Ok(python) => python,
-            Err(reason) => {
-                eprintln!("skipped: moto cannot be had: {reason}");
-                return None;
-            }
-        };
+        Self::started().map_err(|reason| skip(&reason)).ok()
+    }
+
+    /// The one that the tests of this process share.
+    pub fn shared() -> Option<&'static Self> {
+        static SERVER: OnceLock<Result<Server, String>> = OnceLock::new();
+        let server = SERVER.get_or_init(Self::started).as_ref();
+        server.map_err(|reason| skip(reason)).ok()
+    }
+
+    fn started() -> Result<Self, String> {
+        let python = environment()?;
         let mut process = Command::new(python)
             .args(["-c", PROGRAM])
             .stdin(Stdio::piped())
@@ -58,17 +65,11 @@ impl Server {
         let mut output = BufReader::new(process.stdout.take().unwrap());
         output.read_line(&mut port).unwrap();
         let port: u16 = port.trim().parse().expect("moto says its port");
-        Some(Self {
+        Ok(Self {
             _input: process.stdin.take().unwrap(),
             process,
             endpoint: format!("http://127.0.0.1:{port}"),
         })
-    }
-
-    /// The one that the tests of this process share.
-    pub fn shared() -> Option<&'static Self> {
-        static SERVER: OnceLock<Option<Server>> = OnceLock::new();
-        SERVER.get_or_init(Self::start).as_ref()
     }
 
     /// Ends the server at once.
@@ -83,6 +84,10 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+fn skip(reason: &str) {
+    skipped::because(format_args!("moto cannot be had: {reason}"));
 }
 
 /// The Python of an environment that has moto; made where it is missing.
