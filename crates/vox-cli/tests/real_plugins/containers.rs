@@ -153,6 +153,8 @@ fn a_container_does_not_outlive_a_run_that_is_killed_which_then_goes_on() {
     let out = place.path().join("out");
     assert_eq!(fs::read_to_string(out.join("file")).unwrap(), "made\n");
     assert!(podman.containers(&id).is_empty());
+    // Nor is there anything of the first try beside it.
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 1);
 }
 
 #[test]
