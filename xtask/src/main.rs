@@ -40,6 +40,7 @@ mod quickstart;
 mod reference;
 mod sandbox;
 mod sdk;
+mod skips;
 mod smollm2;
 mod tests;
 mod workspace;

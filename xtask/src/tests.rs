@@ -1,4 +1,4 @@
-//! `cargo xtask test`: the plugins and the model that the tests load, then every test.
+//! `cargo xtask test`: the plugins and the model that the tests load, then every test, and which of them were skipped.
 
 use std::env;
 use std::iter;
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use vox_build::Profile;
 
+use crate::skips::Skips;
 use crate::workspace::{Workspace, announce, explain, run as run_command, run_within};
 use crate::{guest, peers, plugins, smollm2};
 
@@ -45,7 +46,9 @@ pub fn run(workspace: &Workspace, arguments: &[String]) -> anyhow::Result<()> {
         tests.env("PATH", env::join_paths(path)?);
         tests.env("VOX_TEST_GGUF", model);
     }
-    run_within(LONGEST, &mut tests)?;
+    let (tested, said) = run_within(LONGEST, &mut tests);
+    announce(Skips::of(&said));
+    tested?;
     documented
 }
 

@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -11,6 +12,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use cargo_metadata::{Metadata, MetadataCommand};
+
+/// How long more is waited for of what a program that has ended said.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// A checkout of Vox.
 pub struct Workspace {
@@ -110,8 +114,9 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
 }
 
 /// As [`run`], but for so long at most: then everything that was started with it is ended, and this
-/// process too, so that what hangs is a failure with a name and not a machine that waits.
-pub fn run_within(limit: Duration, command: &mut Command) -> anyhow::Result<()> {
+/// process too, so that what hangs is a failure with a name and not a machine that waits. What is said on
+/// standard error is answered besides, line by line.
+pub fn run_within(limit: Duration, command: &mut Command) -> (anyhow::Result<()>, Vec<String>) {
     let line = command_line(command);
     let (over, ends) = mpsc::channel::<()>();
     thread::spawn(move || {
@@ -123,9 +128,39 @@ pub fn run_within(limit: Duration, command: &mut Command) -> anyhow::Result<()> 
             end_all();
         }
     });
-    let result = run(command);
+    let mut said = Vec::new();
+    let result = run_heard(command, &mut said);
     drop(over);
-    result
+    (result, said)
+}
+
+/// As [`run`]; `said` gets what is said on standard error, line by line.
+fn run_heard(command: &mut Command, said: &mut Vec<String>) -> anyhow::Result<()> {
+    let line = command_line(command);
+    let started = command.stderr(Stdio::piped()).spawn();
+    let mut child = started.with_context(|| format!("`{line}` cannot be started"))?;
+    let (hear, heard) = mpsc::channel();
+    if let Some(stderr) = child.stderr.take() {
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).into_owned();
+                eprintln!("{line}");
+                if hear.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    let status = child.wait();
+    // It ends with the pipe, which something that was left behind may hold open.
+    while let Ok(line) = heard.recv_timeout(LAST_WORDS) {
+        said.push(line);
+    }
+    let status = status.with_context(|| format!("`{line}` cannot be waited for"))?;
+    if !status.success() {
+        bail!("`{line}` failed ({status})");
+    }
+    Ok(())
 }
 
 /// Ends this process and those that it started, which are of its process group.

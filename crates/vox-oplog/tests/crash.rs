@@ -5,6 +5,8 @@
 #[path = "common/child.rs"]
 mod child;
 mod common;
+#[path = "../../../tests/skipped.rs"]
+mod skipped;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -314,7 +316,7 @@ fn mounts() -> bool {
         .output();
     let can = tried.as_ref().is_ok_and(|output| output.status.success());
     if !can {
-        eprintln!("skipped: nothing can be mounted here ({tried:?})");
+        skipped::because(format_args!("nothing can be mounted here ({tried:?})"));
     }
     can
 }

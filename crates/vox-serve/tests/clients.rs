@@ -4,6 +4,8 @@
 //! packages cannot be had, the test says why on standard error and is passed over.
 
 mod kit;
+#[path = "../../../tests/skipped.rs"]
+mod skipped;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -116,7 +118,7 @@ fn the_official_client_for_python_is_answered() {
         run(&python, &pip)
     });
     match environment {
-        Err(reason) => eprintln!("passed over: the Python client cannot be had: {reason}"),
+        Err(reason) => skipped::because(format_args!("the Python client cannot be had: {reason}")),
         Ok(environment) => Servers::start()
             .ask(Command::new(environment.join("bin/python")).arg(client("client.py"))),
     }
@@ -131,7 +133,9 @@ fn the_official_client_for_node_is_answered() {
         run("npm".as_ref(), &[&npm[..], &quiet[..]].concat())
     });
     match modules {
-        Err(reason) => eprintln!("passed over: the client for Node cannot be had: {reason}"),
+        Err(reason) => {
+            skipped::because(format_args!("the client for Node cannot be had: {reason}"))
+        }
         Ok(modules) => {
             Servers::start().ask(Command::new("node").arg(client("client.mjs")).arg(modules))
         }

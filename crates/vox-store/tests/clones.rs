@@ -3,6 +3,9 @@
 //! The test makes such a file system in a file, and says so where the system does not allow that.
 #![cfg(target_os = "linux")]
 
+#[path = "../../../tests/skipped.rs"]
+mod skipped;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::ops::ControlFlow;
@@ -30,7 +33,7 @@ fn outer() {
         .stdout(Stdio::null())
         .status();
     if !made.is_ok_and(|status| status.success()) {
-        eprintln!("skipped {NAME}: mkfs.xfs does not make a file system here");
+        skipped::because("mkfs.xfs does not make a file system here");
         return;
     }
     let output = Command::new("unshare")
@@ -46,7 +49,7 @@ fn outer() {
             let said = String::from_utf8_lossy(&output.stderr);
             panic!("{said}");
         }
-        _ => eprintln!("skipped {NAME}: this system does not let this user mount a file"),
+        _ => skipped::because("this system does not let this user mount a file"),
     }
 }
 

@@ -6,6 +6,8 @@
 #![cfg(target_os = "linux")]
 
 mod fixture;
+#[path = "../../../tests/skipped.rs"]
+mod skipped;
 
 use std::fs;
 use std::io::Write as _;
@@ -42,7 +44,7 @@ fn run_inner(mut command: Command, test: &str, directory: &Path) {
 fn with_mounts(test: &str, directory: &Path) {
     let allowed = Command::new("unshare").args(["-rm", "true"]).status();
     if !allowed.is_ok_and(|status| status.success()) {
-        eprintln!("skipped {test}: this system does not let this user mount (unshare -rm)");
+        skipped::because("this system does not let this user mount (unshare -rm)");
         return;
     }
     let mut command = Command::new("unshare");
@@ -252,7 +254,7 @@ fn a_directory_of_somebody_else_is_read_and_says_so_when_written() {
         fs::write(&secret, noise(10)).unwrap();
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
         if !rustix::process::geteuid().is_root() {
-            eprintln!("skipped {name}: only root can run it as somebody else");
+            skipped::because("only root can run it as somebody else");
             return;
         }
         // Where it was built others may not come.

@@ -27,6 +27,9 @@ pub mod train;
 pub mod weights;
 
 #[cfg(test)]
+#[path = "../../../tests/skipped.rs"]
+mod skipped;
+#[cfg(test)]
 mod smollm2;
 #[cfg(test)]
 mod tiny;

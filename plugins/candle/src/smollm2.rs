@@ -4,12 +4,12 @@
 //! told that those of the real model were skipped.
 
 use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
+use crate::skipped;
 use crate::tokens::Tokens;
 
 /// Tokens of a window of the text; windows see nothing of each other.
@@ -28,16 +28,14 @@ pub(crate) struct Bundle {
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// The bundle; `None`, and a line that says so, where the run of the tests has none.
-pub(crate) fn bundle(test: &str) -> Option<Bundle> {
+pub(crate) fn bundle() -> Option<Bundle> {
     match std::env::var_os("VOX_SMOLLM2") {
         Some(directory) => Some(Bundle {
             directory: directory.into(),
             _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner),
         }),
         None => {
-            // Past what the harness keeps to itself of tests that pass.
-            let line = format!("skipped without VOX_SMOLLM2: {test}\n");
-            let _ = std::io::stderr().write_all(line.as_bytes());
+            skipped::because("VOX_SMOLLM2 names no bundle");
             None
         }
     }

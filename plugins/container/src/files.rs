@@ -13,19 +13,24 @@
 //! - Nothing that is moved leads or reaches further than it seems: no link out of the output, no
 //!   device or socket, no file that would run as somebody else.
 
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder, FileType};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use bollard::models::{Mount, MountType};
 use vox_plugin::step::Artifact;
-use vox_plugin::{Error, Result};
+use vox_plugin::{Error, Result, serde_json};
+
+use crate::owner;
 
 /// Where inputs are, inside.
 const IN: &str = "/vox/in";
 /// Where outputs are made, inside.
 const OUT: &str = "/vox/out";
+/// What says in the directory around that one whose it is.
+const OWNER: &str = "owner.json";
 
 /// The files of a step.
 pub struct Files {
@@ -44,12 +49,18 @@ struct Staging {
 
 impl Files {
     /// Checks the inputs, and makes the directory for the outputs beside the first of them, so that
-    /// they can be moved by a rename. `unique` goes into its name.
+    /// they can be moved by a rename. `unique` goes into its name, and `labels` say whose it is, as they do of the
+    /// container. Such directories whose owner is gone are removed there.
     ///
     /// # Errors
     ///
     /// An input is not there, a name can be no file's, or the directory cannot be made.
-    pub fn new(inputs: Vec<Artifact>, outputs: Vec<Artifact>, unique: &str) -> Result<Self> {
+    pub fn new(
+        inputs: Vec<Artifact>,
+        outputs: Vec<Artifact>,
+        unique: &str,
+        labels: &HashMap<String, String>,
+    ) -> Result<Self> {
         for artifact in inputs.iter().chain(&outputs) {
             check_name(&artifact.name)?;
         }
@@ -62,7 +73,7 @@ impl Files {
             })?;
         }
         let staging = match outputs.first() {
-            Some(first) => Some(Staging::new(Path::new(&first.path), unique)?),
+            Some(first) => Some(Staging::new(Path::new(&first.path), unique, labels)?),
             None => None,
         };
         Ok(Self {
@@ -141,13 +152,15 @@ impl Files {
 }
 
 impl Staging {
-    fn new(first: &Path, unique: &str) -> Result<Self> {
+    fn new(first: &Path, unique: &str, labels: &HashMap<String, String>) -> Result<Self> {
         let parent = first.parent().unwrap_or(Path::new("/"));
         let private = parent.join(format!(".{unique}"));
         let shared = private.join("out");
+        remove_left_over(parent, labels);
         let make = || {
             fs::create_dir_all(parent)?;
             DirBuilder::new().mode(0o700).create(&private)?;
+            fs::write(private.join(OWNER), serde_json::to_vec(labels)?)?;
             fs::create_dir(&shared)?;
             // After its making, so that the process's mask takes nothing away.
             fs::set_permissions(&shared, fs::Permissions::from_mode(0o777))
@@ -164,9 +177,28 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // What a container made that runs as somebody else may be more than this process can
-        // remove. It lies beside the outputs, where the run's directory goes with all that is in it.
+        // What a container made that runs as somebody else may be more than this process can remove.
         let _ = fs::remove_dir_all(&self.private);
+    }
+}
+
+/// Removes the directories that earlier tries of the step of these labels, and hosts that are gone, have left in
+/// one for outputs. Their containers are gone already.
+fn remove_left_over(parent: &Path, labels: &HashMap<String, String>) {
+    let key = labels.get(owner::KEY).map_or("", String::as_str);
+    let user = rustix::process::geteuid().as_raw();
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let is_named_so = entry.file_name().to_string_lossy().starts_with(".vox-");
+        let is_ours = |meta: fs::Metadata| meta.is_dir() && meta.uid() == user;
+        if !is_named_so || !entry.metadata().is_ok_and(is_ours) {
+            continue;
+        }
+        let private = entry.path();
+        let text = fs::read(private.join(OWNER)).unwrap_or_default();
+        let labels: HashMap<String, String> = serde_json::from_slice(&text).unwrap_or_default();
+        if owner::is_left_over(&labels, key) {
+            let _ = fs::remove_dir_all(private);
+        }
     }
 }
 
@@ -328,13 +360,18 @@ mod tests {
 
     use super::*;
 
+    /// What says that a step has this key, and nothing of its host.
+    fn labels(key: &str) -> HashMap<String, String> {
+        HashMap::from([(owner::KEY.to_owned(), key.to_owned())])
+    }
+
     /// Files of a step whose one output is `name` in `directory`.
     fn files(directory: &Path, name: &str) -> Files {
         let output = Artifact {
             name: name.to_owned(),
             path: directory.join(name).to_string_lossy().into_owned(),
         };
-        Files::new(Vec::new(), vec![output], "vox-test").unwrap()
+        Files::new(Vec::new(), vec![output], "vox-test", &labels("key")).unwrap()
     }
 
     fn made(files: &Files) -> &Path {
@@ -379,6 +416,27 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_an_earlier_try_has_left_is_removed_before_the_next() {
+        let directory = tempfile::tempdir().unwrap();
+        let left = |name: &str, key: &str| {
+            let private = directory.path().join(name);
+            fs::create_dir_all(private.join("out")).unwrap();
+            fs::write(private.join("out/half"), "").unwrap();
+            fs::write(
+                private.join(OWNER),
+                serde_json::to_vec(&labels(key)).unwrap(),
+            )
+            .unwrap();
+            private
+        };
+        let earlier = left(".vox-step-1", "key");
+        let (another, foreign) = (left(".vox-step-2", "another"), left("vox-step", "key"));
+        let _files = files(directory.path(), "result");
+        assert!(!earlier.exists());
+        assert!(another.exists() && foreign.exists());
+    }
+
+    #[test]
     fn an_output_that_was_not_made_is_told_with_its_place() {
         let told = refusal(|_| {});
         assert!(told.contains("/vox/out/result"), "{told}");
@@ -415,7 +473,7 @@ mod tests {
                 name: name.to_owned(),
                 path: "/nowhere".to_owned(),
             };
-            assert!(Files::new(Vec::new(), vec![output], "vox-test").is_err());
+            assert!(Files::new(Vec::new(), vec![output], "vox-test", &labels("key")).is_err());
         }
     }
 

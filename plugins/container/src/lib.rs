@@ -45,6 +45,9 @@ mod images;
 mod life;
 mod owner;
 mod record;
+#[cfg(test)]
+#[path = "../../../tests/skipped.rs"]
+mod skipped;
 mod streams;
 #[cfg(test)]
 mod testing;

@@ -6,6 +6,7 @@
 //!   a panic and when the host is killed by the [`Guard`], and when that was killed too, before the
 //!   next step that a container runs on this machine.
 //! - An output is delivered only when the container has succeeded and is gone.
+//! - What a killed host has left beside the outputs' places goes before the next container makes something there.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -71,6 +72,7 @@ async fn carry_out(
         invocation.input_files.clone(),
         invocation.output_files.clone(),
         &name,
+        &owner::labels(invocation),
     )?;
     let guard = Guard::new(&engine.socket, &name)?;
     let container = Container {

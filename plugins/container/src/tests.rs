@@ -1,5 +1,7 @@
 //! What a step promises, against a Podman.
 
+mod pulling;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -12,8 +14,8 @@ use vox_plugin::serde_json::{Value, json};
 use vox_plugin::step::{Artifact, Invocation, Outcome};
 use vox_plugin::{Attribute, Error, Result, attribute};
 
-use crate::testing::{IMAGE, Memory, Podman, podman};
-use crate::{Settings, carry_out};
+use crate::testing::{IMAGE, Memory, Podman, kill_guard, podman};
+use crate::{Settings, carry_out, skipped};
 
 /// A step of a run of its own.
 fn step(arguments: Value) -> Invocation {
@@ -195,7 +197,7 @@ fn a_container_that_uses_too_much_memory_is_killed() {
     let (outcome, streams) = run(podman, step, Memory::default());
     let outcome = outcome.unwrap();
     if streams.text("stdout") == "100000000\n" {
-        eprintln!("skipped: cgroups do not limit memory here");
+        skipped::because("cgroups do not limit memory here");
         return;
     }
     assert_ne!(outcome.code, 0);
@@ -500,20 +502,4 @@ fn what_a_killed_host_and_its_killed_guard_leave_is_removed_by_the_next_step() {
     let outcome = run_on(podman, shell("true"), &Arc::new(Memory::default()));
     assert_eq!(outcome.unwrap().code, 0);
     assert!(podman.containers(&run_id).is_empty());
-}
-
-/// Kills the guard of a container.
-fn kill_guard(name: &str) {
-    let guards: Vec<i32> = fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
-        .filter(|pid: &i32| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let line = String::from_utf8_lossy(&line).into_owned();
-            line.contains("vox-container-guard") && line.contains(name)
-        })
-        .collect();
-    assert_eq!(guards.len(), 1);
-    let guard = rustix::process::Pid::from_raw(guards[0]).unwrap();
-    rustix::process::kill_process(guard, rustix::process::Signal::KILL).unwrap();
 }

@@ -11,6 +11,7 @@ use vox_plugin::Error;
 use vox_plugin::serde_json::{Value, json};
 use vox_plugin::step::Outcome;
 
+use crate::skipped;
 use crate::testing::{Memory, both_ways, carried_out, invocation, is_gone, pids};
 #[cfg(target_os = "linux")]
 use crate::testing::{fact, fifo};
@@ -53,7 +54,7 @@ fn a_program_is_asked_to_end_by_the_signal_of_its_step() {
         .into_iter()
         .find(|signal| !is_ignored(signal))
     else {
-        eprintln!("skipped: every signal but TERM is ignored here");
+        skipped::because("every signal but TERM is ignored here");
         return;
     };
     let script = json!({
@@ -222,7 +223,7 @@ fn output_of_exactly_the_limit_is_no_flood() {
 #[test]
 fn a_full_disk_is_told_in_the_programs_own_words() {
     if !Path::new("/dev/full").exists() {
-        println!("skipped: this system has no /dev/full");
+        skipped::because("this system has no /dev/full");
         return;
     }
     let (outcome, _) = ran(json!({ "command": ["dd", "if=/dev/zero", "of=/dev/full", "count=1"] }));

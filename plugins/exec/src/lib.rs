@@ -54,6 +54,9 @@ mod process;
 mod progress;
 mod pump;
 mod quantity;
+#[cfg(test)]
+#[path = "../../../tests/skipped.rs"]
+mod skipped;
 mod summary;
 #[cfg(test)]
 mod testing;

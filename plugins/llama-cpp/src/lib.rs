@@ -43,6 +43,9 @@ mod model;
 mod process;
 mod server;
 #[cfg(test)]
+#[path = "../../../tests/skipped.rs"]
+mod skipped;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

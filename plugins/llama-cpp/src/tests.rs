@@ -1,6 +1,7 @@
 //! The plugin with a program that stands in for `llama-server`, and with the real one where it is.
 
 mod distress;
+pub mod head;
 mod real;
 mod stand_in;
 
@@ -10,7 +11,7 @@ use vox_plugin::inference_backend::{Finish, Message, Prompt, Sampling};
 use vox_plugin::serde_json::json;
 
 use super::*;
-use crate::gguf::tests::head;
+use head::head;
 
 /// A directory with a model, and a plugin that serves it by the stand-in in one of its roles.
 struct Stage {

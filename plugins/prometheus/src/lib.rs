@@ -219,4 +219,7 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
+#[path = "../../../tests/skipped.rs"]
+mod skipped;
+#[cfg(test)]
 mod tests;

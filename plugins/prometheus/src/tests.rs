@@ -337,7 +337,7 @@ fn check(text: &str) -> Option<String> {
         .stdout(Stdio::piped())
         .spawn();
     let Ok(mut tool) = tool else {
-        println!("skipped: no promtool is installed; Debian has it in the package `prometheus`");
+        skipped::because("no promtool is installed; Debian has it in the package `prometheus`");
         return None;
     };
     tool.stdin

@@ -32,6 +32,9 @@ mod config;
 mod credentials;
 mod keys;
 mod refusal;
+#[cfg(test)]
+#[path = "../../../tests/skipped.rs"]
+mod skipped;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! The plugin against a real server, and against one that answers from a script what a real one does
 //! only in distress.
 
+mod buckets;
 mod distress;
 mod real;
 mod scripted;

@@ -9,8 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::Ended;
 use crate::runs::{IN_THREE_STEPS, Quickstart, Underway, report, send, wait_for_the_end_of};
+use crate::{Ended, skipped};
 
 /// A command by way of another program, which is given these words and then the command's.
 fn by_way_of(words: &[&str], command: &Command) -> Command {
@@ -90,7 +90,7 @@ const COUNTS: &str = r#"
 fn where_nothing_can_be_recorded_the_run_does_not_begin_and_the_way_without_a_record_is_told() {
     let allowed = Command::new("unshare").args(["-rm", "true"]).status();
     if !allowed.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: this system does not let this user mount (unshare -rm)");
+        skipped::because("this system does not let this user mount (unshare -rm)");
         return;
     }
     // Everything of the data directory, on a disk that cannot be written.

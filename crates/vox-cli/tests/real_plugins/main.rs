@@ -4,7 +4,11 @@
 //! by all that one user runs.
 
 #[cfg(unix)]
+mod accounts;
+#[cfg(unix)]
 mod answers;
+#[cfg(unix)]
+mod backends;
 mod commands;
 #[cfg(unix)]
 mod containers;
@@ -30,6 +34,9 @@ mod runs_elsewhere;
 mod serving;
 #[cfg(target_os = "linux")]
 mod terminal;
+#[cfg(unix)]
+#[path = "../../../../tests/skipped.rs"]
+mod skipped;
 #[cfg(unix)]
 mod training;
 #[cfg(unix)]

@@ -298,7 +298,7 @@ impl Underway {
         }
     }
 
-    fn interrupt(&self) {
+    pub(crate) fn interrupt(&self) {
         assert!(send("INT", &self.pid()));
     }
 

@@ -8,9 +8,9 @@ use std::thread;
 
 use oauth2::url::{Url, form_urlencoded};
 use oauth2::{PkceCodeChallenge, PkceCodeVerifier};
+use serde_json::{Value, json};
 use tiny_http::{Header, Request, Response};
 use ureq::Agent;
-use vox_plugin::serde_json::{Value, json};
 
 type Answer = Response<Cursor<Vec<u8>>>;
 type Parameters = HashMap<String, String>;

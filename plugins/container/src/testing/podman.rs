@@ -3,12 +3,17 @@
 //! that process ends it and removes what it has stored.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{LazyLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 use std::{io, thread};
+
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+
+use crate::skipped;
 
 /// The image that tests use.
 pub const IMAGE: &str = "localhost/busybox:latest";
@@ -42,6 +47,8 @@ pub struct Podman {
     _keeper: Child,
     /// Tests that look at what is left over have the engine for themselves.
     turns: RwLock<()>,
+    /// Where a registry may be. The engine was told that it is not encrypted, which it reads once.
+    registry: TcpListener,
 }
 
 /// The engine, or none with a printed reason where it cannot be had.
@@ -50,7 +57,7 @@ pub fn podman() -> Option<&'static Podman> {
     match &*PODMAN {
         Ok(podman) => Some(podman),
         Err(reason) => {
-            eprintln!("skipped: no Podman can be had here: {reason}");
+            skipped::because(format_args!("no Podman can be had here: {reason}"));
             None
         }
     }
@@ -58,7 +65,7 @@ pub fn podman() -> Option<&'static Podman> {
 
 impl Podman {
     fn start() -> Result<Self, String> {
-        if !cfg!(target_os = "linux") || !rustix::process::geteuid().is_root() {
+        if !cfg!(target_os = "linux") || !geteuid().is_root() {
             return Err("it takes root, on Linux".to_owned());
         }
         install()?;
@@ -67,7 +74,8 @@ impl Podman {
             .tempdir()
             .map_err(|error| error.to_string())?
             .keep();
-        configure(&directory).map_err(|error| error.to_string())?;
+        let registry = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
+        configure(&directory, &registry).map_err(|error| error.to_string())?;
         let mut keeper = Command::new("/bin/sh");
         keeper
             .args(["-c", KEEPER, "vox-test-podman"])
@@ -82,6 +90,7 @@ impl Podman {
             directory,
             _keeper: keeper,
             turns: RwLock::new(()),
+            registry,
         };
         let archive = podman.archive();
         image(&archive).map_err(|error| error.to_string())?;
@@ -106,6 +115,16 @@ impl Podman {
     /// The files of [`IMAGE`], of which others can be imported.
     pub fn archive(&self) -> PathBuf {
         self.directory.join("busybox.tar")
+    }
+
+    /// Where everything of it is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Where a registry may listen.
+    pub fn registry(&self) -> &TcpListener {
+        &self.registry
     }
 
     /// A turn beside other tests.
@@ -150,6 +169,21 @@ impl Podman {
             thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// Kills the guard of a container.
+pub fn kill_guard(name: &str) {
+    let guards: Vec<i32> = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
+        .filter(|pid: &i32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).into_owned();
+            line.contains("vox-container-guard") && line.contains(name)
+        })
+        .collect();
+    assert_eq!(guards.len(), 1);
+    kill_process(Pid::from_raw(guards[0]).unwrap(), Signal::KILL).unwrap();
 }
 
 fn environment<'a>(command: &'a mut Command, directory: &Path) -> &'a mut Command {
@@ -200,7 +234,7 @@ fn install() -> Result<(), String> {
     apt(&install).or_else(|_| apt(&["update"]).and_then(|()| apt(&install)))
 }
 
-fn configure(directory: &Path) -> io::Result<()> {
+fn configure(directory: &Path, registry: &TcpListener) -> io::Result<()> {
     let place = directory.display();
     fs::create_dir(directory.join("tmp"))?;
     // runc and cgroupfs need neither systemd nor a cgroup of the second kind.
@@ -221,7 +255,10 @@ fn configure(directory: &Path) -> io::Result<()> {
     )?;
     fs::write(
         directory.join("registries.conf"),
-        "unqualified-search-registries = []\n",
+        format!(
+            "unqualified-search-registries = []\n\n[[registry]]\nlocation = \"{}\"\ninsecure = true\n",
+            registry.local_addr()?
+        ),
     )
 }
 

@@ -8,11 +8,11 @@ const MODEL_FILE: &str = "VOX_TEST_GGUF";
 #[test]
 fn the_real_server_answers_and_ends() {
     let Some(file) = std::env::var_os(MODEL_FILE) else {
-        println!("skipped: {MODEL_FILE} names no GGUF file");
+        skipped::because(format_args!("{MODEL_FILE} names no GGUF file"));
         return;
     };
     if let Err(why) = devices::program(Path::new("llama-server")) {
-        println!("skipped: {why}");
+        skipped::because(why);
         return;
     }
     let config = json!({ "models": { "m": PathBuf::from(file) }, "context": 256 });

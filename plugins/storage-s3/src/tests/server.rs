@@ -8,14 +8,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
-use rusty_s3::S3Action;
-
-use super::plugin;
-use crate::S3;
-use crate::transport::{Answer, Request};
+use crate::skipped;
 
 /// What is installed. `moto[server]` would bring the packages of all of AWS's services.
 const PACKAGES: [&str; 3] = ["moto[s3]==5.2.5", "flask==3.1.3", "flask-cors==6.0.5"];
@@ -46,15 +40,20 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server; none, with the reason printed, where it cannot be had.
+    /// Starts a server; none, with the reason told, where it cannot be had.
     pub fn start() -> Option<Self> {
-        let python = match environment() {
-            Ok(python) => python,
-            Err(reason) => {
-                eprintln!("skipped: moto cannot be had: {reason}");
-                return None;
-            }
-        };
+        Self::started().map_err(|reason| skip(&reason)).ok()
+    }
+
+    /// The one that the tests of this process share.
+    pub fn shared() -> Option<&'static Self> {
+        static SERVER: OnceLock<Result<Server, String>> = OnceLock::new();
+        let server = SERVER.get_or_init(Self::started).as_ref();
+        server.map_err(|reason| skip(reason)).ok()
+    }
+
+    fn started() -> Result<Self, String> {
+        let python = environment()?;
         let mut process = Command::new(python)
             .args(["-c", PROGRAM])
             .stdin(Stdio::piped())
@@ -66,48 +65,11 @@ impl Server {
         let mut output = BufReader::new(process.stdout.take().unwrap());
         output.read_line(&mut port).unwrap();
         let port: u16 = port.trim().parse().expect("moto says its port");
-        Some(Self {
+        Ok(Self {
             _input: process.stdin.take().unwrap(),
             process,
             endpoint: format!("http://127.0.0.1:{port}"),
         })
-    }
-
-    /// The one that the tests of this process share.
-    pub fn shared() -> Option<&'static Self> {
-        static SERVER: OnceLock<Option<Server>> = OnceLock::new();
-        SERVER.get_or_init(Self::start).as_ref()
-    }
-
-    /// A plugin with a new bucket; `settings` as [`plugin`] takes them.
-    pub fn plugin(&self, settings: &str) -> S3 {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let bucket = format!("bucket-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let plugin = plugin(&self.endpoint, &bucket, settings);
-        let action = plugin
-            .store
-            .config
-            .bucket
-            .create_bucket(&rusty_s3::Credentials::new("k", "s"))
-            .sign(Duration::from_secs(60));
-        let answer = send(Request::new(rusty_s3::Method::Put, action));
-        assert_eq!(answer.status, 200);
-        plugin
-    }
-
-    /// How many uploads are neither completed nor aborted.
-    pub fn open_uploads(&self, plugin: &S3) -> usize {
-        // The empty key is the bucket itself.
-        let bucket = &plugin.store.config.bucket;
-        let mut action = bucket.get_object(None, "");
-        action.query_mut().insert("uploads", "");
-        let answer = send(Request::new(
-            rusty_s3::Method::Get,
-            action.sign(Duration::from_secs(60)),
-        ));
-        let text = String::from_utf8(answer.body).unwrap();
-        assert!(text.contains("ListMultipartUploadsResult"), "{text}");
-        text.matches("<UploadId>").count()
     }
 
     /// Ends the server at once.
@@ -124,11 +86,8 @@ impl Drop for Server {
     }
 }
 
-fn send(request: Request) -> Answer {
-    let transport = crate::transport::Transport::new(Duration::from_secs(30), Box::new(|| false));
-    transport
-        .send(request)
-        .unwrap_or_else(|_| panic!("moto does not answer"))
+fn skip(reason: &str) {
+    skipped::because(format_args!("moto cannot be had: {reason}"));
 }
 
 /// The Python of an environment that has moto; made where it is missing.

@@ -91,7 +91,7 @@ fn fnv(bytes: &[u8]) -> u64 {
 
 #[test]
 fn blocks_are_byte_for_byte_those_of_llama_cpp() {
-    let Some(bundle) = bundle("blocks") else {
+    let Some(bundle) = bundle() else {
         return;
     };
     let weights = Weights::open(&bundle.directory).unwrap();

@@ -87,7 +87,7 @@ pub(super) const EPSILON: f64 = 0.002;
 
 #[test]
 fn the_perplexity_is_that_of_transformers() {
-    let Some(bundle) = bundle("perplexity at f32") else {
+    let Some(bundle) = bundle() else {
         return;
     };
     let mut session = session(&bundle, WeightFormat::F32);
@@ -101,7 +101,7 @@ fn the_perplexity_is_that_of_transformers() {
 
 #[test]
 fn greedy_answers_are_those_of_transformers_until_two_logits_are_close() {
-    let Some(bundle) = bundle("greedy answers at f32") else {
+    let Some(bundle) = bundle() else {
         return;
     };
     let mut session = session(&bundle, WeightFormat::F32);
@@ -111,7 +111,7 @@ fn greedy_answers_are_those_of_transformers_until_two_logits_are_close() {
 
 #[test]
 fn weights_of_8_bits_and_plain_ones_agree() {
-    let Some(bundle) = bundle("q8_0 beside f32") else {
+    let Some(bundle) = bundle() else {
         return;
     };
     let mut session = session(&bundle, WeightFormat::Q8_0);
@@ -130,7 +130,7 @@ fn weights_of_8_bits_and_plain_ones_agree() {
 
 #[test]
 fn a_question_is_answered_with_text() {
-    let Some(bundle) = bundle("a question") else {
+    let Some(bundle) = bundle() else {
         return;
     };
     let mut session = session(&bundle, WeightFormat::Q8_0);

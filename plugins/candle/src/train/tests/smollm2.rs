@@ -10,7 +10,7 @@ const LOSS: f64 = 0.01;
 
 #[test]
 fn the_loss_curve_of_an_adapter_of_the_real_model_is_that_of_peft() {
-    let Some(bundle) = bundle("the loss curve of an adapter") else {
+    let Some(bundle) = bundle() else {
         return;
     };
     let curve = json("lora/train.json");
