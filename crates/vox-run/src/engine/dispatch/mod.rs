@@ -64,7 +64,7 @@ pub(crate) fn run(
         .as_ref()
         .map(|record| record.claim(options.id))
         .transpose()?;
-    let earlier = done_earlier(options)?;
+    let earlier = done_earlier(&engine.plan, options)?;
     let execution = &Execution::new(engine, options, earlier, reporter, span.clone());
     let pruned = record_start(execution)?;
     let mut dispatcher = Dispatcher::new(execution, observer)?;
