@@ -807,6 +807,19 @@ fn the_last_run_is_one_of_this_directory_or_of_none() {
 }
 
 #[test]
+fn a_run_beside_this_directory_is_not_of_it_though_its_name_begins_so() {
+    let project = Project::new();
+    let (work, data) = (project.directory(), project.data());
+    let steps = [notes_itself("a", json!({}))];
+    let told = project.run_with(&steps, |options| options.directory = data.join("../work"));
+    let history = project.history();
+    let other = history.find("last", &data).unwrap_err();
+    assert!(matches!(other, RecordError::Elsewhere { .. }), "{other}");
+    let here = work.canonicalize().unwrap();
+    assert_eq!(history.find("last", &here).unwrap(), told.report.run);
+}
+
+#[test]
 fn a_run_that_fails_says_so_in_the_list_with_why() {
     let project = Project::new();
     let run = project.run(&[fails_first("a", &[])]).report;
