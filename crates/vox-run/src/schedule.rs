@@ -8,7 +8,8 @@
 //!   asks for.
 //! - What runs never takes more than there is, unless one group alone takes more processors.
 //! - A group that lacks instances of a plugin waits apart from those that are ready, and is looked at again only
-//!   when some of them are given back; as long as it waits, another group that is ready or runs takes some.
+//!   when some of them are given back, or left by one that lacks others; as long as it waits, another group that is
+//!   ready or runs takes some.
 //! - A step that is not handed out by the time that nothing runs has been reported as skipped,
 //!   with the step whose failure is the cause.
 //! - Of what may start, that goes first from which the longest way leads to the end of the run.
@@ -187,6 +188,7 @@ impl<'g> Schedule<'g> {
             let group = next.1;
             if let Some(plugin) = self.instances.lacking(group) {
                 self.held[plugin].insert(next);
+                self.leave(group, plugin);
                 continue;
             }
             self.state[group] = State::Started;
@@ -277,6 +279,28 @@ impl<'g> Schedule<'g> {
             self.instances.free[*plugin] += count;
             for _ in 0..*count {
                 self.ready.extend(self.held[*plugin].pop_first());
+            }
+        }
+    }
+
+    /// Has others looked at in the place of a group that lacks instances of one plugin, for as many of the others as
+    /// it would have taken.
+    fn leave(&mut self, group: GroupIndex, lacking: usize) {
+        let taken = self.instances.taken.get(group).into_iter().flatten();
+        for (plugin, count) in taken.filter(|(plugin, _)| *plugin != lacking) {
+            let mut left = *count;
+            while left > 0
+                && let Some(next) = self.held[*plugin].pop_first()
+            {
+                let Some(lacks) = self.instances.lacking(next.1) else {
+                    self.ready.insert(next);
+                    left -= 1;
+                    continue;
+                };
+                self.held[lacks].insert(next);
+                if lacks == *plugin {
+                    break;
+                }
             }
         }
     }
@@ -434,6 +458,29 @@ mod tests {
         schedule.succeeded(4);
         assert!(!schedule.is_over());
         schedule.succeeded(2);
+        assert!(schedule.is_over());
+    }
+
+    #[test]
+    fn what_a_group_leaves_that_lacks_another_plugin_is_there_for_those_behind_it() {
+        let plan = plan("a b c d e");
+        // The third and the fourth take one of each plugin.
+        let both = || vec![(0, 1), (1, 1)];
+        let instances = Instances {
+            taken: vec![vec![(0, 1)], vec![(1, 1)], both(), both(), vec![(0, 1)]],
+            free: vec![1, 1],
+        };
+        let mut schedule = limited(&plan, 8, instances);
+        assert_eq!(started(&mut schedule), [0, 1]);
+        schedule.succeeded(0);
+        assert_eq!(started(&mut schedule), [4]);
+        schedule.succeeded(4);
+        assert!(started(&mut schedule).is_empty());
+        schedule.succeeded(1);
+        assert_eq!(started(&mut schedule), [2]);
+        schedule.succeeded(2);
+        assert_eq!(started(&mut schedule), [3]);
+        schedule.succeeded(3);
         assert!(schedule.is_over());
     }
 

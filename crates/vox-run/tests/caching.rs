@@ -465,6 +465,20 @@ fn steps_that_streams_join_are_taken_over_together() {
 }
 
 #[test]
+fn what_keys_are_made_of_is_recorded_with_its_step_in_whatever_order_steps_end() {
+    let project = Project::new();
+    let [writer, reader] = joined(json!({ "stage": "conformance" }));
+    // The reader, which ends last, comes first in the plan.
+    let steps = [reader, writer];
+    let first = project.run(&steps).report;
+    let second = project.run(&steps).report;
+    assert_eq!(taken_from(&second, "reader"), Some(first.run));
+    let parts = project.recorded(first.run).parts;
+    assert!(parts["reader"].contains_key("stream.in"), "{parts:?}");
+    assert_eq!(parts, project.recorded(second.run).parts);
+}
+
+#[test]
 fn other_arguments_of_a_stage_are_another_result_of_all_that_the_stream_joins() {
     let before = joined(json!({ "stage": "conformance" }));
     let after = joined(json!({ "stage": "conformance", "with": { "do": "forward" } }));

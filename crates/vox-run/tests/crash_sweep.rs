@@ -339,7 +339,7 @@ fn kill_and_resume(
         let ends = recorded.ends.iter();
         let succeeded = ends.filter(|(_, end)| end.outcome.is_success());
         done_before.extend(succeeded.map(|(key, _)| key.clone()));
-        let resume = Resume::of(&recorded);
+        let resume = Resume::of(&recorded, engine.plan());
         resume
             .check(engine.plan(), &options.directory, &recorded, &record)
             .unwrap_or_else(|error| panic!("{point}: {error}"));

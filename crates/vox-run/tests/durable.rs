@@ -189,13 +189,14 @@ fn what_somebody_else_has_done_since_of_a_run_that_goes_on_is_not_done_again() {
     let project = Project::new();
     let steps = [notes_itself("a", json!({})), fails_first("b", &["a"])];
     let run = project.run(&steps).report.run;
+    let engine = project.engine(&steps);
     let mut options = project.options();
     options.id = run;
-    options.resume = Some(Resume::of(&project.recorded(run)));
+    options.resume = Some(Resume::of(&project.recorded(run), engine.plan()));
     let meanwhile = project.resume(&steps, run).report;
     assert_eq!(meanwhile.outcome, RunOutcome::Succeeded);
     let done = notes(&project.directory());
-    let late = told(&project.engine(&steps), &options);
+    let late = told(&engine, &options);
     assert_eq!(late.report.outcome, RunOutcome::Succeeded);
     assert_eq!(course(&late.events), ["-a succeeded", "-b succeeded"]);
     assert_eq!(notes(&project.directory()), done);
@@ -224,6 +225,60 @@ fn a_group_of_which_one_member_failed_runs_again_as_a_whole() {
     let second = project.resume(&steps, run).report;
     assert_eq!(second.outcome, RunOutcome::Succeeded);
     assert_eq!(notes(&project.directory()), ["w 1", "w 2"]);
+}
+
+/// A step that notes what it is told of itself when another has ended so.
+fn after(key: &str, need: &str, fate: &str) -> Value {
+    notes_itself(key, json!({ "needs": [need], "when": { "needs": fate } }))
+}
+
+/// What steps have noted of a run, in the order of their keys: each with the number of its try.
+fn tries(project: &Project, run: RunId) -> Vec<String> {
+    let mut tries: Vec<String> = notes(&project.directory())
+        .iter()
+        .map(|line| {
+            let (tried, key) = line.rsplit_once(' ').unwrap();
+            assert!(key.starts_with(&run.to_string()), "{line}");
+            tried.to_owned()
+        })
+        .collect();
+    tries.sort_unstable();
+    tries
+}
+
+#[test]
+fn what_ran_because_of_a_failure_runs_again_when_the_run_goes_on() {
+    let project = Project::new();
+    let steps = [
+        notes_itself("a", json!({})),
+        fails_first("b", &["a"]),
+        after("reports", "b", "ended"),
+        after("warns", "b", "failed"),
+    ];
+    let run = project.run(&steps).report.run;
+    let second = project.resume(&steps, run).report;
+    assert_eq!(second.outcome, RunOutcome::Succeeded);
+    assert_eq!(of(&second, "warns").outcome.status(), "skipped");
+    assert_eq!(
+        tries(&project, run),
+        ["a 1", "b 1", "b 2", "reports 1", "reports 2", "warns 1"]
+    );
+}
+
+#[test]
+fn what_ran_after_a_condition_that_did_not_hold_is_not_repeated_when_the_run_goes_on() {
+    let project = Project::new();
+    let steps = [
+        notes_itself("a", json!({})),
+        fails_first("b", &[]),
+        after("warns", "a", "failed"),
+        after("reports", "warns", "ended"),
+    ];
+    let first = project.run_with(&steps, |options| options.keep_going = true);
+    let run = first.report.run;
+    let second = project.resume(&steps, run).report;
+    assert_eq!(second.outcome, RunOutcome::Succeeded);
+    assert_eq!(tries(&project, run), ["a 1", "b 1", "b 2", "reports 1"]);
 }
 
 #[test]
@@ -277,7 +332,8 @@ fn maker_and_reader(cached: bool) -> [Value; 2] {
 fn check(project: &Project, steps: &[Value], run: RunId) -> Result<(), ResumeError> {
     let recorded = project.recorded(run);
     let directory = project.directory();
-    Resume::of(&recorded).check(&plan(steps), &directory, &recorded, &project.record)
+    let plan = plan(steps);
+    Resume::of(&recorded, &plan).check(&plan, &directory, &recorded, &project.record)
 }
 
 #[test]
@@ -508,7 +564,7 @@ fn two_processes_cannot_carry_one_run_out_and_a_killed_one_leaves_it_to_others()
     other.kill().unwrap();
     other.wait().unwrap();
     assert_eq!(state(), RunState::Interrupted);
-    options.resume = Some(Resume::of(&project.recorded(run)));
+    options.resume = Some(Resume::of(&project.recorded(run), engine.plan()));
     let report = engine.run(&options, &mut |event| {
         if matches!(event.kind, EventKind::Plugin(_)) {
             options.cancel.cancel();
@@ -748,6 +804,19 @@ fn the_last_run_is_one_of_this_directory_or_of_none() {
     assert_eq!(*directory, here.display().to_string());
     // Named by its id it is found from anywhere.
     assert_eq!(history.find(&run.to_string(), &data).unwrap(), run);
+}
+
+#[test]
+fn a_run_beside_this_directory_is_not_of_it_though_its_name_begins_so() {
+    let project = Project::new();
+    let (work, data) = (project.directory(), project.data());
+    let steps = [notes_itself("a", json!({}))];
+    let told = project.run_with(&steps, |options| options.directory = data.join("../work"));
+    let history = project.history();
+    let other = history.find("last", &data).unwrap_err();
+    assert!(matches!(other, RecordError::Elsewhere { .. }), "{other}");
+    let here = work.canonicalize().unwrap();
+    assert_eq!(history.find("last", &here).unwrap(), told.report.run);
 }
 
 #[test]

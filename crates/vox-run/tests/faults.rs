@@ -5,7 +5,7 @@ mod steps;
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use vox_contract::Carrier;
@@ -314,6 +314,40 @@ fn a_step_that_takes_too_long_has_failed_though_it_goes_on_for_a_while() {
     );
     assert!(of(&report, "slow").duration >= Duration::from_millis(50));
     assert_eq!(of(&report, "after").outcome.status(), "skipped");
+}
+
+#[test]
+fn a_step_that_takes_too_long_is_ended_though_another_tells_more_than_is_heard() {
+    let lines = vec!["line\n"; 4_000];
+    let project = Project::new();
+    let engine = project.engine(&[
+        step(
+            "slow",
+            json!({ "do": "until-cancelled" }),
+            json!({ "timeout": "50ms" }),
+        ),
+        step("talks", write("talk", &lines), json!({})),
+    ]);
+    let mut options = project.options();
+    options.keep_going = true;
+    let (mut heard, mut heard_before) = (0, 0);
+    let report = engine.run(&options, &mut |event| match &event.kind {
+        EventKind::StepOutput { .. } => {
+            heard += 1;
+            // Slower than the step, so that there is always more.
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_micros(100) {
+                std::hint::spin_loop();
+            }
+        }
+        EventKind::StepEnded { step, .. } if step == "slow" => heard_before = heard,
+        _ => {}
+    });
+    let report = report.unwrap();
+    assert_eq!(cause(&report, "slow"), Cause::TimedOut);
+    assert!(of(&report, "talks").outcome.is_success());
+    assert_eq!(heard, lines.len());
+    assert!(heard_before < heard, "{heard_before}");
 }
 
 #[test]

@@ -83,13 +83,9 @@ fn who_writes_into_the_output_of_another_step_is_found_out_when_the_run_goes_on(
     assert_eq!(project.read("copy.txt"), "whole and more\n");
     let recorded = project.recorded(run);
     assert!(recorded.ends["reader"].outcome.is_success());
-    let error = Resume::of(&recorded)
-        .check(
-            &plan(&steps),
-            &project.directory(),
-            &recorded,
-            &project.record,
-        )
+    let plan = plan(&steps);
+    let error = Resume::of(&recorded, &plan)
+        .check(&plan, &project.directory(), &recorded, &project.record)
         .unwrap_err();
     assert!(
         matches!(&error, ResumeError::Output { step, output, missing: false, .. }

@@ -337,9 +337,12 @@ impl<'a> Execution<'a> {
             self.reporter.mask().outcome(&mut end.outcome);
         }
         let (key, parts) = key.unzip();
+        // The parts are in the order of the group, which is that of the plan.
+        let mut in_order: Vec<&Ended> = ends.iter().collect();
+        in_order.sort_unstable_by_key(|end| end.step);
         let recorded = self.journal.steps_ended(
             StepsEnded {
-                steps: ends.iter().map(|end| self.step_end(end)).collect(),
+                steps: in_order.into_iter().map(|end| self.step_end(end)).collect(),
                 key: key.map(|key| key.to_string()),
                 parts: parts.unwrap_or_default(),
             },

@@ -18,7 +18,7 @@ use crate::record::{Record, RecordError, RecordedRun, StepEnd};
 pub struct Resume {
     /// The run; the same as the one that goes on where that is resumed.
     pub of: Option<RunId>,
-    /// How its steps have ended, by key. Those that did not succeed run again.
+    /// How those of its steps have ended that do not run again, by key.
     pub ends: BTreeMap<String, StepEnd>,
     /// The cache key of each step's result.
     pub keys: BTreeMap<String, String>,
@@ -54,44 +54,20 @@ pub enum ResumeError {
 }
 
 impl Resume {
-    /// Goes on with the run itself: what is not done runs with the same idempotency keys.
-    pub fn of(recorded: &RecordedRun) -> Self {
+    /// Goes on with the run itself, whose plan is `plan`: what is not done runs with the same idempotency keys.
+    pub fn of(recorded: &RecordedRun, plan: &Plan) -> Self {
         Self {
-            of: Some(recorded.summary.id),
-            ends: recorded.ends.clone(),
-            keys: recorded.keys.clone(),
             attempts: recorded.attempts.clone(),
             acknowledged: recorded.acknowledged.clone(),
+            ..Self::rerun(recorded, plan)
         }
     }
 
-    /// Begins another run of `plan` with what this one has done of it: what did not succeed runs again, and so
-    /// does all that depends on it. That may have succeeded, where it waited for an end of whatever kind; but it
-    /// has seen an end that is none any more.
+    /// Begins another run of `plan` with what this one has done of it.
     pub fn rerun(recorded: &RecordedRun, plan: &Plan) -> Self {
-        let mut ends = recorded.ends.clone();
-        let graph = plan.graph();
-        let has_succeeded = |step: &StepIndex| {
-            let end = recorded.ends.get(&plan.steps[*step].key);
-            end.is_some_and(|end| end.outcome.is_success())
-        };
-        let groups = graph.groups();
-        let mut again: Vec<GroupIndex> = (0..groups.len())
-            .filter(|group| !groups[*group].members.iter().all(has_succeeded))
-            .collect();
-        let mut known = vec![false; groups.len()];
-        while let Some(group) = again.pop() {
-            if std::mem::replace(&mut known[group], true) {
-                continue;
-            }
-            for step in &groups[group].members {
-                ends.remove(&plan.steps[*step].key);
-                again.extend(graph.dependants(*step));
-            }
-        }
         Self {
             of: Some(recorded.summary.id),
-            ends,
+            ends: done(recorded, plan),
             keys: recorded.keys.clone(),
             ..Self::default()
         }
@@ -135,6 +111,36 @@ impl Resume {
         }
         Ok(())
     }
+}
+
+/// The ends of the steps of `plan` that are done: what did not succeed runs again, and so does all that depends
+/// on it. That may have succeeded, where it waited for an end of whatever kind; but it has seen an end that is
+/// none any more. What has no end need not run: conditions may have been against it, unless a failure has ended
+/// the run before it.
+fn done(recorded: &RecordedRun, plan: &Plan) -> BTreeMap<String, StepEnd> {
+    let mut ends = recorded.ends.clone();
+    let graph = plan.graph();
+    let failed = |end: &StepEnd| !end.outcome.is_success();
+    let was_halted = !recorded.summary.started.keep_going && ends.values().any(failed);
+    let runs_again = |step: &StepIndex| {
+        let end = recorded.ends.get(&plan.steps[*step].key);
+        end.map_or(was_halted, failed)
+    };
+    let groups = graph.groups();
+    let mut again: Vec<GroupIndex> = (0..groups.len())
+        .filter(|group| groups[*group].members.iter().any(runs_again))
+        .collect();
+    let mut known = vec![false; groups.len()];
+    while let Some(group) = again.pop() {
+        if std::mem::replace(&mut known[group], true) {
+            continue;
+        }
+        for step in &groups[group].members {
+            ends.remove(&plan.steps[*step].key);
+            again.extend(graph.dependants(*step));
+        }
+    }
+    ends
 }
 
 /// Takes an output of a step from the cache, if it is there.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use vox_crypto::canonical;
@@ -351,10 +351,15 @@ impl History {
     }
 }
 
-/// Whether a directory is `here` or below it, also where a link leads there.
+/// Whether a directory is `here` or below it, also where a link leads there. A name with `..` in it, as that of
+/// `vox run ../other/pipeline.toml`, says nothing by how it begins.
 fn is_within(directory: &Path, here: &Path) -> bool {
+    let leads_up = directory
+        .components()
+        .any(|part| part == Component::ParentDir);
     let resolved = || directory.canonicalize();
-    directory.starts_with(here) || resolved().is_ok_and(|directory| directory.starts_with(here))
+    (!leads_up && directory.starts_with(here))
+        || resolved().is_ok_and(|directory| directory.starts_with(here))
 }
 
 fn payload<T: DeserializeOwned>(op: &Op) -> Result<T, RecordError> {

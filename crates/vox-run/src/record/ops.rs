@@ -79,12 +79,12 @@ pub struct StreamAcknowledged {
 /// The payload of [`STEPS_ENDED`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepsEnded {
-    /// How each of them has ended.
+    /// How each of them has ended, in the order of the plan.
     pub steps: Vec<StepEnd>,
     /// The key under which their result is in the cache, in hexadecimal; none where they are not
     /// cached.
     pub key: Option<String>,
-    /// What the key is made of, one table for each step.
+    /// What the key is made of, one table for each step, in the same order.
     pub parts: Vec<BTreeMap<String, String>>,
 }
 

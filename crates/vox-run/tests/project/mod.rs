@@ -142,7 +142,7 @@ impl Project {
     /// Goes on with a run by this engine.
     pub fn resume_by(&self, engine: &Engine, run: RunId) -> Told {
         let recorded = self.recorded(run);
-        let resume = Resume::of(&recorded);
+        let resume = Resume::of(&recorded, engine.plan());
         resume
             .check(engine.plan(), &self.directory(), &recorded, &self.record)
             .unwrap_or_else(|error| panic!("{error}"));

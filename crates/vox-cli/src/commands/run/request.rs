@@ -57,7 +57,7 @@ impl Earlier {
         let resume = match self {
             Self::GoesOn(_) => {
                 refuse_ended(&recorded.summary)?;
-                Resume::of(&recorded)
+                Resume::of(&recorded, plan)
             }
             Self::Rerun(_) => Resume::rerun(&recorded, plan),
         };

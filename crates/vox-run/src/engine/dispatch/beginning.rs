@@ -9,14 +9,15 @@ use super::Dispatcher;
 use crate::engine::execute::Execution;
 use crate::engine::{Resume, RunOptions};
 use crate::event::EventKind;
+use crate::plan::Plan;
 use crate::record::{Pruned, RecordError, RunStarted, StepEnd, StepsEnded};
 
 /// What an earlier run has done. Of a run that goes on it is read once more, which has to be claimed by now:
 /// since the options were made another process may have gone on with it.
-pub(super) fn done_earlier(options: &RunOptions) -> Result<Resume, RecordError> {
+pub(super) fn done_earlier(plan: &Plan, options: &RunOptions) -> Result<Resume, RecordError> {
     match (&options.record, &options.resume) {
         (Some(record), Some(resume)) if resume.of == Some(options.id) => {
-            Ok(Resume::of(&record.history()?.load(options.id)?))
+            Ok(Resume::of(&record.history()?.load(options.id)?, plan))
         }
         (_, resume) => Ok(resume.clone().unwrap_or_default()),
     }

@@ -49,13 +49,10 @@ impl Dispatcher<'_> {
         self.deadlines.peek().map(|deadline| deadline.at)
     }
 
+    /// Ends the tries that have taken too long by now.
     pub(super) fn time_out(&mut self) {
-        let now = Instant::now();
-        while self
-            .deadlines
-            .peek()
-            .is_some_and(|deadline| deadline.at <= now)
-        {
+        let is_over = |deadline: &Deadline| deadline.at <= Instant::now();
+        while self.deadlines.peek().is_some_and(is_over) {
             if let Some(Deadline { limit, stop, .. }) = self.deadlines.pop() {
                 stop.stop(Reason::TimedOut(limit));
             }

@@ -64,7 +64,7 @@ pub(crate) fn run(
         .as_ref()
         .map(|record| record.claim(options.id))
         .transpose()?;
-    let earlier = done_earlier(options)?;
+    let earlier = done_earlier(&engine.plan, options)?;
     let execution = &Execution::new(engine, options, earlier, reporter, span.clone());
     let pruned = record_start(execution)?;
     let mut dispatcher = Dispatcher::new(execution, observer)?;
@@ -79,6 +79,8 @@ pub(crate) fn run(
         let messages = messages;
         scope.spawn(|| execution.open());
         while dispatcher.phase != Phase::Closed {
+            // Not only when the timer says so, which is not asked while there is more to hear.
+            dispatcher.time_out();
             let next = match messages.try_recv() {
                 Ok(message) if !options.cancel.is_cancelled() => Some(message),
                 Ok(message) => {
@@ -99,10 +101,7 @@ pub(crate) fn run(
                         }
                         // The execution keeps a sender, so there is always a message.
                         recv(messages) -> message => message.ok(),
-                        recv(timer) -> _ => {
-                            dispatcher.time_out();
-                            None
-                        }
+                        recv(timer) -> _ => None,
                     }
                 }
                 Err(TryRecvError::Disconnected) => None,
