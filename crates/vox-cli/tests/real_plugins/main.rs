@@ -32,11 +32,11 @@ mod runs;
 mod runs_elsewhere;
 #[cfg(unix)]
 mod serving;
-#[cfg(target_os = "linux")]
-mod terminal;
 #[cfg(unix)]
 #[path = "../../../../tests/skipped.rs"]
 mod skipped;
+#[cfg(target_os = "linux")]
+mod terminal;
 #[cfg(unix)]
 mod training;
 #[cfg(unix)]

@@ -8,8 +8,8 @@ use crate::smollm2::{WINDOW, bundle, json, numbers};
 use crate::weights::Element;
 
 /// Compares a format with llama.cpp: the perplexity of the first windows, and all answers.
-fn check(test: &str, format: WeightFormat, epsilon: f64) {
-    let Some(bundle) = bundle(test) else { return };
+fn check(format: WeightFormat, epsilon: f64) {
+    let Some(bundle) = bundle() else { return };
     let mut session = session(&bundle, format);
     let reference = json("llama.json");
     let reference = &reference["formats"][format.name()];
@@ -26,22 +26,22 @@ fn check(test: &str, format: WeightFormat, epsilon: f64) {
 
 #[test]
 fn at_f32_perplexity_and_answers_are_those_of_llama_cpp() {
-    check("f32 beside llama.cpp", WeightFormat::F32, EPSILON);
+    check(WeightFormat::F32, EPSILON);
 }
 
 #[test]
 fn in_q8_0_perplexity_and_answers_are_those_of_llama_cpp() {
-    check("q8_0", WeightFormat::Q8_0, 0.25);
+    check(WeightFormat::Q8_0, 0.25);
 }
 
 #[test]
 fn in_q4_0_perplexity_and_answers_are_those_of_llama_cpp() {
-    check("q4_0", WeightFormat::Q4_0, 0.25);
+    check(WeightFormat::Q4_0, 0.25);
 }
 
 #[test]
 fn in_q4_k_m_perplexity_and_answers_are_those_of_llama_cpp() {
-    check("q4_k_m", WeightFormat::Q4KM, 0.65);
+    check(WeightFormat::Q4KM, 0.65);
 }
 
 /// The matrices of a layer, as GGUF files and bundles name them.
