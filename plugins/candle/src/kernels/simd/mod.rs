@@ -204,7 +204,7 @@ pub trait Simd: Copy {
     /// Writes numbers from −128 to 127.
     fn store_i8(self, x: Self::I, to: &mut [i8; LANES]);
 
-    /// Reads weights of 8 bits, −127 to 127.
+    /// Reads weights of 8 bits.
     fn bytes(self, chunk: &[i8; 64]) -> Self::Bytes;
     /// What sums of products with weights of 8 bits begin with, where the inputs of the block sum up to `sum`.
     fn begin_bytes(self, sum: i32) -> Self::I;
