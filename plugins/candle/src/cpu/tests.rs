@@ -13,7 +13,7 @@ use super::*;
 use crate::architecture::{Architecture, Family};
 use crate::infer::{CandleEngine, Decoder, Engine, Input, WeightFormat, open_device};
 use crate::kernels::attention::CacheFormat;
-use crate::kernels::simd::Level;
+use crate::kernels::simd::tests::levels;
 use crate::tiny;
 use crate::weights::Weights;
 
@@ -154,6 +154,7 @@ fn what_was_quantised_at_import_computes_what_is_quantised_at_load() {
 
 #[test]
 fn places_threads_and_instructions_change_no_bit() {
+    let levels = levels();
     let tokens = tokens(60);
     for (family, format) in [
         (Family::Llama, None),
@@ -166,7 +167,7 @@ fn places_threads_and_instructions_change_no_bit() {
         let engine = load(&directory, format, 1);
         let wanted = whole(&mut *Arc::clone(&engine).decoder(128), &tokens);
         let vocabulary = wanted.len() / tokens.len();
-        for level in Level::available() {
+        for &level in &levels {
             for (threads, part) in [(1, 1), (3, 60), (2, 7)] {
                 let options = Options {
                     context: 128,

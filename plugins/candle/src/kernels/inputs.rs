@@ -93,14 +93,14 @@ pub(super) fn quantise_block<S: Simd>(simd: S, x: &[f32; BLOCK], block: &mut Inp
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::simd::tests::numbers;
+    use crate::kernels::simd::tests::{levels, numbers};
 
     #[test]
     fn every_level_quantises_to_the_same_blocks() {
         let x = numbers(7, 100);
         let mut expected = [InputBlock::ZERO; 4];
         quantise(Level::Portable, &x, &mut expected);
-        for level in Level::available() {
+        for level in levels() {
             let mut blocks = [InputBlock::ZERO; 4];
             quantise(level, &x, &mut blocks);
             assert_eq!(blocks, expected, "{}", level.name());

@@ -315,5 +315,9 @@ fn features() -> String {
             return "x86_64 avx2 fma".to_owned();
         }
     }
+    #[cfg(target_arch = "aarch64")]
+    if std::arch::is_aarch64_feature_detected!("neon") {
+        return "aarch64 neon".to_owned();
+    }
     std::env::consts::ARCH.to_owned()
 }

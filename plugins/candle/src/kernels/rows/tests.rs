@@ -1,5 +1,5 @@
 use super::*;
-use crate::kernels::simd::tests::numbers;
+use crate::kernels::simd::tests::{levels, numbers};
 
 /// Applies a function of vectors to numbers.
 struct Map<'a> {
@@ -39,7 +39,7 @@ fn exponentials_are_within_two_units() {
     let x: Vec<f32> = (0..64 * 2740)
         .map(|step| -87.3 + step as f32 / 1000.0)
         .collect();
-    for level in Level::available() {
+    for level in levels() {
         let y = level.run(Map {
             x: &x,
             activation: None,
@@ -69,6 +69,7 @@ fn exponentials_of_ends_are_finite_and_of_zero_one() {
 
 #[test]
 fn activations_are_those_of_their_formulas() {
+    let levels = levels();
     let x: Vec<f32> = (0..1600).map(|step| (step - 800) as f32 / 40.0).collect();
     let silu = |x: f64| x / (1.0 + (-x).exp());
     let gelu = |x: f64| {
@@ -78,7 +79,7 @@ fn activations_are_those_of_their_formulas() {
     let cases: [(Activation, &dyn Fn(f64) -> f64); 2] =
         [(Activation::Silu, &silu), (Activation::GeluTanh, &gelu)];
     for (activation, formula) in cases {
-        for level in Level::available() {
+        for &level in &levels {
             let y = level.run(Map {
                 x: &x,
                 activation: Some(activation),
@@ -94,6 +95,7 @@ fn activations_are_those_of_their_formulas() {
 
 #[test]
 fn norms_are_the_same_on_every_level_and_right() {
+    let levels = levels();
     for length in [1, 16, 40, 576] {
         let (x, weight) = (numbers(1, length), numbers(2, length));
         let mean = x.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() / length as f64;
@@ -103,7 +105,7 @@ fn norms_are_the_same_on_every_level_and_right() {
             let expected = f64::from(x[index]) / (mean + 1e-5).sqrt() * f64::from(weight[index]);
             assert!((f64::from(portable[index]) - expected).abs() < 2e-6);
         }
-        for level in Level::available() {
+        for &level in &levels {
             let mut out = vec![0.0; length];
             rms_norm(level, &x, &weight, 1e-5, &mut out);
             assert_eq!(out, portable, "{} of {length}", level.name());
@@ -113,6 +115,7 @@ fn norms_are_the_same_on_every_level_and_right() {
 
 #[test]
 fn turns_are_the_same_on_every_level_and_keep_lengths() {
+    let levels = levels();
     for head in [2, 8, 64, 80] {
         let x = numbers(3, head);
         let angles = numbers(4, head / 2);
@@ -127,7 +130,7 @@ fn turns_are_the_same_on_every_level_and_keep_lengths() {
             let expected = b * cosines[index] + a * sines[index];
             assert!((portable[index + head / 2] - expected).abs() < 1e-6);
         }
-        for level in Level::available() {
+        for &level in &levels {
             let mut out = x.clone();
             rope(level, &mut out, &cosines, &sines);
             assert_eq!(out, portable, "{} of {head}", level.name());

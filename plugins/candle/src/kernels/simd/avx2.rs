@@ -210,7 +210,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn dot_bytes(self, sums: Self::I, weights: Self::Bytes, x: [i8; 4]) -> Self::I {
-        // One factor must be unsigned: |w| · (x with the sign of w). Pairs are at most 2 · 127², which 16 bits hold.
+        // One factor must be unsigned: |w| · (x with the sign of w). Pairs are at most 2 · 128 · 127, which 16 bits hold.
         intrinsics!({
             let x = _mm256_set1_epi32(i32::from_ne_bytes(x.map(|x| x as u8)));
             let ones = _mm256_set1_epi16(1);

@@ -12,6 +12,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 
 use std::sync::OnceLock;
@@ -38,14 +40,25 @@ pub enum Level {
     Avx2,
     /// AVX-512 (F, BW, VL) with VNNI.
     Avx512Vnni,
+    /// NEON.
+    Neon,
+    /// NEON with dot products of bytes.
+    NeonDotprod,
 }
 
 impl Level {
+    /// All levels, of each architecture worst first.
+    pub const ALL: [Self; 5] = [
+        Self::Portable,
+        Self::Avx2,
+        Self::Avx512Vnni,
+        Self::Neon,
+        Self::NeonDotprod,
+    ];
+
     /// All levels that this machine has, worst first.
     pub fn available() -> impl Iterator<Item = Self> {
-        [Self::Portable, Self::Avx2, Self::Avx512Vnni]
-            .into_iter()
-            .filter(|level| level.is_available())
+        Self::ALL.into_iter().filter(|level| level.is_available())
     }
 
     /// The best level of this machine; looked up once in a process.
@@ -60,6 +73,8 @@ impl Level {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
             Self::Avx512Vnni => "avx512-vnni",
+            Self::Neon => "neon",
+            Self::NeonDotprod => "neon-dotprod",
         }
     }
 
@@ -81,11 +96,26 @@ impl Level {
                     && is_x86_feature_detected!("avx512vl")
                     && is_x86_feature_detected!("avx512vnni")
             }
+            Self::Neon | Self::NeonDotprod => false,
         }
     }
 
     /// The machine has it.
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    pub fn is_available(self) -> bool {
+        use std::arch::is_aarch64_feature_detected;
+        match self {
+            Self::Portable => true,
+            Self::Avx2 | Self::Avx512Vnni => false,
+            Self::Neon => is_aarch64_feature_detected!("neon"),
+            Self::NeonDotprod => {
+                Self::Neon.is_available() && is_aarch64_feature_detected!("dotprod")
+            }
+        }
+    }
+
+    /// The machine has it.
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     pub fn is_available(self) -> bool {
         self == Self::Portable
     }
@@ -95,11 +125,16 @@ impl Level {
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         #[cfg(target_arch = "x86_64")]
         match self {
-            Self::Portable => {}
             // The detection of features is a load and a test.
             Self::Avx2 if self.is_available() => return avx2::run(kernel),
             Self::Avx512Vnni if self.is_available() => return avx512::run(kernel),
-            Self::Avx2 | Self::Avx512Vnni => {}
+            _ => {}
+        }
+        #[cfg(target_arch = "aarch64")]
+        match self {
+            Self::Neon if self.is_available() => return neon::run(kernel),
+            Self::NeonDotprod if self.is_available() => return neon::run_dotprod(kernel),
+            _ => {}
         }
         kernel.run(portable::Portable)
     }
@@ -169,7 +204,7 @@ pub trait Simd: Copy {
     /// Writes numbers from −128 to 127.
     fn store_i8(self, x: Self::I, to: &mut [i8; LANES]);
 
-    /// Reads weights of 8 bits, −127 to 127.
+    /// Reads weights of 8 bits.
     fn bytes(self, chunk: &[i8; 64]) -> Self::Bytes;
     /// What sums of products with weights of 8 bits begin with, where the inputs of the block sum up to `sum`.
     fn begin_bytes(self, sum: i32) -> Self::I;
