@@ -557,6 +557,9 @@ fn what_ran_because_of_a_failure_runs_again_with_what_failed() {
     let mut ran: Vec<&str> = ran.lines().collect();
     ran.sort_unstable();
     assert_eq!(ran, ["alarm", "build", "build", "lint", "report", "report"]);
+    // It has closed the log behind it: nobody has to take anything up from it.
+    let listed = Ended::of(quickstart.vox().args(["runs", "ls"])).succeeded();
+    assert_eq!(listed.stderr, "");
 }
 
 #[test]

@@ -35,5 +35,7 @@ pub(super) fn rerun(context: &Context, arguments: &RerunArgs) -> Result<Exit, Fa
         context.output.warn(&text, &json!({ "message": text }));
         return Ok(Exit::Success);
     }
+    // While anybody reads the log, its writer cannot close it whole, and the next who opens it would say so.
+    drop(history);
     crate::commands::run::rerun(context, run, arguments.failed, &arguments.how)
 }
