@@ -173,7 +173,7 @@ fn of_two_that_resume_a_run_at_once_the_second_finds_it_ended() {
     assert_eq!(lines_of(&quickstart, "counted"), ["once", "once"]);
     let keys = lines_of(&quickstart, "keys");
     let of_it = keys.iter().filter(|key| key.starts_with(&id));
-    assert_eq!(of_it.collect::<Vec<_>>(), [&format!("{id}/wait 2")]);
+    assert_eq!(of_it.count(), 1, "{keys:?}");
     quickstart.0.run(["log", "verify"]).succeeded();
 }
 
