@@ -1,11 +1,15 @@
 //! What is recorded of a run, and what follows from it for one that is resumed or run anew.
 
-#[path = "project/child.rs"]
+#[path = "../project/child.rs"]
 mod child;
+mod finding;
+#[path = "../project/mod.rs"]
 mod project;
+mod secrets;
+#[path = "../steps/mod.rs"]
 mod steps;
+mod streams;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 
@@ -19,12 +23,12 @@ use vox_run::record::{
     STEPS_STARTED, STREAM_ACKNOWLEDGED, StepsEnded, StepsStarted,
 };
 use vox_run::{
-    CacheUse, Cause, Engine, EventKind, RecordError, Resume, ResumeError, RunEvent, RunId,
-    RunOptions, RunOutcome, Surroundings,
+    Engine, EventKind, RecordError, Resume, ResumeError, RunEvent, RunId, RunOptions, RunOutcome,
+    Surroundings,
 };
 
-use project::{Project, Told, contents, host_at, plan, record_at, told};
-use steps::{all, cause, copy, course, fact, fate, make, note, notes, of, push, step, write};
+use project::{Project, host_at, plan, record_at, told};
+use steps::{all, copy, course, make, note, notes, of, push, step, write};
 
 /// A step that notes what it is told of itself, and fails the first time.
 fn fails_first(key: &str, needs: &[&str]) -> Value {
@@ -407,80 +411,6 @@ fn the_output_of_a_step_that_is_not_done_may_be_anything() {
     assert_eq!(project.read("out.txt"), "whole");
 }
 
-/// A writer of five chunks, and a reader that tells them and fails the first time.
-fn writer_and_reader(restart: &str) -> [Value; 2] {
-    let reader = all([
-        json!({ "do": "tell", "port": "in" }),
-        json!({ "do": "fail-before", "attempt": 2 }),
-    ]);
-    let inputs = json!({ "in": { "from": "w.out", "restart": restart } });
-    [
-        step("w", write("out", &["0", "1", "2", "3", "4"]), json!({})),
-        step("r", reader, json!({ "inputs": inputs })),
-    ]
-}
-
-/// The numbers of the chunks that the reader told.
-fn sequences(told: &Told) -> Vec<u64> {
-    let events = told.report.plugin_events.iter();
-    events
-        .filter(|event| event.name == "chunk")
-        .map(|event| event.payload["sequence"].as_u64().unwrap())
-        .collect()
-}
-
-#[test]
-fn a_stream_begins_behind_what_was_acknowledged_where_the_plan_says_so() {
-    let project = Project::new();
-    let steps = writer_and_reader("acknowledged");
-    let first = project.run(&steps);
-    assert_eq!(sequences(&first), [0, 1, 2, 3, 4]);
-    let run = first.report.run;
-    let acknowledged = project.recorded(run).acknowledged["r.in"];
-    // By asking for the second chunk the reader has acknowledged the first; what it acknowledges soon
-    // after that need not be recorded.
-    assert!((1..=5).contains(&acknowledged), "{acknowledged}");
-    let second = project.resume(&steps, run);
-    assert_eq!(second.report.outcome, RunOutcome::Succeeded);
-    assert_eq!(sequences(&second), (acknowledged..5).collect::<Vec<_>>());
-    // By asking for another chunk it has acknowledged one more than before.
-    let after = project.recorded(run).acknowledged["r.in"];
-    assert!(
-        after > acknowledged || acknowledged == 5,
-        "{after} after {acknowledged}"
-    );
-}
-
-#[test]
-fn a_stream_that_goes_on_counts_what_hooks_let_through_and_not_what_they_dropped() {
-    let project = Project::new();
-    project
-        .world
-        .add_hook("guard", &json!([{ "point": "post_chunk" }]));
-    let steps = writer_and_reader("acknowledged");
-    let engine = project.guarded(&steps, "post_chunk", &["drop-first"]);
-    let first = told(&engine, &project.options());
-    assert_eq!(sequences(&first), [1, 2, 3, 4]);
-    let run = first.report.run;
-    let acknowledged = project.recorded(run).acknowledged["r.in"];
-    let second = project.resume_by(&engine, run);
-    assert_eq!(second.report.outcome, RunOutcome::Succeeded);
-    assert_eq!(
-        sequences(&second),
-        (acknowledged + 1..5).collect::<Vec<_>>()
-    );
-}
-
-#[test]
-fn a_stream_begins_at_its_beginning_where_the_plan_says_nothing() {
-    let project = Project::new();
-    let steps = writer_and_reader("beginning");
-    let run = project.run(&steps).report.run;
-    assert!(project.recorded(run).acknowledged.is_empty());
-    let second = project.resume(&steps, run);
-    assert_eq!(sequences(&second), [0, 1, 2, 3, 4]);
-}
-
 #[test]
 fn the_plan_of_a_run_can_be_read_from_its_record_as_it_was() {
     let project = Project::new();
@@ -613,219 +543,4 @@ fn the_record_gives_the_events_back_as_they_were_told() {
     more.retain(|event| !matches!(event.kind, EventKind::Metrics(_)));
     events.extend(more);
     assert_eq!(transcript(&project, run), events);
-}
-
-/// A secret, which nothing else in a record is like.
-const SECRET: &str = "correct-horse-battery-staple";
-
-/// A project in which the variable `TOKEN` is a secret.
-fn secretive() -> Project {
-    let mut project = Project::new();
-    let secrets = BTreeMap::from([("TOKEN".to_owned(), SECRET.to_owned())]);
-    project.surroundings.secrets = secrets;
-    project
-}
-
-/// The files of the record in which the secret stands.
-fn leaks(project: &Project) -> Vec<String> {
-    let needle = SECRET.as_bytes();
-    let files = contents(&project.data()).into_iter();
-    files
-        .filter(|(_, bytes)| bytes.windows(needle.len()).any(|part| part == needle))
-        .map(|(path, _)| path.display().to_string())
-        .collect()
-}
-
-/// Asserts that nobody was told the secret and that it stands nowhere in the record.
-fn assert_kept(project: &Project, events: &[RunEvent]) {
-    let told = format!("{events:?}");
-    assert!(!told.contains(SECRET), "{told}");
-    assert_eq!(leaks(project), Vec::<String>::new());
-}
-
-#[test]
-fn a_secret_that_a_step_tells_stands_nowhere_in_the_record() {
-    let project = secretive();
-    let reveal = json!({ "do": "reveal", "variable": "TOKEN" });
-    let more = json!({ "secrets": ["TOKEN"], "cache": true, "inputs": {} });
-    let told = project.run(&[step("a", reveal, more)]);
-    assert_eq!(fact(&told.report, "a", "value"), Some("[secret]"));
-    assert_eq!(of(&told.report, "a").output[0].text, "it is [secret]");
-    assert_kept(&project, &told.events);
-    // It was recorded, and what makes its key says of the secret that there is one.
-    let recorded = project.recorded(told.report.run);
-    assert_eq!(recorded.parts["a"]["secret.TOKEN"], "set");
-}
-
-#[test]
-fn a_secret_in_an_event_of_a_step_is_masked_too() {
-    let project = secretive();
-    let reveal = json!({ "do": "reveal", "variable": "TOKEN", "event": true });
-    let told = project.run(&[step("a", reveal, json!({ "secrets": ["TOKEN"] }))]);
-    assert_eq!(told.report.outcome, RunOutcome::Succeeded);
-    assert_kept(&project, &told.events);
-}
-
-#[test]
-fn a_secret_in_the_error_of_a_step_is_masked_at_every_try() {
-    let project = secretive();
-    let reveal = json!({ "do": "reveal", "variable": "TOKEN", "error": true });
-    let retry = json!({ "count": 1, "delay": "1ms" });
-    let told = project.run(&[step(
-        "a",
-        reveal,
-        json!({ "secrets": ["TOKEN"], "retry": retry }),
-    )]);
-    assert_eq!(course(&told.events), ["+a 1", "~a 1", "+a 2", "-a failed"]);
-    let fate = fate(&told.report, "a");
-    assert!(fate.contains("it is [secret]"), "{fate}");
-    assert_kept(&project, &told.events);
-}
-
-/// A step `w` that pushes a secret to its port `stdout`.
-fn reveals() -> Value {
-    let reveal = json!({ "do": "reveal", "variable": "TOKEN" });
-    step("w", reveal, json!({ "secrets": ["TOKEN"] }))
-}
-
-#[test]
-fn a_secret_that_a_stage_quotes_is_masked_in_why_the_stream_broke_and_why_its_reader_failed() {
-    let project = secretive();
-    let quotes = json!([{ "stage": "conformance", "with": { "do": "quote" } }]);
-    let reader = step(
-        "r",
-        json!({ "do": "wait", "file": "broken" }),
-        json!({ "inputs": { "in": { "from": "w.stdout", "through": quotes } } }),
-    );
-    // As one of the readers takes what is pushed, the writer ends well.
-    let other = copy("other", "w.stdout", json!([]));
-    let engine = project.engine(&[reveals(), reader, other]);
-    let (mut events, mut broken) = (Vec::new(), Vec::new());
-    let report = engine.run(&project.options(), &mut |event| {
-        if let EventKind::StreamEnded(stream) = &event.kind
-            && let Some(reason) = &stream.broken
-        {
-            broken.push(reason.clone());
-            project.write("broken", "");
-        }
-        events.push(event.clone());
-    });
-    let report = report.unwrap();
-    let why = "cannot handle `it is [secret]";
-    assert!(broken[0].contains(why), "{broken:?}");
-    assert_eq!(cause(&report, "r"), Cause::Input);
-    let fate = fate(&report, "r");
-    assert!(
-        fate.contains("input `in` ended before its time: ") && fate.contains(why),
-        "{fate}"
-    );
-    assert_kept(&project, &events);
-}
-
-#[test]
-fn a_secret_that_a_hook_quotes_is_masked_whether_the_hook_stops_something_or_not() {
-    for policy in ["closed", "open"] {
-        let project = secretive();
-        let watch = json!([{ "point": "post_chunk", "on-failure": policy }]);
-        project.world.add_hook("guard", &watch);
-        let steps = [reveals(), copy("r", "w.stdout", json!([]))];
-        let engine = project.guarded(&steps, "post_chunk", &["quote"]);
-        let Told { report, events } = told(&engine, &project.options());
-        let why = match policy {
-            "closed" => report.streams[0].broken.as_ref(),
-            _ => report.warnings.first(),
-        };
-        let why = why.unwrap();
-        assert!(why.contains("cannot handle `it is [secret]"), "{why}");
-        assert_kept(&project, &events);
-    }
-}
-
-#[test]
-fn the_value_of_a_variable_that_the_user_gave_the_run_is_not_in_its_beginning() {
-    let project = Project::new();
-    let told = project.run_with(&[notes_itself("a", json!({}))], |options| {
-        options.variables.insert("STAGE".into(), "live".into());
-        options.cache = CacheUse::Off;
-    });
-    let started = project.recorded(told.report.run).summary.started;
-    assert_eq!(started.variables, ["STAGE"]);
-}
-
-#[test]
-fn a_run_is_found_by_its_id_its_beginning_its_end_and_as_the_last() {
-    let project = Project::new();
-    let steps = [notes_itself("a", json!({}))];
-    let (one, two) = (
-        project.run(&steps).report.run,
-        project.run(&steps).report.run,
-    );
-    let history = project.history();
-    let here = project.directory();
-    let find = |wanted: &str| history.find(wanted, &here);
-    assert_eq!(find("last").unwrap(), two);
-    assert_eq!(find(&one.to_string()).unwrap(), one);
-    let text = one.to_string();
-    assert_eq!(find(&text[text.len() - 8..]).unwrap(), one);
-    // Ids begin with the time.
-    let same = find(&text[..4]).unwrap_err();
-    assert!(
-        matches!(&same, RecordError::Ambiguous { found, .. } if found.len() == 2),
-        "{same}"
-    );
-    let none = find("nothing").unwrap_err();
-    assert!(matches!(none, RecordError::NoRun { .. }), "{none}");
-    let listed: Vec<RunId> = history
-        .list(10, |_| true)
-        .unwrap()
-        .iter()
-        .map(|run| run.id)
-        .collect();
-    assert_eq!(listed, [two, one]);
-}
-
-#[test]
-fn the_last_run_is_one_of_this_directory_or_of_none() {
-    let project = Project::new();
-    let run = project.run(&[notes_itself("a", json!({}))]).report.run;
-    let history = project.history();
-    let (here, data) = (project.directory(), project.data());
-    assert_eq!(history.find("last", here.parent().unwrap()).unwrap(), run);
-    let other = history.find("last", &data).unwrap_err();
-    let RecordError::Elsewhere {
-        run: named,
-        directory,
-        ..
-    } = &other
-    else {
-        panic!("{other}")
-    };
-    assert_eq!(*named, run);
-    assert_eq!(*directory, here.display().to_string());
-    // Named by its id it is found from anywhere.
-    assert_eq!(history.find(&run.to_string(), &data).unwrap(), run);
-}
-
-#[test]
-fn a_run_beside_this_directory_is_not_of_it_though_its_name_begins_so() {
-    let project = Project::new();
-    let (work, data) = (project.directory(), project.data());
-    let steps = [notes_itself("a", json!({}))];
-    let told = project.run_with(&steps, |options| options.directory = data.join("../work"));
-    let history = project.history();
-    let other = history.find("last", &data).unwrap_err();
-    assert!(matches!(other, RecordError::Elsewhere { .. }), "{other}");
-    let here = work.canonicalize().unwrap();
-    assert_eq!(history.find("last", &here).unwrap(), told.report.run);
-}
-
-#[test]
-fn a_run_that_fails_says_so_in_the_list_with_why() {
-    let project = Project::new();
-    let run = project.run(&[fails_first("a", &[])]).report;
-    assert_eq!(fate(&run, "a"), "failed: a");
-    let listed = project.history().list(1, |_| true).unwrap();
-    assert_eq!(listed[0].state.name(), "failed");
-    let end = &project.recorded(run.run).ends["a"];
-    assert_eq!(end.outcome, of(&run, "a").outcome);
 }
