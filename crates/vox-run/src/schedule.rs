@@ -6,10 +6,8 @@
 //!
 //! - A group is handed out once, and only after everything that it needs has come to the end that it
 //!   asks for.
-//! - What runs never takes more than there is, unless one group alone takes more processors.
-//! - A group that lacks instances of a plugin waits apart from those that are ready, and is looked at again only
-//!   when some of them are given back, or left by one that lacks others; as long as it waits, another group that is
-//!   ready or runs takes some.
+//! - What runs never takes more than there is, of processors, memory and instances of plugins, unless one group
+//!   alone takes more processors. What does not fit is passed by what does.
 //! - A step that is not handed out by the time that nothing runs has been reported as skipped,
 //!   with the step whose failure is the cause.
 //! - Of what may start, that goes first from which the longest way leads to the end of the run.
@@ -43,8 +41,6 @@ pub(crate) struct Schedule<'g> {
     instances: Instances,
     /// Whether only what runs however others have ended is handed out.
     holds: bool,
-    /// For each plugin, groups that would be ready, and lack instances of it.
-    held: Vec<BTreeSet<(Reverse<u64>, GroupIndex)>>,
     /// Steps whose end others have been told of.
     told: Vec<bool>,
 }
@@ -100,16 +96,21 @@ pub(crate) struct Instances {
 }
 
 impl Instances {
-    /// A plugin of which a group takes more than are free.
-    fn lacking(&self, group: GroupIndex) -> Option<usize> {
-        let mut taken = self.taken.get(group)?.iter();
-        let lacking = taken.find(|(plugin, count)| *count > self.free[*plugin]);
-        lacking.map(|(plugin, _)| *plugin)
+    /// Whether what a group takes is free.
+    fn suffice(&self, group: GroupIndex) -> bool {
+        let mut taken = self.taken.get(group).into_iter().flatten();
+        taken.all(|(plugin, count)| *count <= self.free[*plugin])
     }
 
     fn take(&mut self, group: GroupIndex) {
         for (plugin, count) in self.taken.get(group).into_iter().flatten() {
             self.free[*plugin] -= count;
+        }
+    }
+
+    fn give_back(&mut self, group: GroupIndex) {
+        for (plugin, count) in self.taken.get(group).into_iter().flatten() {
+            self.free[*plugin] += count;
         }
     }
 }
@@ -168,7 +169,6 @@ impl<'g> Schedule<'g> {
             running: 0,
             free: room,
             holds: false,
-            held: vec![BTreeSet::new(); instances.free.len()],
             instances,
             told: vec![false; groups.iter().map(|group| group.members.len()).sum()],
         }
@@ -179,24 +179,19 @@ impl<'g> Schedule<'g> {
         if self.free.cpus == 0 {
             return None;
         }
-        loop {
-            let fits = |(_, group): &&(Reverse<u64>, GroupIndex)| {
-                self.costs[*group].fits(self.free) && (!self.holds || self.stays(*group))
-            };
-            let next = *self.ready.iter().find(fits)?;
-            self.ready.remove(&next);
-            let group = next.1;
-            if let Some(plugin) = self.instances.lacking(group) {
-                self.held[plugin].insert(next);
-                self.leave(group, plugin);
-                continue;
-            }
-            self.state[group] = State::Started;
-            self.free = self.free.without(self.costs[group]);
-            self.instances.take(group);
-            self.running += 1;
-            return Some(group);
-        }
+        let fits = |(_, group): &&(Reverse<u64>, GroupIndex)| {
+            self.costs[*group].fits(self.free)
+                && self.instances.suffice(*group)
+                && (!self.holds || self.stays(*group))
+        };
+        let next = *self.ready.iter().find(fits)?;
+        self.ready.remove(&next);
+        let group = next.1;
+        self.state[group] = State::Started;
+        self.free = self.free.without(self.costs[group]);
+        self.instances.take(group);
+        self.running += 1;
+        Some(group)
     }
 
     /// A step that was handed out has succeeded; answers what can no longer run.
@@ -234,10 +229,6 @@ impl<'g> Schedule<'g> {
         self.holds = false;
         let mut stopped = Vec::new();
         let mut lost = VecDeque::new();
-        // They would wait in vain for one that is given up before it has taken anything.
-        for held in &mut self.held {
-            self.ready.append(held);
-        }
         for (index, group) in self.graph.groups().iter().enumerate() {
             let stays = !all && self.stays(index);
             if self.state[index] == State::Waiting && !stays {
@@ -269,39 +260,7 @@ impl<'g> Schedule<'g> {
             self.state[group] = State::Ended;
             self.free = self.free.and(self.costs[group]);
             self.running -= 1;
-            self.give_back(group);
-        }
-    }
-
-    /// Gives back the instances that a group took, and has as many groups that wait for them looked at again.
-    fn give_back(&mut self, group: GroupIndex) {
-        for (plugin, count) in self.instances.taken.get(group).into_iter().flatten() {
-            self.instances.free[*plugin] += count;
-            for _ in 0..*count {
-                self.ready.extend(self.held[*plugin].pop_first());
-            }
-        }
-    }
-
-    /// Has others looked at in the place of a group that lacks instances of one plugin, for as many of the others as
-    /// it would have taken.
-    fn leave(&mut self, group: GroupIndex, lacking: usize) {
-        let taken = self.instances.taken.get(group).into_iter().flatten();
-        for (plugin, count) in taken.filter(|(plugin, _)| *plugin != lacking) {
-            let mut left = *count;
-            while left > 0
-                && let Some(next) = self.held[*plugin].pop_first()
-            {
-                let Some(lacks) = self.instances.lacking(next.1) else {
-                    self.ready.insert(next);
-                    left -= 1;
-                    continue;
-                };
-                self.held[lacks].insert(next);
-                if lacks == *plugin {
-                    break;
-                }
-            }
+            self.instances.give_back(group);
         }
     }
 
